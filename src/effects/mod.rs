@@ -1,0 +1,24 @@
+//! The effect model: what one write is, how writes are named and ordered, and how they look on the wire.
+//!
+//! An [`Effect`] is the immutable record of what one command did. It is named by a [`Dot`], ordered
+//! against concurrent effects by a [`Stamp`], and carries everything its origin had seen as a
+//! [`Frontier`]. [`Origin`] hands out names and stamps for the writes of this node.
+//!
+//! Architecture invariant: nothing here knows a value, a key's type, a peer, a socket or RESP. There is
+//! no I/O, clock or randomness: time is a number that callers pass in.
+
+mod codec;
+mod dot;
+mod effect;
+mod frontier;
+mod operation;
+mod origin;
+mod stamp;
+
+pub use codec::{CodecError, Reader, write_bytes, write_varint};
+pub use dot::{Dot, NodeId};
+pub use effect::{Effect, MAX_EFFECT_BYTES, SeenChanges};
+pub use frontier::Frontier;
+pub use operation::{Action, Operation, Operations, OperationsWriter};
+pub use origin::Origin;
+pub use stamp::{HybridClock, Stamp};

@@ -1,0 +1,9 @@
+//! swytch: a Redis-compatible, leaderless, multi-writer data store in one binary.
+//!
+//! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
+//! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
+
+pub mod effects;
+pub mod keyspace;
+pub mod planted;
+pub mod resp;

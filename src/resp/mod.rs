@@ -1,0 +1,9 @@
+//! The Redis serialization protocol: requests in, replies out, RESP2 and RESP3.
+//!
+//! Sources: the RESP page and the RESP3 specification of the Redis documentation.
+//!
+//! Architecture invariant: a leaf. Nothing here knows a command, a connection or a key; there is no I/O.
+
+mod reply;
+
+pub use reply::{Protocol, Reply};
