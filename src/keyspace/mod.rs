@@ -10,8 +10,12 @@
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
 mod kind;
+mod transaction;
+mod value;
 
 pub use kind::{Kind, WrongType};
+pub use transaction::*;
+pub use value::{HashValue, SetValue};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

@@ -4,6 +4,8 @@
 //!
 //! Architecture invariant: a leaf. Nothing here knows a command, a connection or a key; there is no I/O.
 
+mod arguments;
 mod reply;
 
+pub use arguments::Arguments;
 pub use reply::{Protocol, Reply};
