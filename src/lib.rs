@@ -3,6 +3,7 @@
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
 
+pub mod cluster;
 pub mod effects;
 pub mod keyspace;
 pub mod planted;

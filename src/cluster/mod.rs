@@ -1,0 +1,9 @@
+//! The runtime around the replication core: the seams to the outside world, identity, QUIC, DNS and the loop that feeds
+//! the core and carries out what it asks for.
+//!
+//! Architecture invariant: this is the only place where the core meets sockets, clocks, names and randomness, and it
+//! meets them through the traits in `seams`, so that the same code runs on real sockets and inside a simulation.
+
+mod seams;
+
+pub use seams::{BoxFuture, Clock, Net, ResolveError, Resolver, SystemClock};
