@@ -1,0 +1,3 @@
+//! Stand-in.
+mod report;
+pub use report::{ClusterReport, MemberReport};
