@@ -78,6 +78,12 @@ pub struct ServerState {
     pub facts: ServerFacts,
 }
 
+impl ServerState {
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Debug)]
 pub struct ClientRecord {
     pub id: u64,
@@ -198,4 +204,16 @@ pub fn execute(
         _ => reply.error(b"ERR unknown command"),
     }
     Flow::Continue
+}
+
+pub struct Table;
+
+pub fn table() -> &'static Table {
+    &Table
+}
+
+impl Table {
+    pub fn name_of(&self, id: usize) -> Option<&'static str> {
+        command_names().find(|(known, _)| *known == id).map(|(_, name)| name)
+    }
 }
