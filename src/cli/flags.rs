@@ -165,7 +165,7 @@ impl RedisFlags {
             threads: self.threads as usize,
             // As in Redis, an empty password is none.
             password: self.requirepass.filter(|password| !password.is_empty()),
-            max_clients: self.maxclients as usize,
+            max_clients: self.maxclients,
             timeout: self.timeout,
             log_format: self.log_format,
             metrics_port: self.metrics_port,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,29 +25,37 @@ pub fn command_names() -> impl Iterator<Item = (usize, &'static str)> {
     ["ping", "get", "set", "config", "wait", "quit", "auth", "panic"].into_iter().enumerate()
 }
 
+#[derive(Clone, Debug)]
+pub struct ConfigOptions {
+    pub max_clients: u64,
+    pub timeout: u64,
+    pub password: Vec<u8>,
+    pub databases: u32,
+}
+
+impl Default for ConfigOptions {
+    fn default() -> Self {
+        ConfigOptions { max_clients: 10_000, timeout: 0, password: Vec::new(), databases: 16 }
+    }
+}
+
 #[derive(Debug)]
 pub struct Config {
-    password: Option<Vec<u8>>,
-    max_clients: AtomicUsize,
-    timeout: AtomicU64,
+    options: ConfigOptions,
 }
 
 impl Config {
-    pub fn new(password: Option<String>, max_clients: usize, timeout: u64) -> Config {
-        Config {
-            password: password.map(String::into_bytes),
-            max_clients: AtomicUsize::new(max_clients),
-            timeout: AtomicU64::new(timeout),
-        }
+    pub fn new(options: ConfigOptions) -> Config {
+        Config { options }
     }
     pub fn password_required(&self) -> bool {
-        self.password.is_some()
+        !self.options.password.is_empty()
     }
-    pub fn max_clients(&self) -> usize {
-        self.max_clients.load(Ordering::Relaxed)
+    pub fn max_clients(&self) -> u64 {
+        self.options.max_clients
     }
-    pub fn timeout_seconds(&self) -> u64 {
-        self.timeout.load(Ordering::Relaxed)
+    pub fn timeout(&self) -> u64 {
+        self.options.timeout
     }
 }
 
@@ -154,7 +162,7 @@ pub fn execute(
             None => reply.simple("PONG"),
         },
         b"auth" => {
-            session.authenticated = arguments.get(1) == state.config.password.as_deref();
+            session.authenticated = arguments.get(1) == Some(&state.config.options.password[..]);
             if session.authenticated {
                 reply.ok()
             } else {
@@ -213,6 +221,9 @@ pub fn table() -> &'static Table {
 }
 
 impl Table {
+    pub fn ids(&self) -> usize {
+        command_names().count()
+    }
     pub fn name_of(&self, id: usize) -> Option<&'static str> {
         command_names().find(|(known, _)| *known == id).map(|(_, name)| name)
     }

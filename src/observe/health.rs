@@ -130,7 +130,8 @@ mod tests {
     async fn ask(request: &[u8], serving: bool) -> String {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
         client.write_all(request).await.expect("room for the request");
-        let (answered, text) = tokio::join!(answer(server, &Fixed(serving)), async move {
+        let subject = Fixed(serving);
+        let (answered, text) = tokio::join!(answer(server, &subject), async move {
             let mut text = String::new();
             client.read_to_string(&mut text).await.map(|_| text)
         });

@@ -111,7 +111,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             match self.execute_requests() {
                 Next::Read => {
+                    let received = self.received;
                     self.flush().await?;
+                    if self.received > received {
+                        // Requests came in while the answers went out.
+                        continue;
+                    }
                     self.begin_waiting();
                     if self.ended || !poll_fn(|context| self.poll_fill(context)).await? {
                         return Ok(());

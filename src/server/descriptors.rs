@@ -7,8 +7,8 @@ use tracing::warn;
 const RESERVED: u64 = 128;
 
 /// Raises this process's limit on open files so that `clients` fit, as far as the system allows. How many clients fit.
-pub(super) fn make_room(clients: usize) -> usize {
-    let wanted = clients as u64 + RESERVED;
+pub(super) fn make_room(clients: u64) -> u64 {
+    let wanted = clients + RESERVED;
     let mut limit = getrlimit(Resource::Nofile);
     let enough = |current: Option<u64>| current.is_none_or(|current| current >= wanted);
     if enough(limit.current) {
@@ -21,7 +21,7 @@ pub(super) fn make_room(clients: usize) -> usize {
     if enough(limit.current) {
         return clients;
     }
-    let fitting = usize::try_from(limit.current.unwrap_or(wanted).saturating_sub(RESERVED)).unwrap_or(clients).max(1);
+    let fitting = limit.current.unwrap_or(wanted).saturating_sub(RESERVED).max(1);
     warn!(
         asked = clients,
         fitting, "--maxclients is more than the limit on open files allows; raise it with `ulimit -n`"

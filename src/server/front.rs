@@ -1,7 +1,7 @@
 //! What all connections of a process share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ pub struct Front {
     pub clock: Arc<dyn Clock>,
     /// What is known of the other nodes; `None` without a cluster.
     pub reports: Option<watch::Receiver<Arc<ClusterReport>>>,
-    connected: AtomicUsize,
+    connected: AtomicU64,
     seeds: Mutex<fastrand::Rng>,
 }
 
@@ -31,7 +31,7 @@ impl Front {
         seed: u64,
     ) -> Front {
         let seeds = Mutex::new(fastrand::Rng::with_seed(seed));
-        Front { state, clock, reports, connected: AtomicUsize::new(0), seeds }
+        Front { state, clock, reports, connected: AtomicU64::new(0), seeds }
     }
 
     /// A seed for one connection.

@@ -18,6 +18,8 @@ mod options;
 mod serve;
 mod socket;
 mod start;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 pub use connection::serve_connection;

@@ -55,7 +55,7 @@ pub struct Options {
     /// What clients have to say first.
     pub password: Option<String>,
     /// How many clients may be connected at a time.
-    pub max_clients: usize,
+    pub max_clients: u64,
     /// Seconds after which silent clients are disconnected; 0 for never.
     pub timeout: u64,
     /// How to log.

@@ -64,12 +64,11 @@ pub async fn serve<L: ClientListener>(
     loop {
         tokio::select! {
             biased;
-            // An error means that whoever could ask to stop has gone: that is a reason to stop, too.
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => note_end(ended),
             _ = seconds.tick() => {
                 let now = second.fetch_add(1, Ordering::Relaxed) + 1;
-                let timeout = front.state.config.timeout_seconds();
+                let timeout = front.state.config.timeout();
                 handles.retain(|handle| Arc::strong_count(handle) > 1);
                 handles.iter().for_each(|handle| handle.inspect(now, timeout));
             }
@@ -114,7 +113,7 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
             _ = turns.tick() => {
                 let now = front.clock.wall();
                 front.state.keyspace.upkeep(now, UPKEEP_SHARDS);
@@ -122,6 +121,11 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
             }
         }
     }
+}
+
+/// Waits until `stop` is true, or until whoever could set it has gone.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// A command that panics ends its connection, and only that. What it said went to the log when it happened.

@@ -18,10 +18,10 @@ use super::descriptors;
 use super::front::Front;
 use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
 use super::options::{ClusterSettings, Options};
-use super::serve::keep_up;
+use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
 use crate::cluster::{Clock, SystemClock};
-use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, resident_memory, table};
+use crate::commands::{ClientRegistry, Config, ConfigOptions, ServerFacts, ServerState, resident_memory, table};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
 use crate::replication::ClusterReport;
@@ -124,7 +124,7 @@ async fn follow_cluster(
         state.serving.store(reports.borrow_and_update().serving, Ordering::Relaxed);
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
             changed = reports.changed() => if changed.is_err() {
                 return;
             }
@@ -162,7 +162,6 @@ fn make_state(options: &Options, now: u64) -> Result<ServerState, StartError> {
         random_seed: random()?,
         node: None,
     });
-    let commands = (0..).take_while(|id| table().name_of(*id).is_some()).count();
     let addresses: Vec<String> = options.bind.iter().map(|bind| bind.address.to_string()).collect();
     let facts = ServerFacts {
         port: options.port,
@@ -176,8 +175,13 @@ fn make_state(options: &Options, now: u64) -> Result<ServerState, StartError> {
     };
     Ok(ServerState {
         keyspace: Arc::new(keyspace),
-        config: Config::new(options.password.clone(), options.max_clients, options.timeout),
-        stats: Arc::new(Stats::new(threads, commands)),
+        config: Config::new(ConfigOptions {
+            max_clients: options.max_clients,
+            timeout: options.timeout,
+            password: options.password.clone().unwrap_or_default().into_bytes(),
+            databases: options.databases,
+        }),
+        stats: Arc::new(Stats::new(threads, table().ids())),
         clients: ClientRegistry::default(),
         serving: AtomicBool::new(false),
         started: now,

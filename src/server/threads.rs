@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::front::Front;
-use super::serve::{Accepted, ClientListener, serve};
+use super::serve::{Accepted, ClientListener, serve, stopped};
 use super::socket::{LooseSocket, Socket};
 use crate::commands::Connected;
 
@@ -137,7 +137,7 @@ fn is_passing(error: &io::Error) -> bool {
 async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
-        _ = stop.wait_for(|stop| *stop) => None,
+        () = stopped(stop) => None,
         done = work => Some(done),
     }
 }
