@@ -15,8 +15,7 @@ pub use dns::{SystemResolver, discover};
 pub use identity::{Identity, IdentityError};
 pub use passphrase::{ClusterSecret, PassphraseError, generate_passphrase};
 pub use quic::{
-    Connection, FrameReader, FrameWriter, HANDSHAKE_TIMEOUT, Incoming, PROTOCOL, StreamKind, Transport, TransportError,
-    TransportOptions,
+    Connection, FrameReader, FrameWriter, Incoming, PROTOCOL, StreamKind, Transport, TransportError, TransportOptions,
 };
 pub use seams::{BoxFuture, Clock, Net, ResolveError, Resolver, SystemClock};
 pub use udp::SystemNet;
