@@ -299,6 +299,75 @@ mod tests {
         assert_ne!(again.peer(), connection.peer());
     }
 
+    #[tokio::test]
+    async fn another_version_of_the_protocol_is_named_as_such() {
+        let one = node(b'p', 1);
+        let crypto = SystemNet::default().crypto();
+        let identity = Identity::create(&secret(b'p'), &[], [2; 32]).unwrap();
+        let clock = SystemClock::default();
+        let certificate = Arc::new(tls::CurrentCertificate::new(&identity, &crypto, clock.wall()).unwrap());
+        let mut config =
+            tls::client(&identity, crypto, Arc::new(tls::WallClock(Arc::new(clock))), certificate).unwrap();
+        config.alpn_protocols = vec![b"swytch/0".to_vec()];
+        let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
+        let older = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(config));
+        let dial = older.connect_with(config, one.local_address().unwrap(), "cluster.swytch.internal").unwrap();
+        let (theirs, ours) = tokio::join!(dial, async { one.accept().await.unwrap().establish().await });
+        assert_eq!(theirs.map_err(TransportError::from).err(), Some(TransportError::VersionMismatch));
+        assert_eq!(ours.map_err(|(_, error)| error).err(), Some(TransportError::VersionMismatch));
+    }
+
+    #[tokio::test]
+    async fn garbage_harms_nobody() {
+        let (one, other) = (node(b'p', 1), node(b'p', 2));
+        let (ours, theirs) = connected(&one, &other).await;
+        let vandal = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        for length in (0..1500).step_by(7) {
+            let mut datagram = (0..length).map(|_| random.u8(..)).collect::<Vec<_>>();
+            vandal.send_to(&datagram, other.local_address().unwrap()).unwrap();
+            if let Some(first) = datagram.first_mut() {
+                // As the first packet of a connection would begin.
+                *first |= 0xc0;
+                datagram.splice(1..datagram.len().min(5), [0, 0, 0, 1]);
+                vandal.send_to(&datagram, other.local_address().unwrap()).unwrap();
+            }
+        }
+        exchange(&ours, &theirs, StreamKind::Effects).await;
+        exchange(&theirs, &ours, StreamKind::Effects).await;
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_dialers_is_held_at_the_door() {
+        let (one, other) = (Arc::new(node(b'p', 1)), node(b'p', 2));
+        let address = other.local_address().unwrap();
+        let mut dialers = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let one = one.clone();
+            dialers.spawn(async move { one.connect(address).await.err() });
+        }
+        let mut held = Vec::new();
+        while held.len() < 128 {
+            held.push(timeout(Duration::from_secs(5), other.accept()).await.unwrap().unwrap());
+        }
+        assert!(timeout(Duration::from_millis(200), other.accept()).await.is_err());
+        drop(held);
+        let outcomes = async {
+            while let Some(outcome) = dialers.join_next().await {
+                assert_eq!(outcome.unwrap(), Some(TransportError::Refused));
+            }
+        };
+        tokio::select! {
+            biased;
+            () = outcomes => {}
+            // Dialers that missed their refusal come again.
+            () = async { while other.accept().await.is_some() {} } => panic!("the transport is closed"),
+        }
+        let (ours, theirs) = connected(&one, &other).await;
+        exchange(&ours, &theirs, StreamKind::Control).await;
+    }
+
     /// A network that insists on small packets, as a simulated one does.
     struct SmallNet(SystemNet);
 
