@@ -8,6 +8,7 @@ mod values;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cluster::generate_passphrase;
 use crate::server::Options;
 use flags::RedisFlags;
 
@@ -51,7 +52,7 @@ pub fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Invocation 
             Ok(options) => Invocation::Serve(Box::new(options)),
             Err(mistake) => Invocation::Mistake(format!("swytch: {mistake}\n")),
         },
-        Command::GenPassphrase => match generate_passphrase() {
+        Command::GenPassphrase => match fresh_passphrase() {
             Ok(passphrase) => Invocation::Print(format!("{passphrase}\n")),
             Err(error) => Invocation::Mistake(format!("swytch: the system gives no randomness: {error}\n")),
         },
@@ -59,12 +60,11 @@ pub fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Invocation 
     }
 }
 
-/// 32 random bytes as 43 characters that need no quoting anywhere.
-fn generate_passphrase() -> Result<String, getrandom::Error> {
-    use base64::Engine;
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)?;
-    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+/// A passphrase that nobody can guess.
+fn fresh_passphrase() -> Result<String, getrandom::Error> {
+    let mut entropy = [0; 32];
+    getrandom::fill(&mut entropy)?;
+    Ok(generate_passphrase(entropy))
 }
 
 /// What clap says, without the advice that follows; all of it when that is the help.
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn passphrases_are_fresh_and_of_the_documented_form() {
-        let make = || generate_passphrase().expect("the system has randomness");
+        let make = || fresh_passphrase().expect("the system has randomness");
         let passphrase = make();
         assert_eq!(passphrase.len(), 43);
         assert!(passphrase.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));

@@ -46,7 +46,11 @@ impl Node {
         let state = Arc::new(ServerState {
             keyspace: Arc::new(Keyspace::new(KeyspaceOptions::default())),
             config: Config::new(ConfigOptions {
- max_clients, timeout, password: password.unwrap_or_default().into(), ..ConfigOptions::default() }),
+                max_clients,
+                timeout,
+                password: password.unwrap_or_default().into(),
+                ..ConfigOptions::default()
+            }),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             serving: AtomicBool::new(true),
