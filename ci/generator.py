@@ -105,9 +105,9 @@ class Generator:
 
     def words(self, most=4):
         if self.chance(0.01):
-            # More than any compact encoding holds (512 integers, 128 fields).
-            start = self.random.randrange(1000)
-            return [b"%d" % number for number in range(start, start + self.random.choice((130, 520)))]
+            # About as many as a compact encoding holds (512 fields or integers), and more.
+            start = self.random.randrange(300)
+            return [b"%d" % number for number in range(start, start + self.pick(130, 511, 512, 513))]
         return [self.word() for _ in range(self.random.randint(1, most))]
 
     def value(self):
@@ -266,7 +266,9 @@ class Generator:
     # --- hashes
 
     def pairs(self):
-        return sum(([field, self.value()] for field in self.words()), [])
+        fields = self.words()
+        # Many short values: a long one would end the compact encoding before their number does.
+        return sum(([field, self.value() if len(fields) < 100 else b"v"] for field in fields), [])
 
     def hash_hset(self):
         return [self.pick(b"HSET", b"HSET", b"HMSET"), self.key(), *self.pairs()]
@@ -527,6 +529,7 @@ class Generator:
 
 # How much rarer (or more frequent) than the others of its family.
 RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
+        b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"GETDEL": 0.5, b"DEL": 0.6}
 
 
@@ -536,5 +539,6 @@ def closing_reads():
         commands = [(b"SELECT", database), (b"DBSIZE",), (b"KEYS", b"*")]
         for key in KEYS:
             commands += [(name, key) for name in (b"TYPE", b"GET", b"SMEMBERS", b"HGETALL", b"PTTL")]
+            commands.append((b"OBJECT", b"ENCODING", key))
         steps += [Step(RULES.get(command[0], EXACT), (command,)) for command in commands]
     return steps
