@@ -518,7 +518,10 @@ class Generator:
         # A bare COMMAND lists every command there is, in an order of its own.
         if self.chance(0.05) and step[0] != b"COMMAND":
             step = self.mutate(step)
-        return Step(RULES.get(step[0].upper(), EXACT), (tuple(step),))
+        rule = RULES.get(step[0].upper(), EXACT)
+        if len(step) > 100 and rule == EXACT:
+            return Step(EXACT, (tuple(step), (b"OBJECT", b"ENCODING", step[1])))
+        return Step(rule, (tuple(step),))
 
     def sequence(self, length):
         """`length` steps, and then everything there is to read."""
