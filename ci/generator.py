@@ -61,21 +61,18 @@ class Generator:
     """Draws steps. `left_out` names commands (upper case) that are not drawn."""
 
     def __init__(self, seed, left_out=()):
-        self.random = random.Random(seed)
+        self.random, self.left_out = random.Random(seed), frozenset(left_out)
         families = {"string": 34, "hash": 24, "set": 24, "generic": 18, "expire": 14, "bits": 10, "connection": 4, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
-            drawers = self.family(family, left_out)
+            drawers = self.family(family)
             for name in drawers:
                 self.drawers.append((name, drawers[name]))
                 self.weights.append(weight / len(drawers) * RARE.get(name, 1))
-        self.counter = 0
 
-    def family(self, family, left_out):
+    def family(self, family):
         prefix = f"{family}_"
-        names = [name for name in dir(self) if name.startswith(prefix)]
-        drawers = {name[len(prefix):].upper().encode(): getattr(self, name) for name in names}
-        return {name: drawer for name, drawer in drawers.items() if name.split(b"__")[0] not in left_out}
+        return {name[len(prefix):].upper().encode(): getattr(self, name) for name in dir(self) if name.startswith(prefix)}
 
     # --- pieces
 
@@ -510,7 +507,16 @@ class Generator:
             command[0] = self.pick(command[0].lower(), command[0].title())
         return command
 
+    def has_left_out(self, step):
+        return any(command[0].upper() in self.left_out for command in step.commands)
+
     def step(self):
+        while True:
+            step = self.any_step()
+            if not self.has_left_out(step):
+                return step
+
+    def any_step(self):
         (_, draw), = self.random.choices(self.drawers, self.weights)
         step = draw()
         if isinstance(step, Step):
@@ -527,7 +533,7 @@ class Generator:
         """`length` steps, and then everything there is to read."""
         steps = [Step(HELLO, ((b"HELLO", b"3"),))] if self.chance(0.5) else []
         steps += [self.step() for _ in range(length)]
-        return steps + closing_reads()
+        return steps + [step for step in closing_reads() if not self.has_left_out(step)]
 
 
 # How much rarer (or more frequent) than the others of its family.
