@@ -9,7 +9,9 @@
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
+pub mod integer;
 mod kind;
+pub mod long_double;
 mod transaction;
 mod value;
 
