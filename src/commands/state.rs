@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::watch;
+
 use super::clients::ClientRegistry;
 use super::config::Config;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
+use crate::replication::ClusterReport;
 
 /// What does not change while the process lives, known by whoever started it.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct ServerState {
     pub clients: ClientRegistry,
     /// Is this node ready for clients? Until then commands about data are answered with LOADING.
     pub serving: AtomicBool,
+    /// The cluster as this node sees it, when it is in one.
+    pub cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
     /// When the process started.
     pub started: Millis,
     /// 40 hexadecimal digits, fresh at each start.

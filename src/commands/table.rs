@@ -138,6 +138,12 @@ impl Table {
     }
 }
 
+/// The full names of all commands and subcommands, by the id that statistics know them by.
+pub fn command_names() -> impl Iterator<Item = (usize, &'static str)> {
+    let all = table().entries().iter().flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands));
+    all.map(|entry| (entry.id, &*entry.full_name))
+}
+
 /// FNV-1a; its low bits are mixed well enough for a few hundred short words.
 fn slot_of(name: &[u8]) -> usize {
     let hash = name.iter().fold(0x811c_9dc5u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
