@@ -242,7 +242,14 @@ impl<'k> Transaction<'k> {
         let (dot, stamp) = origin.open(*now);
         origin.push(Operation::Key { database: *database, key: key.bytes, action });
         let seen = Seen { frontier: origin.frontier(), own: dot, stable: true };
-        shard.apply(&keyspace.hasher, *now, &place, &action, result, Some(&Mark { dot, stamp, seen }))
+        shard.apply(
+            &keyspace.hasher,
+            *now,
+            &place,
+            &action,
+            result,
+            Some(&Mark { dot, stamp, seen, applied: seen.frontier }),
+        )
     }
 
     /// Before a write that builds on what is there: an expired key goes first. In a cluster a write that makes a new key
@@ -405,7 +412,8 @@ impl<'k> Transaction<'k> {
                 let origin = origin.get_or_insert_with(|| lock.lock());
                 let (dot, stamp) = origin.open(*now);
                 origin.push(Operation::Flush { database: number });
-                mark = Mark { dot, stamp, seen: Seen { frontier: origin.frontier(), own: dot, stable: true } };
+                let seen = Seen { frontier: origin.frontier(), own: dot, stable: true };
+                mark = Mark { dot, stamp, seen, applied: seen.frontier };
                 Some(&mark)
             }
         };
