@@ -9,4 +9,5 @@ pub mod effects;
 pub mod keyspace;
 pub mod observe;
 pub mod planted;
+pub mod replication;
 pub mod resp;
