@@ -100,7 +100,10 @@ impl ClientRecord {
         let seconds_since = |then: Millis| now.saturating_sub(then) / 1000;
         let command = table().name_of(self.last_command.load(Ordering::Relaxed)).unwrap_or("NULL");
         let (input, output) = (self.input_buffer.load(Ordering::Relaxed), self.output_buffer.load(Ordering::Relaxed));
-        out.extend_from_slice(format!("id={} addr={} laddr={} fd={} name=", self.id, self.address, self.local_address, self.descriptor).as_bytes());
+        out.extend_from_slice(
+            format!("id={} addr={} laddr={} fd={} name=", self.id, self.address, self.local_address, self.descriptor)
+                .as_bytes(),
+        );
         out.extend_from_slice(&names.name);
         let middle = format!(
             " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={input} qbuf-free=0 argv-mem=0 \

@@ -91,7 +91,11 @@ const EVICTION_POLICY: &str = "allkeys-lfu";
 
 /// All parameters.
 pub const PARAMETERS: &[Parameter] = &[
-    Parameter { name: "maxmemory", read: |state| number(state.keyspace.memory_limit() as u64), check: Some(max_memory) },
+    Parameter {
+        name: "maxmemory",
+        read: |state| number(state.keyspace.memory_limit() as u64),
+        check: Some(max_memory),
+    },
     Parameter { name: "maxmemory-policy", read: |_| EVICTION_POLICY.into(), check: Some(policy) },
     Parameter { name: "maxclients", read: |state| number(state.config.max_clients() as u64), check: Some(max_clients) },
     Parameter { name: "timeout", read: |state| number(state.config.timeout_seconds()), check: Some(timeout) },

@@ -16,13 +16,17 @@ pub const COMMANDS: &[Command] = &[Command::new(Group::Server, "config", -2, con
     .docs("2.0.0", "Depends on subcommand.", "Reads and changes parameters of the server")
     .subcommands(&[
         subcommand("get", -3, get).docs("2.0.0", "O(N) with N patterns", "Returns parameters and their values"),
-        subcommand("set", -4, set)
-            .hints(&["request_policy:all_nodes", "response_policy:all_succeeded"])
-            .docs("2.0.0", "O(N) with N parameters", "Changes parameters, all or none"),
+        subcommand("set", -4, set).hints(&["request_policy:all_nodes", "response_policy:all_succeeded"]).docs(
+            "2.0.0",
+            "O(N) with N parameters",
+            "Changes parameters, all or none",
+        ),
         subcommand("resetstat", 2, resetstat).docs("2.0.0", "O(1)", "Sets the statistics to zero"),
-        Command::new(Group::Server, "help", 2, help)
-            .flags(Flags::LOADING.with(Flags::STALE))
-            .docs("5.0.0", "O(1)", "Lists the subcommands"),
+        Command::new(Group::Server, "help", 2, help).flags(Flags::LOADING.with(Flags::STALE)).docs(
+            "5.0.0",
+            "O(1)",
+            "Lists the subcommands",
+        ),
     ])];
 
 /// Not reached: without a subcommand the number of arguments is wrong.
@@ -129,7 +133,10 @@ mod tests {
             ("config set timeout 1 a", "-ERR syntax error\r\n"),
             ("config set timeout 1 TIMEOUT 2", &format!("{failed} 'TIMEOUT') - duplicate parameter\r\n")),
             ("config set timeout 1 port 2", &format!("{failed} 'port') - can't set immutable config\r\n")),
-            ("config set timeout 1 maxmemory x", &format!("{failed} 'maxmemory') - argument must be a memory value\r\n")),
+            (
+                "config set timeout 1 maxmemory x",
+                &format!("{failed} 'maxmemory') - argument must be a memory value\r\n"),
+            ),
             ("config set timeout x", &format!("{failed} 'timeout') - argument couldn't be parsed into an integer\r\n")),
             (
                 "config set maxclients 0",

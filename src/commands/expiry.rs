@@ -1,8 +1,6 @@
 //! Times to live.
 
-use super::context::{
-    Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option,
-};
+use super::context::{Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use crate::keyspace::Millis;
 

@@ -31,20 +31,22 @@ pub const COMMANDS: &[Command] = &[
         .categories(Categories::DANGEROUS)
         .hints(&["request_policy:all_shards", "nondeterministic_output_order"])
         .docs("1.0.0", "O(N) with N keys in the database", "Returns all keys that match a pattern"),
-    read("randomkey", 1, randomkey)
-        .hints(&["request_policy:all_shards", "nondeterministic_output"])
-        .docs("1.0.0", "O(1)", "Returns a random key"),
+    read("randomkey", 1, randomkey).hints(&["request_policy:all_shards", "nondeterministic_output"]).docs(
+        "1.0.0",
+        "O(1)",
+        "Returns a random key",
+    ),
     read("type", 2, kind).flags(Flags::FAST).keys(LOOK).docs("1.0.0", "O(1)", "Returns the type of a key's value"),
-    read("exists", -2, exists)
-        .flags(Flags::FAST)
-        .keys(LOOK_AT_ALL)
-        .hints(SUM_OF_SHARDS)
-        .docs("1.0.0", PER_KEY, "Counts how many of the keys exist"),
-    read("touch", -2, touch)
-        .flags(Flags::FAST)
-        .keys(LOOK_AT_ALL)
-        .hints(SUM_OF_SHARDS)
-        .docs("3.2.1", PER_KEY, "Counts as a use of the keys"),
+    read("exists", -2, exists).flags(Flags::FAST).keys(LOOK_AT_ALL).hints(SUM_OF_SHARDS).docs(
+        "1.0.0",
+        PER_KEY,
+        "Counts how many of the keys exist",
+    ),
+    read("touch", -2, touch).flags(Flags::FAST).keys(LOOK_AT_ALL).hints(SUM_OF_SHARDS).docs(
+        "3.2.1",
+        PER_KEY,
+        "Counts as a use of the keys",
+    ),
     remove("del", del).docs("1.0.0", PER_KEY, "Deletes keys"),
     remove("unlink", del).flags(Flags::FAST).docs("4.0.0", PER_KEY, "Deletes keys"),
 ];

@@ -37,33 +37,40 @@ const fn grow(name: &'static str, arity: isize, handler: Handler) -> Command {
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
     grow("hset", -4, hset).keys(UPDATE).docs("2.0.0", PER_FIELD, "Sets fields"),
-    grow("hmset", -4, hmset)
-        .keys(UPDATE)
-        .deprecated("4.0.0", "`HSET` with multiple field-value pairs")
-        .docs("2.0.0", PER_FIELD, "Sets fields"),
-    grow("hsetnx", 4, hsetnx)
-        .keys(INSERT)
-        .coordination(Coordination::Decides)
-        .docs("2.0.0", "O(1)", "Sets a field if it is absent"),
+    grow("hmset", -4, hmset).keys(UPDATE).deprecated("4.0.0", "`HSET` with multiple field-value pairs").docs(
+        "2.0.0",
+        PER_FIELD,
+        "Sets fields",
+    ),
+    grow("hsetnx", 4, hsetnx).keys(INSERT).coordination(Coordination::Decides).docs(
+        "2.0.0",
+        "O(1)",
+        "Sets a field if it is absent",
+    ),
     read("hget", 3, hget).flags(FAST).docs("2.0.0", "O(1)", "Returns a field's value"),
     read("hmget", -3, hmget).flags(FAST).docs("2.0.0", PER_FIELD, "Returns the values of fields"),
     write("hdel", -3, hdel).keys(DELETE).docs("2.0.0", PER_FIELD, "Deletes fields"),
     read("hlen", 2, hlen).flags(FAST).keys(LOOK).docs("2.0.0", "O(1)", "Returns how many fields there are"),
-    read("hstrlen", 3, hstrlen)
-        .flags(FAST)
-        .keys(LOOK)
-        .docs("3.2.0", "O(1)", "Returns the length of a field's value in bytes"),
+    read("hstrlen", 3, hstrlen).flags(FAST).keys(LOOK).docs(
+        "3.2.0",
+        "O(1)",
+        "Returns the length of a field's value in bytes",
+    ),
     read("hexists", 3, hexists).flags(FAST).keys(LOOK).docs("2.0.0", "O(1)", "Says whether a field exists"),
     read("hkeys", 2, hkeys).hints(ANY_ORDER).docs("2.0.0", WHOLE, "Returns all fields"),
     read("hvals", 2, hvals).hints(ANY_ORDER).docs("2.0.0", WHOLE, "Returns all values"),
     read("hgetall", 2, hgetall).hints(ANY_ORDER).docs("2.0.0", WHOLE, "Returns all fields and their values"),
     grow("hincrby", 4, hincrby).keys(ADD).docs("2.0.0", "O(1)", "Adds to the integer in a field"),
-    grow("hincrbyfloat", 4, hincrbyfloat)
-        .keys(ADD)
-        .docs("2.6.0", "O(1)", "Adds to the number with a fraction in a field"),
-    read("hrandfield", -2, hrandfield)
-        .hints(&["nondeterministic_output"])
-        .docs("6.2.0", "O(N) with N fields returned", "Returns random fields"),
+    grow("hincrbyfloat", 4, hincrbyfloat).keys(ADD).docs(
+        "2.6.0",
+        "O(1)",
+        "Adds to the number with a fraction in a field",
+    ),
+    read("hrandfield", -2, hrandfield).hints(&["nondeterministic_output"]).docs(
+        "6.2.0",
+        "O(N) with N fields returned",
+        "Returns random fields",
+    ),
 ];
 
 fn set_fields(context: &mut Context<'_>) -> Result<usize, Refusal> {
@@ -103,10 +110,7 @@ fn hsetnx(context: &mut Context<'_>) -> Outcome {
 }
 
 /// Reads the hash at the first key, if there is one.
-fn read_hash(
-    context: &mut Context<'_>,
-    read: impl FnOnce(&mut Context<'_>, Option<&HashValue>) -> Outcome,
-) -> Outcome {
+fn read_hash(context: &mut Context<'_>, read: impl FnOnce(&mut Context<'_>, Option<&HashValue>) -> Outcome) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let hash = transaction.hash(key)?;

@@ -16,10 +16,8 @@ const ANY_ORDER: &[&str] = &["nondeterministic_output_order"];
 const PER_COMMAND: &str = "O(N) with N commands";
 
 /// The rows of this family.
-pub const COMMANDS: &[Command] = &[row("command", -1, all)
-    .hints(ANY_ORDER)
-    .docs("2.8.13", PER_COMMAND, "Describes all commands")
-    .subcommands(&[
+pub const COMMANDS: &[Command] =
+    &[row("command", -1, all).hints(ANY_ORDER).docs("2.8.13", PER_COMMAND, "Describes all commands").subcommands(&[
         row("count", 2, count).docs("2.8.13", "O(1)", "Returns how many commands there are"),
         row("info", -2, info).hints(ANY_ORDER).docs("2.8.13", PER_COMMAND, "Describes commands"),
         row("docs", -2, docs).hints(ANY_ORDER).docs("7.0.0", PER_COMMAND, "Returns the documentation of commands"),

@@ -161,7 +161,11 @@ fn touches_system_keys(entry: &Entry, arguments: &Arguments<'_>) -> bool {
     {
         return is_system(first);
     }
-    entry.command.keys.iter().any(|spec| spec.positions(arguments).is_some_and(|mut positions| positions.any(is_system)))
+    entry
+        .command
+        .keys
+        .iter()
+        .any(|spec| spec.positions(arguments).is_some_and(|mut positions| positions.any(is_system)))
 }
 
 /// `wrong number of arguments for 'config|get' command`.
@@ -210,11 +214,8 @@ mod tests {
             "-ERR unknown command 'f  o', with args beginning with: 'a  b' \r\n"
         );
         let long = "x".repeat(300);
-        let expected = format!(
-            "-ERR unknown command '{}', with args beginning with: '{}' \r\n",
-            "x".repeat(128),
-            "x".repeat(128)
-        );
+        let expected =
+            format!("-ERR unknown command '{}', with args beginning with: '{}' \r\n", "x".repeat(128), "x".repeat(128));
         assert_eq!(fixture.run(&format!("{long} {long} {long}")), expected);
         assert_eq!(fixture.run("config foo"), "-ERR unknown subcommand 'foo'. Try CONFIG HELP.\r\n");
     }

@@ -28,14 +28,16 @@ pub const COMMANDS: &[Command] = &[
         .categories(Categories::KEYSPACE)
         .hints(&["nondeterministic_output", "request_policy:special"])
         .docs("2.8.0", COMPLEXITY, "Walks through the keys of the database"),
-    row(Group::Hash, "hscan", -3, hscan)
-        .categories(Categories::HASH)
-        .keys(READ)
-        .docs("2.8.0", COMPLEXITY, "Walks through the fields of a hash"),
-    row(Group::Set, "sscan", -3, sscan)
-        .categories(Categories::SET)
-        .keys(READ)
-        .docs("2.8.0", COMPLEXITY, "Walks through the members of a set"),
+    row(Group::Hash, "hscan", -3, hscan).categories(Categories::HASH).keys(READ).docs(
+        "2.8.0",
+        COMPLEXITY,
+        "Walks through the fields of a hash",
+    ),
+    row(Group::Set, "sscan", -3, sscan).categories(Categories::SET).keys(READ).docs(
+        "2.8.0",
+        COMPLEXITY,
+        "Walks through the members of a set",
+    ),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -108,17 +110,12 @@ fn scan(context: &mut Context<'_>) -> Outcome {
     let cursor = parse_cursor(context.word(1))?;
     let options = parse_options(context, 2, true)?;
     let mut found: Vec<Box<[u8]>> = Vec::new();
-    let next = context.state.keyspace.scan(
-        context.now,
-        context.session.database,
-        cursor,
-        options.count,
-        &mut |key, kind| {
+    let next =
+        context.state.keyspace.scan(context.now, context.session.database, cursor, options.count, &mut |key, kind| {
             if options.wants_kind(kind) && options.wants(key) {
                 found.push(key.into());
             }
-        },
-    );
+        });
     reply_page(context.reply, next, &found);
     Ok(Flow::Continue)
 }

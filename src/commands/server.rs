@@ -90,7 +90,8 @@ fn time(context: &mut Context<'_>) -> Outcome {
 
 fn wait(context: &mut Context<'_>) -> Outcome {
     let replicas = integer::parse(context.word(1)).ok_or(NOT_AN_INTEGER)?;
-    let timeout = integer::parse(context.word(2)).ok_or(Refusal::Fixed("ERR timeout is not an integer or out of range"))?;
+    let timeout =
+        integer::parse(context.word(2)).ok_or(Refusal::Fixed("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| Refusal::Fixed("ERR timeout is negative"))?;
     if context.state.cluster.is_none() {
         return context.reply_integer(0);

@@ -53,45 +53,53 @@ pub const COMMANDS: &[Command] = &[
     read("sismember", 3, sismember).flags(FAST).keys(LOOK).docs("1.0.0", "O(1)", "Says whether it is a member"),
     read("smismember", -3, smismember).flags(FAST).docs("6.2.0", PER_MEMBER, "Says which are members"),
     read("scard", 2, scard).flags(FAST).keys(LOOK).docs("1.0.0", "O(1)", "Returns how many members there are"),
-    read("smembers", 2, smembers)
-        .hints(ANY_ORDER)
-        .docs("1.0.0", "O(N) with N members in the set", "Returns all members"),
-    write("smove", 4, smove)
-        .flags(FAST)
-        .keys(MOVE)
-        .coordination(Coordination::Decides)
-        .docs("1.0.0", "O(1)", "Moves a member to another set"),
-    write("spop", -2, spop)
-        .flags(FAST)
-        .keys(TAKE)
-        .hints(RANDOM)
-        .coordination(Coordination::Decides)
-        .docs("1.0.0", "O(N) with N members returned", "Removes random members and returns them"),
-    read("srandmember", -2, srandmember)
-        .hints(RANDOM)
-        .docs("1.0.0", "O(N) with N members returned", "Returns random members"),
+    read("smembers", 2, smembers).hints(ANY_ORDER).docs(
+        "1.0.0",
+        "O(N) with N members in the set",
+        "Returns all members",
+    ),
+    write("smove", 4, smove).flags(FAST).keys(MOVE).coordination(Coordination::Decides).docs(
+        "1.0.0",
+        "O(1)",
+        "Moves a member to another set",
+    ),
+    write("spop", -2, spop).flags(FAST).keys(TAKE).hints(RANDOM).coordination(Coordination::Decides).docs(
+        "1.0.0",
+        "O(N) with N members returned",
+        "Removes random members and returns them",
+    ),
+    read("srandmember", -2, srandmember).hints(RANDOM).docs(
+        "1.0.0",
+        "O(N) with N members returned",
+        "Returns random members",
+    ),
     read("sinter", -2, sinter).keys(READ_ALL).hints(ANY_ORDER).docs("1.0.0", INTERSECTION, "Intersects sets"),
-    read("sintercard", -3, sintercard)
-        .flags(Flags::MOVABLEKEYS)
-        .keys(NUMBERED)
-        .docs("7.0.0", INTERSECTION, "Returns how many members an intersection has"),
-    write("sinterstore", -3, sinterstore)
-        .flags(Flags::DENYOOM)
-        .keys(STORE_INTERSECTION)
-        .docs("1.0.0", INTERSECTION, "Intersects sets and stores the result"),
+    read("sintercard", -3, sintercard).flags(Flags::MOVABLEKEYS).keys(NUMBERED).docs(
+        "7.0.0",
+        INTERSECTION,
+        "Returns how many members an intersection has",
+    ),
+    write("sinterstore", -3, sinterstore).flags(Flags::DENYOOM).keys(STORE_INTERSECTION).docs(
+        "1.0.0",
+        INTERSECTION,
+        "Intersects sets and stores the result",
+    ),
     read("sunion", -2, sunion).keys(READ_ALL).hints(ANY_ORDER).docs("1.0.0", ALL_MEMBERS, "Unites sets"),
-    write("sunionstore", -3, sunionstore)
-        .flags(Flags::DENYOOM)
-        .keys(STORE)
-        .docs("1.0.0", ALL_MEMBERS, "Unites sets and stores the result"),
-    read("sdiff", -2, sdiff)
-        .keys(READ_ALL)
-        .hints(ANY_ORDER)
-        .docs("1.0.0", ALL_MEMBERS, "Returns what is in the first set and in no other"),
-    write("sdiffstore", -3, sdiffstore)
-        .flags(Flags::DENYOOM)
-        .keys(STORE)
-        .docs("1.0.0", ALL_MEMBERS, "Stores what is in the first set and in no other"),
+    write("sunionstore", -3, sunionstore).flags(Flags::DENYOOM).keys(STORE).docs(
+        "1.0.0",
+        ALL_MEMBERS,
+        "Unites sets and stores the result",
+    ),
+    read("sdiff", -2, sdiff).keys(READ_ALL).hints(ANY_ORDER).docs(
+        "1.0.0",
+        ALL_MEMBERS,
+        "Returns what is in the first set and in no other",
+    ),
+    write("sdiffstore", -3, sdiffstore).flags(Flags::DENYOOM).keys(STORE).docs(
+        "1.0.0",
+        ALL_MEMBERS,
+        "Stores what is in the first set and in no other",
+    ),
 ];
 
 fn sadd(context: &mut Context<'_>) -> Outcome {
@@ -117,10 +125,7 @@ fn srem(context: &mut Context<'_>) -> Outcome {
 }
 
 /// Reads the set at the first key, if there is one.
-fn read_set(
-    context: &mut Context<'_>,
-    read: impl FnOnce(&mut Context<'_>, Option<&SetValue>) -> Outcome,
-) -> Outcome {
+fn read_set(context: &mut Context<'_>, read: impl FnOnce(&mut Context<'_>, Option<&SetValue>) -> Outcome) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let set = transaction.set(key)?;
@@ -353,8 +358,7 @@ fn sdiffstore(context: &mut Context<'_>) -> Outcome {
 
 fn sintercard(context: &mut Context<'_>) -> Outcome {
     let number = integer::parse(context.word(1)).and_then(|number| usize::try_from(number).ok());
-    let number =
-        number.filter(|&number| number > 0).ok_or(Refusal::Fixed("ERR numkeys should be greater than 0"))?;
+    let number = number.filter(|&number| number > 0).ok_or(Refusal::Fixed("ERR numkeys should be greater than 0"))?;
     if number > context.words() - 2 {
         return Err(Refusal::Fixed("ERR Number of keys can't be greater than number of args"));
     }

@@ -1,8 +1,7 @@
 //! Strings.
 
 use super::context::{
-    Context, Outcome, Refusal, SYNTAX, Since, Unit, absolute_time, check_reply_size, invalid_expire_time,
-    is_option,
+    Context, Outcome, Refusal, SYNTAX, Since, Unit, absolute_time, check_reply_size, invalid_expire_time, is_option,
 };
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, lcs};
@@ -57,39 +56,42 @@ pub const COMMANDS: &[Command] = &[
         .keys(SET_KEYS)
         .coordination(Coordination::DecidesWith(&["nx", "xx", "get"]))
         .docs("1.0.0", "O(1)", "Sets a string, with conditions and a time to live if wanted"),
-    write("setnx", 3, setnx)
-        .flags(GROWS.with(FAST))
-        .keys(OVERWRITE_ABSENT)
-        .coordination(Coordination::Decides)
-        .docs("1.0.0", "O(1)", "Sets a string if the key is absent"),
-    write("setex", 4, setex)
-        .flags(GROWS)
-        .keys(OVERWRITE)
-        .docs("2.0.0", "O(1)", "Sets a string that lives for some seconds"),
-    write("psetex", 4, psetex)
-        .flags(GROWS)
-        .keys(OVERWRITE)
-        .docs("2.6.0", "O(1)", "Sets a string that lives for some milliseconds"),
+    write("setnx", 3, setnx).flags(GROWS.with(FAST)).keys(OVERWRITE_ABSENT).coordination(Coordination::Decides).docs(
+        "1.0.0",
+        "O(1)",
+        "Sets a string if the key is absent",
+    ),
+    write("setex", 4, setex).flags(GROWS).keys(OVERWRITE).docs(
+        "2.0.0",
+        "O(1)",
+        "Sets a string that lives for some seconds",
+    ),
+    write("psetex", 4, psetex).flags(GROWS).keys(OVERWRITE).docs(
+        "2.6.0",
+        "O(1)",
+        "Sets a string that lives for some milliseconds",
+    ),
     write("getset", 3, getset)
         .flags(GROWS.with(FAST))
         .keys(CHANGE)
         .coordination(Coordination::Decides)
         .deprecated("6.2.0", "`SET` with the `!GET` argument")
         .docs("1.0.0", "O(1)", "Sets a string and returns what it was before"),
-    write("getdel", 2, getdel)
-        .flags(FAST)
-        .keys(TAKE)
-        .coordination(Coordination::Decides)
-        .docs("6.2.0", "O(1)", "Returns a string and deletes its key"),
-    write("getex", -2, getex)
-        .flags(FAST)
-        .keys(GETEX_KEYS)
-        .docs("6.2.0", "O(1)", "Returns a string and changes its time to live"),
-    read("mget", -2, mget)
-        .flags(FAST)
-        .keys(READ_ALL)
-        .hints(&["request_policy:multi_shard"])
-        .docs("1.0.0", "O(N) with N keys", "Returns several strings"),
+    write("getdel", 2, getdel).flags(FAST).keys(TAKE).coordination(Coordination::Decides).docs(
+        "6.2.0",
+        "O(1)",
+        "Returns a string and deletes its key",
+    ),
+    write("getex", -2, getex).flags(FAST).keys(GETEX_KEYS).docs(
+        "6.2.0",
+        "O(1)",
+        "Returns a string and changes its time to live",
+    ),
+    read("mget", -2, mget).flags(FAST).keys(READ_ALL).hints(&["request_policy:multi_shard"]).docs(
+        "1.0.0",
+        "O(N) with N keys",
+        "Returns several strings",
+    ),
     write("mset", -3, mset)
         .flags(GROWS)
         .keys(OVERWRITE_ALL)
@@ -105,26 +107,33 @@ pub const COMMANDS: &[Command] = &[
     write("decr", 2, decr).flags(GROWS.with(FAST)).keys(CHANGE).docs("1.0.0", "O(1)", "Takes one from an integer"),
     write("incrby", 3, incrby).flags(GROWS.with(FAST)).keys(CHANGE).docs("1.0.0", "O(1)", "Adds to an integer"),
     write("decrby", 3, decrby).flags(GROWS.with(FAST)).keys(CHANGE).docs("1.0.0", "O(1)", "Takes from an integer"),
-    write("incrbyfloat", 3, incrbyfloat)
-        .flags(GROWS.with(FAST))
-        .keys(CHANGE)
-        .docs("2.6.0", "O(1)", "Adds to a number with a fraction"),
-    write("append", 3, append)
-        .flags(GROWS.with(FAST))
-        .keys(EXTEND)
-        .docs("2.0.0", "O(N) with N bytes appended", "Appends to a string"),
+    write("incrbyfloat", 3, incrbyfloat).flags(GROWS.with(FAST)).keys(CHANGE).docs(
+        "2.6.0",
+        "O(1)",
+        "Adds to a number with a fraction",
+    ),
+    write("append", 3, append).flags(GROWS.with(FAST)).keys(EXTEND).docs(
+        "2.0.0",
+        "O(N) with N bytes appended",
+        "Appends to a string",
+    ),
     read("strlen", 2, strlen).flags(FAST).keys(LENGTH).docs("2.2.0", "O(1)", "Returns a string's length in bytes"),
-    write("setrange", 4, setrange)
-        .flags(GROWS)
-        .keys(BLIND_CHANGE)
-        .docs("2.2.0", "O(N) with N bytes written", "Overwrites a part of a string"),
+    write("setrange", 4, setrange).flags(GROWS).keys(BLIND_CHANGE).docs(
+        "2.2.0",
+        "O(N) with N bytes written",
+        "Overwrites a part of a string",
+    ),
     read("getrange", 4, getrange).docs("2.4.0", "O(N) with N bytes returned", "Returns a part of a string"),
-    read("substr", 4, getrange)
-        .deprecated("2.0.0", "`GETRANGE`")
-        .docs("1.0.0", "O(N) with N bytes returned", "Returns a part of a string"),
-    read("lcs", -3, lcs::lcs)
-        .keys(READ_TWO)
-        .docs("7.0.0", "O(N*M) with strings of N and M bytes", "Finds the longest common subsequence of two strings"),
+    read("substr", 4, getrange).deprecated("2.0.0", "`GETRANGE`").docs(
+        "1.0.0",
+        "O(N) with N bytes returned",
+        "Returns a part of a string",
+    ),
+    read("lcs", -3, lcs::lcs).keys(READ_TWO).docs(
+        "7.0.0",
+        "O(N*M) with strings of N and M bytes",
+        "Finds the longest common subsequence of two strings",
+    ),
 ];
 
 fn get(context: &mut Context<'_>) -> Outcome {

@@ -261,7 +261,11 @@ impl Stats {
     }
 
     fn sampled_totals(&self) -> [u64; 3] {
-        [self.total(|thread| &thread.commands), self.total(|thread| &thread.input_bytes), self.total(|thread| &thread.output_bytes)]
+        [
+            self.total(|thread| &thread.commands),
+            self.total(|thread| &thread.input_bytes),
+            self.total(|thread| &thread.output_bytes),
+        ]
     }
 }
 
