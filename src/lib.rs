@@ -4,7 +4,10 @@
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
 
 pub mod cluster;
+pub mod commands;
 pub mod effects;
 pub mod keyspace;
+pub mod observe;
 pub mod planted;
+pub mod replication;
 pub mod resp;
