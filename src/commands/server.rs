@@ -170,6 +170,6 @@ mod tests {
         assert!(!text.contains("# Server"));
         assert!(fixture.run("info everything").contains("# Errorstats"));
         fixture.run("hello 3");
-        assert!(fixture.run("info keyspace").starts_with("=46\r\ntxt:# Keyspace\r\n"));
+        assert!(fixture.run("info keyspace").starts_with("=48\r\ntxt:# Keyspace\r\n"));
     }
 }
