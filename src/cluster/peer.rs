@@ -1,0 +1,281 @@
+//! One connection to one peer: its queues, and the tasks that read and write its streams.
+//!
+//! The tasks know nothing of replication: they turn frames into events for the loop and queues into frames on streams.
+//! All of them end with the link.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet, spawn_local};
+
+use super::send_queue::{Pieces, SendQueue, cost};
+use super::snapshot::{self, Assembler, Header, Part};
+use super::{Clock, Connection, FrameReader, StreamKind, TransportError};
+use crate::keyspace::Keyspace;
+use crate::replication::Frame;
+
+/// The largest frame of the control stream, in bytes.
+const MAX_CONTROL_FRAME: usize = 1 << 20;
+
+/// The largest frame of the effect stream, in bytes: the largest effect fits.
+const MAX_EFFECTS_FRAME: usize = crate::effects::MAX_EFFECT_BYTES + (1 << 20);
+
+/// How much may wait for a peer's control stream, in bytes. A peer that does not keep up with that is lost.
+const CONTROL_QUEUE_BYTES: usize = 4 << 20;
+
+/// How much may wait for a peer's effect stream, in bytes. What does not fit is dropped, and repaired later.
+const EFFECTS_QUEUE_BYTES: usize = 32 << 20;
+
+/// How much of what a peer sent may wait for the loop, in bytes. Beyond that the peer's streams wait.
+const RECEIVED_BYTES: usize = 32 << 20;
+
+/// Tells the links of one process apart; ids are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LinkId(pub u64);
+
+/// What happens on a link.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    /// A frame for the core.
+    Frame(Frame),
+    /// A step of a snapshot that the peer sends.
+    Snapshot(Part),
+    /// The stream of a snapshot broke before its end.
+    SnapshotBroken,
+    /// The last byte of a snapshot has arrived at the peer.
+    SnapshotSent { bytes: u64, elapsed: Duration },
+    /// The peer sent what it must not.
+    Violation(String),
+    /// The connection is gone.
+    Closed(String),
+}
+
+/// An event, and the share of the peer's receive budget that it occupies until the loop is done with it.
+#[derive(Debug)]
+pub(super) struct FromLink {
+    pub link: LinkId,
+    pub event: LinkEvent,
+    pub budget: Option<OwnedSemaphorePermit>,
+}
+
+/// One connection to one peer, seen from the loop. Dropping it ends its tasks and closes it.
+pub(super) struct Link {
+    pub id: LinkId,
+    /// When it was established, by the monotonic clock.
+    pub since: Duration,
+    connection: Connection,
+    control: Rc<SendQueue>,
+    effects: Rc<SendQueue>,
+    tasks: Vec<AbortHandle>,
+    snapshot: Option<AbortHandle>,
+    events: mpsc::Sender<FromLink>,
+}
+
+impl Link {
+    /// Starts to read from and write to a connection.
+    pub fn start(id: LinkId, since: Duration, connection: Connection, events: mpsc::Sender<FromLink>) -> Link {
+        let control = Rc::new(SendQueue::new(CONTROL_QUEUE_BYTES));
+        let effects = Rc::new(SendQueue::new(EFFECTS_QUEUE_BYTES));
+        let reading = Reading {
+            link: id,
+            connection: connection.clone(),
+            events: events.clone(),
+            budget: Arc::new(Semaphore::new(RECEIVED_BYTES)),
+        };
+        let watching = reading.clone();
+        let tasks = [
+            spawn_local(write_queue(connection.clone(), StreamKind::Control, control.clone())),
+            spawn_local(write_queue(connection.clone(), StreamKind::Effects, effects.clone())),
+            spawn_local(async move { reading.accept_streams().await }),
+            spawn_local(async move {
+                let reason = watching.connection.closed().await;
+                watching.report(LinkEvent::Closed(reason), None).await;
+            }),
+        ];
+        let tasks = tasks.iter().map(JoinHandle::abort_handle).collect();
+        Link { id, since, connection, control, effects, tasks, snapshot: None, events }
+    }
+
+    /// Did this node begin the connection?
+    pub fn dialed(&self) -> bool {
+        self.connection.dialed()
+    }
+
+    /// The address that the peer's packets come from.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+
+    /// Queues a frame. False when it was dropped because its queue is full.
+    pub fn send(&self, kind: StreamKind, frame: Pieces) -> bool {
+        match kind {
+            StreamKind::Control => self.control.push(frame),
+            StreamKind::Effects => self.effects.push(frame),
+            StreamKind::Snapshot => unreachable!("snapshots have a task of their own"),
+        }
+    }
+
+    /// Has everything that was queued been handed to the connection?
+    pub fn is_flushed(&self) -> bool {
+        self.control.is_empty() && self.effects.is_empty()
+    }
+
+    /// Sends a snapshot, instead of one that may still be under way.
+    pub fn send_snapshot(&mut self, keyspace: Arc<Keyspace>, clock: Arc<dyn Clock>, header: Header) {
+        let (connection, events, link) = (self.connection.clone(), self.events.clone(), self.id);
+        let task = spawn_local(async move {
+            let started = clock.monotonic();
+            match snapshot::send(&connection, &keyspace, &header).await {
+                Ok(bytes) => {
+                    let event = LinkEvent::SnapshotSent { bytes, elapsed: clock.monotonic() - started };
+                    // The loop is gone only when the whole node stops.
+                    let _ = events.send(FromLink { link, event, budget: None }).await;
+                }
+                // The receiver notices by itself: its stream broke, too.
+                Err(error) => tracing::debug!(peer = %connection.peer(), %error, "snapshot not sent"),
+            }
+        });
+        if let Some(previous) = self.snapshot.replace(task.abort_handle()) {
+            previous.abort();
+        }
+    }
+
+    /// Closes the connection and tells the peer why.
+    pub fn close(&self, reason: &str) {
+        self.connection.close(reason);
+    }
+
+    /// Ends the streams to the peer when all that is queued was sent.
+    pub fn finish(&self) {
+        self.control.finish();
+        self.effects.finish();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.connection.close("going away");
+        for task in self.tasks.iter().chain(&self.snapshot) {
+            task.abort();
+        }
+    }
+}
+
+/// Sends what is queued, for as long as the stream holds. The loop learns of a broken connection elsewhere.
+async fn write_queue(connection: Connection, kind: StreamKind, queue: Rc<SendQueue>) {
+    let written = async {
+        let mut writer = connection.open(kind).await?;
+        while let Some(frame) = queue.take().await {
+            writer.write(&frame).await?;
+            queue.sent(cost(&frame));
+        }
+        writer.finish().await
+    };
+    if let Err(error) = written.await {
+        // A stream that the peer gave up cannot be replaced within the connection, but a new connection can do that.
+        connection.close("a stream broke");
+        tracing::debug!(peer = %connection.peer(), ?kind, %error, "stream ended");
+    }
+}
+
+/// What the tasks that read have in common.
+#[derive(Clone)]
+struct Reading {
+    link: LinkId,
+    connection: Connection,
+    events: mpsc::Sender<FromLink>,
+    budget: Arc<Semaphore>,
+}
+
+impl Reading {
+    /// Takes the streams that the peer opens: one for control, one for effects, and snapshots one after the other.
+    async fn accept_streams(self) {
+        let mut streams = JoinSet::new();
+        let mut seen = [false; 2];
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = self.connection.accept() => accepted,
+                Some(_) = streams.join_next() => continue,
+            };
+            let (kind, reader) = match accepted {
+                Ok(accepted) => accepted,
+                Err(TransportError::UnknownStream(kind)) => {
+                    return self.report(LinkEvent::Violation(format!("a stream of the unknown kind {kind}")), None).await;
+                }
+                Err(_) => return,
+            };
+            let index = match kind {
+                StreamKind::Control => 0,
+                StreamKind::Effects => 1,
+                StreamKind::Snapshot => {
+                    streams.spawn_local(self.clone().read_snapshot(reader));
+                    continue;
+                }
+            };
+            if std::mem::replace(&mut seen[index], true) {
+                return self.report(LinkEvent::Violation(format!("a second {kind:?} stream")), None).await;
+            }
+            streams.spawn_local(self.clone().read_frames(kind, reader));
+        }
+    }
+
+    async fn read_frames(self, kind: StreamKind, mut reader: FrameReader) {
+        let limit = if kind == StreamKind::Control { MAX_CONTROL_FRAME } else { MAX_EFFECTS_FRAME };
+        loop {
+            let bytes = match reader.read(limit).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return,
+                Err(error @ TransportError::FrameTooLong { .. }) => {
+                    return self.report(LinkEvent::Violation(error.to_string()), None).await;
+                }
+                Err(_) => return,
+            };
+            let length = bytes.len();
+            let event = match Frame::decode(bytes) {
+                Ok(frame) => LinkEvent::Frame(frame),
+                Err(error) => LinkEvent::Violation(format!("a {kind:?} frame of {length} bytes: {error}")),
+            };
+            let budget = self.reserve(length).await;
+            self.report(event, budget).await;
+        }
+    }
+
+    async fn read_snapshot(self, mut reader: FrameReader) {
+        let mut assembler = Assembler::new(Keyspace::SHARDS);
+        loop {
+            let event = match reader.read(snapshot::MAX_FRAME_BYTES).await {
+                Ok(Some(bytes)) => match assembler.take(&bytes) {
+                    Ok(None) => continue,
+                    Ok(Some(part)) => {
+                        let budget = self.reserve(part.length()).await;
+                        self.report(LinkEvent::Snapshot(part), budget).await;
+                        continue;
+                    }
+                    Err(error) => LinkEvent::Violation(error.to_string()),
+                },
+                Ok(None) if assembler.is_complete() => return,
+                Ok(None) => LinkEvent::SnapshotBroken,
+                Err(error @ TransportError::FrameTooLong { .. }) => LinkEvent::Violation(error.to_string()),
+                Err(_) => LinkEvent::SnapshotBroken,
+            };
+            return self.report(event, None).await;
+        }
+    }
+
+    /// Waits until the loop has worked off enough of what this peer sent before. What is larger than the whole budget
+    /// passes alone.
+    async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.min(RECEIVED_BYTES)).expect("the budget is far below 4 GiB");
+        // The semaphore is never closed.
+        self.budget.clone().acquire_many_owned(bytes).await.ok()
+    }
+
+    async fn report(&self, event: LinkEvent, budget: Option<OwnedSemaphorePermit>) {
+        // The loop is gone only when the whole node stops.
+        let _ = self.events.send(FromLink { link: self.link, event, budget }).await;
+    }
+}
