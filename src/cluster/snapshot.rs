@@ -91,7 +91,7 @@ pub(super) async fn send(
         // A write that finds room does not wait: let the others of this thread have their turn.
         tokio::task::yield_now().await;
     }
-    let trailer = Trailer { end: keyspace.frontier(), time: keyspace.last_time() };
+    let trailer = Trailer { end: keyspace.frontier(), time: keyspace.latest_time() };
     writer.write(&trailer_frame(&trailer)).await?;
     writer.finish().await?;
     Ok(sent)
