@@ -32,7 +32,7 @@ struct Target {
     failures: u32,
     /// Not again before this moment of the monotonic clock.
     not_before: Duration,
-    /// The peer there has another passphrase; said once.
+    /// The peer there has another passphrase.
     refused: bool,
 }
 
@@ -92,18 +92,14 @@ impl Dialer {
         target.not_before = now + pause.mul_f64(0.75 + 0.5 * random.f64());
     }
 
-    /// An attempt met a peer with another passphrase. True when that is news.
-    pub fn refused(&mut self, address: SocketAddr, now: Duration) -> bool {
+    /// An attempt met a peer with another passphrase (or version).
+    pub fn refused(&mut self, address: SocketAddr, now: Duration) {
         let target = self.targets.entry(address).or_default();
         target.under_way = false;
         target.not_before = now + REFUSED_PAUSE;
-        !std::mem::replace(&mut target.refused, true)
+        target.refused = true;
     }
 
-    /// Forgets all wishes and pauses; attempts under way end without effect.
-    pub fn clear(&mut self) {
-        self.targets.clear();
-    }
 }
 
 #[cfg(test)]
@@ -137,15 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn another_passphrase_is_news_once() {
+    fn another_passphrase_is_tried_again_slowly() {
         let mut dialer = Dialer::default();
         dialer.want(address(), Duration::ZERO);
         dialer.due(Duration::ZERO);
-        assert!(dialer.refused(address(), Duration::ZERO));
+        dialer.refused(address(), Duration::ZERO);
         assert!(dialer.any_refused());
         dialer.want(address(), Duration::ZERO);
         assert_eq!(dialer.next_due(), Some(REFUSED_PAUSE));
-        assert!(!dialer.refused(address(), Duration::from_secs(31)));
     }
 
     #[test]

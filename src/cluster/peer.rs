@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet, spawn_local};
 
+use super::event::{Event, LinkEvent, LinkId};
 use super::send_queue::{Pieces, SendQueue, cost};
 use super::snapshot::{self, Assembler, Header, Part};
 use super::{Clock, Connection, FrameReader, StreamKind, TransportError};
@@ -32,35 +33,6 @@ const EFFECTS_QUEUE_BYTES: usize = 32 << 20;
 /// How much of what a peer sent may wait for the loop, in bytes. Beyond that the peer's streams wait.
 const RECEIVED_BYTES: usize = 32 << 20;
 
-/// Tells the links of one process apart; ids are never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LinkId(pub u64);
-
-/// What happens on a link.
-#[derive(Debug)]
-pub(super) enum LinkEvent {
-    /// A frame for the core.
-    Frame(Frame),
-    /// A step of a snapshot that the peer sends.
-    Snapshot(Part),
-    /// The stream of a snapshot broke before its end.
-    SnapshotBroken,
-    /// The last byte of a snapshot has arrived at the peer.
-    SnapshotSent { bytes: u64, elapsed: Duration },
-    /// The peer sent what it must not.
-    Violation(String),
-    /// The connection is gone.
-    Closed(String),
-}
-
-/// An event, and the share of the peer's receive budget that it occupies until the loop is done with it.
-#[derive(Debug)]
-pub(super) struct FromLink {
-    pub link: LinkId,
-    pub event: LinkEvent,
-    pub budget: Option<OwnedSemaphorePermit>,
-}
-
 /// One connection to one peer, seen from the loop. Dropping it ends its tasks and closes it.
 pub(super) struct Link {
     pub id: LinkId,
@@ -71,12 +43,12 @@ pub(super) struct Link {
     effects: Rc<SendQueue>,
     tasks: Vec<AbortHandle>,
     snapshot: Option<AbortHandle>,
-    events: mpsc::Sender<FromLink>,
+    events: mpsc::Sender<Event>,
 }
 
 impl Link {
     /// Starts to read from and write to a connection.
-    pub fn start(id: LinkId, since: Duration, connection: Connection, events: mpsc::Sender<FromLink>) -> Link {
+    pub fn start(id: LinkId, since: Duration, connection: Connection, events: mpsc::Sender<Event>) -> Link {
         let control = Rc::new(SendQueue::new(CONTROL_QUEUE_BYTES));
         let effects = Rc::new(SendQueue::new(EFFECTS_QUEUE_BYTES));
         let reading = Reading {
@@ -132,7 +104,7 @@ impl Link {
                 Ok(bytes) => {
                     let event = LinkEvent::SnapshotSent { bytes, elapsed: clock.monotonic() - started };
                     // The loop is gone only when the whole node stops.
-                    let _ = events.send(FromLink { link, event, budget: None }).await;
+                    let _ = events.send(Event::Link { link, event, budget: None }).await;
                 }
                 // The receiver notices by itself: its stream broke, too.
                 Err(error) => tracing::debug!(peer = %connection.peer(), %error, "snapshot not sent"),
@@ -186,7 +158,7 @@ async fn write_queue(connection: Connection, kind: StreamKind, queue: Rc<SendQue
 struct Reading {
     link: LinkId,
     connection: Connection,
-    events: mpsc::Sender<FromLink>,
+    events: mpsc::Sender<Event>,
     budget: Arc<Semaphore>,
 }
 
@@ -276,6 +248,6 @@ impl Reading {
 
     async fn report(&self, event: LinkEvent, budget: Option<OwnedSemaphorePermit>) {
         // The loop is gone only when the whole node stops.
-        let _ = self.events.send(FromLink { link: self.link, event, budget }).await;
+        let _ = self.events.send(Event::Link { link: self.link, event, budget }).await;
     }
 }

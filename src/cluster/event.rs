@@ -1,0 +1,42 @@
+//! Everything that reaches the loop from its tasks, through one bounded channel.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::snapshot::Part;
+use super::{Connection, ResolveError, TransportError};
+use crate::replication::Frame;
+
+/// Tells the links of one process apart; ids are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LinkId(pub u64);
+
+/// What happened outside the loop.
+pub(super) enum Event {
+    /// On a connection. What it brought occupies a share of the peer's receive budget until the loop is done with it.
+    Link { link: LinkId, event: LinkEvent, budget: Option<OwnedSemaphorePermit> },
+    /// An attempt to connect ended.
+    Dialed { address: SocketAddr, outcome: Result<Connection, TransportError> },
+    /// A peer dialed this node, and was accepted or not.
+    Accepted { outcome: Result<Connection, (SocketAddr, TransportError)> },
+    /// The name to join was looked up.
+    Resolved { outcome: Result<Vec<SocketAddr>, ResolveError> },
+}
+
+/// What happens on a link.
+pub(super) enum LinkEvent {
+    /// A frame for the core.
+    Frame(Frame),
+    /// A step of a snapshot that the peer sends.
+    Snapshot(Part),
+    /// The stream of a snapshot broke before its end.
+    SnapshotBroken,
+    /// The last byte of a snapshot has arrived at the peer.
+    SnapshotSent { bytes: u64, elapsed: Duration },
+    /// The peer sent what it must not.
+    Violation(String),
+    /// The connection is gone.
+    Closed(String),
+}
