@@ -99,7 +99,6 @@ impl Dialer {
         target.not_before = now + REFUSED_PAUSE;
         target.refused = true;
     }
-
 }
 
 #[cfg(test)]

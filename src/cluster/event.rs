@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::snapshot::Part;
-use super::{Connection, ResolveError, TransportError};
+use super::{Connection, TransportError};
 use crate::replication::Frame;
 
 /// Tells the links of one process apart; ids are never reused.
@@ -21,18 +21,20 @@ pub(super) enum Event {
     Dialed { address: SocketAddr, outcome: Result<Connection, TransportError> },
     /// A peer dialed this node, and was accepted or not.
     Accepted { outcome: Result<Connection, (SocketAddr, TransportError)> },
-    /// The name to join was looked up.
-    Resolved { outcome: Result<Vec<SocketAddr>, ResolveError> },
+    /// The name to join was looked up, and whatever else may lead to peers.
+    Resolved { found: Vec<SocketAddr> },
+    /// The name that a member advertises was looked up.
+    Located { found: Vec<SocketAddr> },
 }
 
 /// What happens on a link.
 pub(super) enum LinkEvent {
     /// A frame for the core.
     Frame(Frame),
-    /// A step of a snapshot that the peer sends.
-    Snapshot(Part),
+    /// A step of a snapshot that the peer sends. Each snapshot of a link has a stream of its own, counted from 0.
+    Snapshot { stream: u64, part: Part },
     /// The stream of a snapshot broke before its end.
-    SnapshotBroken,
+    SnapshotBroken { stream: u64 },
     /// The last byte of a snapshot has arrived at the peer.
     SnapshotSent { bytes: u64, elapsed: Duration },
     /// The peer sent what it must not.

@@ -4,7 +4,6 @@
 //! are written by ordinary transactions and so replicate as effects; clients may read them but never write them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,18 +20,19 @@ const MEMBERS_DATABASE: u32 = 0;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     name: String,
-    address: SocketAddr,
+    address: String,
     client_port: u16,
     version: String,
     started: Millis,
-    incarnation: u64,
+    /// The node's id again, for who sees only the value.
+    incarnation: String,
 }
 
 /// Does this effect change the membership?
 pub(super) fn touches_members(effect: &Effect) -> bool {
-    effect.operations().any(|operation| {
-        matches!(operation, Operation::Key { database: MEMBERS_DATABASE, key, .. } if key == MEMBERS_KEY)
-    })
+    effect.operations().any(
+        |operation| matches!(operation, Operation::Key { database: MEMBERS_DATABASE, key, .. } if key == MEMBERS_KEY),
+    )
 }
 
 /// Everything that the membership hash says. An entry that nobody can read (of a later version, say) is left out.
@@ -49,11 +49,11 @@ pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member>
 pub(super) fn write(keyspace: &Keyspace, now: Millis, node: NodeId, member: &Member) {
     let key = keyspace.key(MEMBERS_KEY);
     let mut transaction = keyspace.lock_one(now, MEMBERS_DATABASE, key);
-    if transaction.hash_set(key, field(node).as_bytes(), &encode(member)).is_err() {
+    if transaction.hash_set(key, field(node).as_bytes(), &encode(node, member)).is_err() {
         // Only a peer of a different make could have put another type there; the hash is what every node needs.
         tracing::warn!("the membership key held another type than a hash: replaced");
         transaction.remove(key);
-        let _ = transaction.hash_set(key, field(node).as_bytes(), &encode(member));
+        let _ = transaction.hash_set(key, field(node).as_bytes(), &encode(node, member));
     }
     transaction.commit();
 }
@@ -71,14 +71,14 @@ fn field(node: NodeId) -> String {
     node.to_string()
 }
 
-fn encode(member: &Member) -> Vec<u8> {
+fn encode(node: NodeId, member: &Member) -> Vec<u8> {
     let entry = Entry {
         name: member.name.clone(),
-        address: member.address,
+        address: member.address.clone(),
         client_port: member.client_port,
         version: member.version.clone(),
         started: member.started,
-        incarnation: member.incarnation,
+        incarnation: field(node),
     };
     serde_json::to_vec(&entry).expect("strings and numbers always have a JSON form")
 }
@@ -92,7 +92,6 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
         client_port: entry.client_port,
         version: entry.version,
         started: entry.started,
-        incarnation: entry.incarnation,
     };
     Some((node, member))
 }
@@ -104,25 +103,24 @@ mod tests {
     fn member() -> Member {
         Member {
             name: "cache-0".into(),
-            address: "10.0.0.1:7379".parse().expect("an address"),
+            address: "10.0.0.1:7379".into(),
             client_port: 6379,
             version: "0.1.0".into(),
             started: 1_700_000_000_000,
-            incarnation: 1,
         }
     }
 
     #[test]
     fn an_entry_round_trips_through_json() {
         let node = NodeId(0xab);
-        let json = encode(&member());
+        let json = encode(node, &member());
         assert!(json.starts_with(br#"{"name":"cache-0","address":"10.0.0.1:7379","client_port":6379,"#));
         assert_eq!(decode(field(node).as_bytes(), &json), Some((node, member())));
     }
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
-        let json = encode(&member());
+        let json = encode(NodeId(0xab), &member());
         assert_eq!(decode(b"not a node", &json), None);
         assert_eq!(decode(b"00000000000000ab", b"{}"), None);
         assert_eq!(decode(&[0xff], &json), None);

@@ -36,7 +36,9 @@ pub(super) enum Change {
 
 /// All connections of one identity.
 pub(super) struct Mesh {
-    transport: Rc<Transport>,
+    node: NodeId,
+    /// `None` once closed.
+    transport: Option<Rc<Transport>>,
     links: BTreeMap<NodeId, Link>,
     peers: BTreeMap<LinkId, NodeId>,
     next_link: u64,
@@ -56,7 +58,8 @@ impl Mesh {
         let transport = Rc::new(transport);
         let accepting = spawn_local(accept(transport.clone(), events.clone())).abort_handle();
         Mesh {
-            transport,
+            node: transport.node(),
+            transport: Some(transport),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
             next_link: first_link,
@@ -70,9 +73,22 @@ impl Mesh {
         }
     }
 
-    /// The transport below.
-    pub fn transport(&self) -> &Transport {
-        &self.transport
+    /// The address that is bound.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.transport.as_ref()?.local_address().ok()
+    }
+
+    /// Presents a new certificate from now on, if the current one is old.
+    pub fn renew_certificate(&self) {
+        let Some(transport) = &self.transport else { return };
+        if transport.renewal_due() {
+            match transport.renew() {
+                Ok(()) => tracing::info!("certificate renewed"),
+                Err(error) => {
+                    tracing::error!(%error, "certificate not renewed; peers will refuse this node when it expires")
+                }
+            }
+        }
     }
 
     /// The number of the next link.
@@ -124,8 +140,9 @@ impl Mesh {
     /// Dials whoever is due.
     pub fn dial(&mut self, now: Duration) {
         while self.dialing.try_join_next().is_some() {}
+        let Some(transport) = &self.transport else { return };
         for address in self.dialer.due(now) {
-            let (transport, events) = (self.transport.clone(), self.events.clone());
+            let (transport, events) = (transport.clone(), self.events.clone());
             self.dialing.spawn_local(async move {
                 let outcome = transport.connect(address).await;
                 // The loop is gone only when the whole node stops.
@@ -199,7 +216,7 @@ impl Mesh {
         let mut changes = Vec::new();
         if let Some(current) = self.links.get(&peer) {
             let again = current.dialed() == connection.dialed() || now.saturating_sub(current.since) > SETTLED;
-            let dialed_by_smaller = connection.dialed() == (self.transport.node() < peer);
+            let dialed_by_smaller = connection.dialed() == (self.node < peer);
             if !again && !dialed_by_smaller {
                 connection.close("there is another connection");
                 return changes;
@@ -233,15 +250,18 @@ impl Mesh {
         Some(link)
     }
 
-    /// Closes everything and waits briefly until the peers know.
-    pub async fn close(mut self, reason: &str) {
+    /// Closes everything, waits briefly until the peers know, and lets go of the socket.
+    pub async fn close(&mut self, reason: &str) {
         for link in self.links.values() {
             link.close(reason);
         }
         self.links.clear();
+        self.peers.clear();
         self.accepting.abort();
-        self.dialing.abort_all();
-        self.transport.close(reason).await;
+        self.dialing.shutdown().await;
+        if let Some(transport) = self.transport.take() {
+            transport.close(reason).await;
+        }
     }
 }
 
@@ -272,8 +292,5 @@ async fn accept(transport: Rc<Transport>, events: mpsc::Sender<Event>) {
 
 /// Is this a peer that answers, but with which there cannot be a connection unless an operator changes something?
 fn is_refusal(error: &TransportError) -> bool {
-    matches!(
-        error,
-        TransportError::WrongPassphrase | TransportError::VersionMismatch | TransportError::ClocksApart
-    )
+    matches!(error, TransportError::WrongPassphrase | TransportError::VersionMismatch | TransportError::ClocksApart)
 }

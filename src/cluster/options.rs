@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{ClusterSecret, Identity, IdentityError};
+use super::{ClusterSecret, Identity, IdentityError, TransportError};
+use crate::replication::CoreOptions;
 
 /// How one node takes part in a cluster.
 pub struct ClusterOptions {
@@ -16,13 +17,13 @@ pub struct ClusterOptions {
     pub identity: Identity,
     /// The UDP address to bind.
     pub bind: SocketAddr,
-    /// The address that peers reach this node at; `None`: found out from the routing table.
-    pub advertise: Option<SocketAddr>,
+    /// Where peers reach this node, `host:port`; `None`: found out from the routing table.
+    pub advertise: Option<String>,
     /// The DNS name under which the nodes find each other. `None`: this node starts a cluster and waits for others.
     pub join: Option<String>,
     /// The cluster port of peers whose DNS records do not name one.
     pub join_port: u16,
-    /// What people call this node: its host name, usually.
+    /// What people call this node: its host name, usually. Empty: its advertised address.
     pub name: String,
     /// The port for Redis clients.
     pub client_port: u16,
@@ -30,29 +31,42 @@ pub struct ClusterOptions {
     pub idle_timeout: Duration,
     /// A connection says something at least this often.
     pub keep_alive: Duration,
+    /// Changes the settings of the replication core; most callers leave them as they are.
+    pub tune: fn(&mut CoreOptions),
 }
 
 impl ClusterOptions {
-    /// The default idle timeout: long enough to ride out a short outage.
-    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-    /// The default keep-alive interval.
-    pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+    /// A node with the usual settings, which joins nobody.
+    pub fn new(secret: ClusterSecret, identity: Identity, bind: SocketAddr, client_port: u16) -> ClusterOptions {
+        ClusterOptions {
+            secret,
+            also_accepted: Vec::new(),
+            identity,
+            bind,
+            advertise: None,
+            join: None,
+            join_port: bind.port(),
+            name: String::new(),
+            client_port,
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(2),
+            tune: |_| {},
+        }
+    }
 }
 
 /// Why a node cannot take part in a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// The UDP socket.
-    #[error("cannot bind the cluster's UDP address {address}: {cause}; choose another with --cluster-port")]
-    Bind {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the system said.
-        cause: io::Error,
-    },
+    /// The UDP socket, most likely.
+    #[error("{0}; another port can be chosen with --cluster-port")]
+    Transport(#[from] TransportError),
     /// The certificates.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// No random bytes for a key.
+    #[error("the cryptographic library has no random bytes")]
+    Random,
     /// The thread or its event loop.
     #[error("cannot start the cluster's thread: {0}")]
     Thread(io::Error),

@@ -9,20 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet, spawn_local};
+use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use super::event::{Event, LinkEvent, LinkId};
-use super::send_queue::{Pieces, SendQueue, cost};
-use super::snapshot::{self, Assembler, Header, Part};
+use super::send_queue::{SendQueue, cost};
+use super::snapshot::{self, Assembler};
 use super::{Clock, Connection, FrameReader, StreamKind, TransportError};
 use crate::keyspace::Keyspace;
-use crate::replication::Frame;
+use crate::replication::{Frame, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, SnapshotHeader, Stream};
 
-/// The largest frame of the control stream, in bytes.
-const MAX_CONTROL_FRAME: usize = 1 << 20;
-
-/// The largest frame of the effect stream, in bytes: the largest effect fits.
-const MAX_EFFECTS_FRAME: usize = crate::effects::MAX_EFFECT_BYTES + (1 << 20);
+/// What stands before the body of a frame, in bytes: version and kind.
+const FRAME_HEAD: usize = 2;
 
 /// How much may wait for a peer's control stream, in bytes. A peer that does not keep up with that is lost.
 const CONTROL_QUEUE_BYTES: usize = 4 << 20;
@@ -41,7 +38,8 @@ pub(super) struct Link {
     connection: Connection,
     control: Rc<SendQueue>,
     effects: Rc<SendQueue>,
-    tasks: Vec<AbortHandle>,
+    writers: [AbortHandle; 2],
+    readers: [AbortHandle; 2],
     snapshot: Option<AbortHandle>,
     events: mpsc::Sender<Event>,
 }
@@ -58,17 +56,19 @@ impl Link {
             budget: Arc::new(Semaphore::new(RECEIVED_BYTES)),
         };
         let watching = reading.clone();
-        let tasks = [
-            spawn_local(write_queue(connection.clone(), StreamKind::Control, control.clone())),
-            spawn_local(write_queue(connection.clone(), StreamKind::Effects, effects.clone())),
-            spawn_local(async move { reading.accept_streams().await }),
+        let writers = [
+            spawn_local(write_queue(connection.clone(), StreamKind::Control, control.clone())).abort_handle(),
+            spawn_local(write_queue(connection.clone(), StreamKind::Effects, effects.clone())).abort_handle(),
+        ];
+        let readers = [
+            spawn_local(async move { reading.accept_streams().await }).abort_handle(),
             spawn_local(async move {
                 let reason = watching.connection.closed().await;
                 watching.report(LinkEvent::Closed(reason), None).await;
-            }),
+            })
+            .abort_handle(),
         ];
-        let tasks = tasks.iter().map(JoinHandle::abort_handle).collect();
-        Link { id, since, connection, control, effects, tasks, snapshot: None, events }
+        Link { id, since, connection, control, effects, writers, readers, snapshot: None, events }
     }
 
     /// Did this node begin the connection?
@@ -82,21 +82,20 @@ impl Link {
     }
 
     /// Queues a frame. False when it was dropped because its queue is full.
-    pub fn send(&self, kind: StreamKind, frame: Pieces) -> bool {
-        match kind {
-            StreamKind::Control => self.control.push(frame),
-            StreamKind::Effects => self.effects.push(frame),
-            StreamKind::Snapshot => unreachable!("snapshots have a task of their own"),
+    pub fn send(&self, frame: &Frame) -> bool {
+        match frame.stream() {
+            Stream::Control => self.control.push(frame.encode()),
+            Stream::Effects => self.effects.push(frame.encode()),
         }
     }
 
-    /// Has everything that was queued been handed to the connection?
-    pub fn is_flushed(&self) -> bool {
-        self.control.is_empty() && self.effects.is_empty()
+    /// Is a snapshot being exported to the peer?
+    pub fn is_exporting(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|task| !task.is_finished())
     }
 
     /// Sends a snapshot, instead of one that may still be under way.
-    pub fn send_snapshot(&mut self, keyspace: Arc<Keyspace>, clock: Arc<dyn Clock>, header: Header) {
+    pub fn send_snapshot(&mut self, keyspace: Arc<Keyspace>, clock: Arc<dyn Clock>, header: SnapshotHeader) {
         let (connection, events, link) = (self.connection.clone(), self.events.clone(), self.id);
         let task = spawn_local(async move {
             let started = clock.monotonic();
@@ -120,17 +119,22 @@ impl Link {
         self.connection.close(reason);
     }
 
-    /// Ends the streams to the peer when all that is queued was sent.
+    /// Ends the streams to the peer as soon as all that is queued was sent.
     pub fn finish(&self) {
         self.control.finish();
         self.effects.finish();
+    }
+
+    /// Has the peer received everything, after [`Link::finish`]?
+    pub fn is_finished(&self) -> bool {
+        self.writers.iter().all(AbortHandle::is_finished)
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         self.connection.close("going away");
-        for task in self.tasks.iter().chain(&self.snapshot) {
+        for task in self.writers.iter().chain(&self.readers).chain(&self.snapshot) {
             task.abort();
         }
     }
@@ -167,6 +171,7 @@ impl Reading {
     async fn accept_streams(self) {
         let mut streams = JoinSet::new();
         let mut seen = [false; 2];
+        let mut snapshots = 0;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -176,7 +181,9 @@ impl Reading {
             let (kind, reader) = match accepted {
                 Ok(accepted) => accepted,
                 Err(TransportError::UnknownStream(kind)) => {
-                    return self.report(LinkEvent::Violation(format!("a stream of the unknown kind {kind}")), None).await;
+                    return self
+                        .report(LinkEvent::Violation(format!("a stream of the unknown kind {kind}")), None)
+                        .await;
                 }
                 Err(_) => return,
             };
@@ -184,7 +191,8 @@ impl Reading {
                 StreamKind::Control => 0,
                 StreamKind::Effects => 1,
                 StreamKind::Snapshot => {
-                    streams.spawn_local(self.clone().read_snapshot(reader));
+                    streams.spawn_local(self.clone().read_snapshot(snapshots, reader));
+                    snapshots += 1;
                     continue;
                 }
             };
@@ -196,7 +204,10 @@ impl Reading {
     }
 
     async fn read_frames(self, kind: StreamKind, mut reader: FrameReader) {
-        let limit = if kind == StreamKind::Control { MAX_CONTROL_FRAME } else { MAX_EFFECTS_FRAME };
+        let limit = match kind {
+            StreamKind::Control => MAX_CONTROL_FRAME_BYTES + FRAME_HEAD,
+            StreamKind::Effects | StreamKind::Snapshot => MAX_EFFECTS_FRAME_BYTES,
+        };
         loop {
             let bytes = match reader.read(limit).await {
                 Ok(Some(bytes)) => bytes,
@@ -216,7 +227,7 @@ impl Reading {
         }
     }
 
-    async fn read_snapshot(self, mut reader: FrameReader) {
+    async fn read_snapshot(self, stream: u64, mut reader: FrameReader) {
         let mut assembler = Assembler::new(Keyspace::SHARDS);
         loop {
             let event = match reader.read(snapshot::MAX_FRAME_BYTES).await {
@@ -224,15 +235,15 @@ impl Reading {
                     Ok(None) => continue,
                     Ok(Some(part)) => {
                         let budget = self.reserve(part.length()).await;
-                        self.report(LinkEvent::Snapshot(part), budget).await;
+                        self.report(LinkEvent::Snapshot { stream, part }, budget).await;
                         continue;
                     }
                     Err(error) => LinkEvent::Violation(error.to_string()),
                 },
                 Ok(None) if assembler.is_complete() => return,
-                Ok(None) => LinkEvent::SnapshotBroken,
+                Ok(None) => LinkEvent::SnapshotBroken { stream },
                 Err(error @ TransportError::FrameTooLong { .. }) => LinkEvent::Violation(error.to_string()),
-                Err(_) => LinkEvent::SnapshotBroken,
+                Err(_) => LinkEvent::SnapshotBroken { stream },
             };
             return self.report(event, None).await;
         }

@@ -73,11 +73,6 @@ impl SendQueue {
         self.finished.set(true);
         self.changed.notify_one();
     }
-
-    /// Has everything left?
-    pub fn is_empty(&self) -> bool {
-        self.bytes.get() == 0
-    }
 }
 
 /// What a frame counts for: its bytes, and what it takes to keep it.
@@ -101,7 +96,6 @@ mod tests {
         let taken = queue.take().await.expect("one is there");
         assert!(!queue.push(frame(1)), "taken is not sent");
         queue.sent(cost(&taken));
-        assert!(queue.is_empty());
         assert!(queue.push(frame(30)) && queue.push(frame(30)));
         assert!(!queue.push(frame(30)));
         queue.finish();

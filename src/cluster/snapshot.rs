@@ -1,7 +1,7 @@
 //! Snapshots on the wire: everything a node has, shard by shard, on a stream of its own.
 //!
 //! ```text
-//! first frame   0, then the header (postcard): what the sender had applied when it began, and what each member had seen
+//! first frame   0, then the core's header (postcard)
 //! shards        1 and a piece of a shard that goes on, or 2 and its last piece; in order, each once
 //! last frame    3, then the trailer (postcard): what the sender had applied at the end, and its latest hybrid time
 //! ```
@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::send_queue::{Pieces, cost};
 use super::{Connection, StreamKind, TransportError};
-use crate::effects::{Frontier, NodeId};
+use crate::effects::Frontier;
 use crate::keyspace::Keyspace;
+use crate::replication::SnapshotHeader;
 
 /// The most of a shard that one frame carries, in bytes.
 const PIECE_BYTES: usize = 4 << 20;
@@ -33,15 +34,6 @@ mod tag {
     pub const TRAILER: u8 = 3;
 }
 
-/// What a snapshot begins with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Header {
-    /// Applied at the sender before the first shard was exported.
-    pub begin: Frontier,
-    /// For each node that the sender knows: what that node's latest effect had seen.
-    pub seen: Vec<(NodeId, Frontier)>,
-}
-
 /// What a snapshot ends with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trailer {
@@ -54,7 +46,7 @@ pub(super) struct Trailer {
 /// One step of a snapshot as its receiver sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    Header(Header),
+    Header(SnapshotHeader),
     Shard(Vec<u8>),
     Trailer(Trailer),
 }
@@ -77,7 +69,7 @@ impl Part {
 pub(super) async fn send(
     connection: &Connection,
     keyspace: &Keyspace,
-    header: &Header,
+    header: &SnapshotHeader,
 ) -> Result<u64, TransportError> {
     let mut writer = connection.open(StreamKind::Snapshot).await?;
     let mut sent = 0;
@@ -109,7 +101,7 @@ pub(super) enum SnapshotError {
 }
 
 /// The frame of a header.
-pub(super) fn header_frame(header: &Header) -> Vec<Bytes> {
+pub(super) fn header_frame(header: &SnapshotHeader) -> Vec<Bytes> {
     tagged(tag::HEADER, header)
 }
 
@@ -164,9 +156,8 @@ impl Assembler {
         match (tag, self.next) {
             (tag::HEADER, None) => {
                 self.next = Some(0);
-                let header: Header = read(rest)?;
-                let canonical = header.begin.is_canonical() && header.seen.iter().all(|seen| seen.1.is_canonical());
-                if canonical { Ok(Some(Part::Header(header))) } else { Err(SnapshotError::Malformed) }
+                let header: SnapshotHeader = read(rest)?;
+                if is_canonical(&header) { Ok(Some(Part::Header(header))) } else { Err(SnapshotError::Malformed) }
             }
             (tag::PIECE | tag::LAST_PIECE, Some(shard)) if shard < self.shards => {
                 if self.partial.len().saturating_add(rest.len()) > MAX_SHARD_BYTES {
@@ -182,11 +173,20 @@ impl Assembler {
             (tag::TRAILER, Some(shard)) if shard == self.shards && !self.finished => {
                 self.finished = true;
                 let trailer: Trailer = read(rest)?;
-                if trailer.end.is_canonical() { Ok(Some(Part::Trailer(trailer))) } else { Err(SnapshotError::Malformed) }
+                if trailer.end.is_canonical() {
+                    Ok(Some(Part::Trailer(trailer)))
+                } else {
+                    Err(SnapshotError::Malformed)
+                }
             }
             _ => Err(SnapshotError::OutOfOrder),
         }
     }
+}
+
+fn is_canonical(header: &SnapshotHeader) -> bool {
+    let mut frontiers = header.seen.iter().map(|seen| &seen.1).chain([&header.begin, &header.folded]);
+    frontiers.all(Frontier::is_canonical)
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SnapshotError> {
@@ -199,14 +199,15 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SnapshotError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::NodeId;
 
     fn join(pieces: &[Bytes]) -> Bytes {
         Bytes::from(pieces.concat())
     }
 
-    fn header() -> Header {
+    fn header() -> SnapshotHeader {
         let begin: Frontier = [(NodeId(1), 4)].into_iter().collect();
-        Header { seen: vec![(NodeId(1), begin.clone())], begin }
+        SnapshotHeader { seen: vec![(NodeId(1), begin.clone())], begin, ..SnapshotHeader::default() }
     }
 
     #[test]
@@ -219,11 +220,15 @@ mod tests {
         }
         frames.push(join(&trailer_frame(&trailer)));
         let mut assembler = Assembler::new(3);
-        let parts: Vec<Part> =
-            frames.iter().filter_map(|frame| assembler.take(frame).expect("well formed")).collect();
+        let parts: Vec<Part> = frames.iter().filter_map(|frame| assembler.take(frame).expect("well formed")).collect();
         let [first, second, third] = shards;
-        let expected =
-            [Part::Header(header()), Part::Shard(first), Part::Shard(second), Part::Shard(third), Part::Trailer(trailer)];
+        let expected = [
+            Part::Header(header()),
+            Part::Shard(first),
+            Part::Shard(second),
+            Part::Shard(third),
+            Part::Trailer(trailer),
+        ];
         assert_eq!(parts, expected);
     }
 
@@ -234,7 +239,11 @@ mod tests {
         assert_eq!(assembler.take(&Bytes::from_static(&[2, 1])), Err(SnapshotError::OutOfOrder));
         assert_eq!(assembler.take(&Bytes::from_static(&[9])), Err(SnapshotError::OutOfOrder));
         assert!(assembler.take(&join(&header_frame(&header()))).is_ok());
-        assert_eq!(assembler.take(&Bytes::from_static(&[3, 0, 0])), Err(SnapshotError::OutOfOrder), "a shard is missing");
+        assert_eq!(
+            assembler.take(&Bytes::from_static(&[3, 0, 0])),
+            Err(SnapshotError::OutOfOrder),
+            "a shard is missing"
+        );
         assert_eq!(assembler.take(&Bytes::from_static(&[2])), Ok(Some(Part::Shard(Vec::new()))));
         assert_eq!(assembler.take(&Bytes::from_static(&[2])), Err(SnapshotError::OutOfOrder));
         assert_eq!(assembler.take(&Bytes::from_static(&[3, 9])), Err(SnapshotError::Malformed));
