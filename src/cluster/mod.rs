@@ -33,8 +33,7 @@ pub use members::MEMBERS_KEY;
 pub use options::{ClusterError, ClusterOptions};
 pub use passphrase::{ClusterSecret, PassphraseError, generate_passphrase};
 pub use quic::{
-    Connection, FrameReader, FrameWriter, HANDSHAKE_TIMEOUT, Incoming, PROTOCOL, StreamKind, Transport, TransportError,
-    TransportOptions,
+    Connection, FrameReader, FrameWriter, Incoming, PROTOCOL, StreamKind, Transport, TransportError, TransportOptions,
 };
 pub use runtime::ClusterLoop;
 pub use seams::{BoxFuture, Clock, Net, ResolveError, Resolver, SystemClock};

@@ -24,9 +24,6 @@ use crate::cluster::seams::{Clock, Net};
 use crate::effects::NodeId;
 use crate::keyspace::Millis;
 
-/// How long a handshake may take, on either side.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long [`Transport::close`] waits for the farewells to go out.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -62,12 +59,20 @@ pub struct TransportOptions {
     pub idle_timeout: Duration,
     /// A connection on which nothing happens is kept alive this often; well below the idle timeout.
     pub keep_alive: Duration,
+    /// How long a handshake may take, on either side.
+    pub handshake_timeout: Duration,
 }
 
 impl TransportOptions {
-    /// The usual times: given up after 10 s, kept alive every 2 s.
+    /// The usual times: given up after 10 s, kept alive every 2 s, handshakes within 5 s.
     pub fn new(address: SocketAddr, seed: [u8; 32]) -> TransportOptions {
-        TransportOptions { address, seed, idle_timeout: Duration::from_secs(10), keep_alive: Duration::from_secs(2) }
+        TransportOptions {
+            address,
+            seed,
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(2),
+            handshake_timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -80,6 +85,7 @@ pub struct Transport {
     certificate: Arc<CurrentCertificate>,
     issued: Mutex<Millis>,
     handshakes: Arc<Semaphore>,
+    handshake_timeout: Duration,
 }
 
 impl Transport {
@@ -140,6 +146,7 @@ impl Transport {
             certificate,
             issued: Mutex::new(issued),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            handshake_timeout: options.handshake_timeout,
         })
     }
 
@@ -171,14 +178,15 @@ impl Transport {
                 }
                 continue;
             }
-            return Some(Incoming { incoming, myself: self.node(), _permit: permit });
+            let (myself, handshake_timeout) = (self.node(), self.handshake_timeout);
+            return Some(Incoming { incoming, myself, handshake_timeout, _permit: permit });
         }
     }
 
     /// Dials a peer, and returns when both sides have accepted each other.
     ///
     /// # Errors
-    /// When the peer does not answer within [`HANDSHAKE_TIMEOUT`], is not of this cluster, or is this node itself.
+    /// When the peer does not answer in time, is not of this cluster, or is this node itself.
     pub async fn connect(&self, address: SocketAddr) -> Result<Connection, TransportError> {
         let handshake = async {
             let connecting = self.endpoint.connect_with(self.client.clone(), address, CLUSTER_NAME);
@@ -190,7 +198,7 @@ impl Transport {
             Connection::confirmed(connecting.await?, self.node()).await
         };
         // Not only for peers that do not answer: QUIC itself waits for ever in some settings.
-        timeout(HANDSHAKE_TIMEOUT, handshake).await.unwrap_or(Err(TransportError::NoAnswer))
+        timeout(self.handshake_timeout, handshake).await.unwrap_or(Err(TransportError::NoAnswer))
     }
 
     /// Is it time to [`Transport::renew`]? To be asked every few minutes or so.
@@ -229,6 +237,7 @@ impl Drop for Transport {
 pub struct Incoming {
     incoming: quinn::Incoming,
     myself: NodeId,
+    handshake_timeout: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -248,7 +257,7 @@ impl Incoming {
             let connection = self.incoming.accept()?.await?;
             Connection::welcomed(connection, self.myself).await
         };
-        let outcome = timeout(HANDSHAKE_TIMEOUT, handshake).await.unwrap_or(Err(TransportError::NoAnswer));
+        let outcome = timeout(self.handshake_timeout, handshake).await.unwrap_or(Err(TransportError::NoAnswer));
         outcome.map_err(|error| (address, error))
     }
 }

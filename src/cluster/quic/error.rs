@@ -13,11 +13,11 @@ const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
 /// How much of a peer's reason for closing is kept, in characters.
 const REASON_LIMIT: usize = 200;
 
-/// Why there is no connection, or no stream, to a peer.
+/// Why there is no connection, or no stream, to a peer. Reads well after the peer's address and a colon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// One side's certificate is not signed by an authority that the other trusts.
-    #[error("it has another cluster passphrase")]
+    #[error("it has another cluster passphrase; all nodes need the same --cluster-passphrase")]
     WrongPassphrase,
     /// The peer speaks another version of QUIC or of the protocol above it.
     #[error("it does not speak version {PROTOCOL} of the cluster protocol")]

@@ -13,7 +13,7 @@ mod seed;
 mod tls;
 
 pub use connection::{Connection, StreamKind};
-pub use endpoint::{HANDSHAKE_TIMEOUT, Incoming, Transport, TransportOptions};
+pub use endpoint::{Incoming, Transport, TransportOptions};
 pub use error::TransportError;
 pub use framing::{FrameReader, FrameWriter};
 
@@ -64,14 +64,18 @@ mod tests {
         TransportOptions::new(address.parse().unwrap(), seed)
     }
 
-    fn start(passphrases: &[&str], entropy: u8, clock: Arc<dyn Clock>, options: TransportOptions) -> Transport {
-        let secrets = passphrases.iter().map(|passphrase| ClusterSecret::derive(passphrase).unwrap());
-        let secrets = secrets.collect::<Vec<_>>();
+    /// The secret of a passphrase, without the time it takes to stretch one.
+    fn secret(passphrase: u8) -> ClusterSecret {
+        ClusterSecret::separate(&[passphrase; 32])
+    }
+
+    fn start(passphrases: &[u8], entropy: u8, clock: Arc<dyn Clock>, options: TransportOptions) -> Transport {
+        let secrets = passphrases.iter().map(|passphrase| secret(*passphrase)).collect::<Vec<_>>();
         let identity = Identity::create(&secrets[0], &secrets[1..], [entropy; 32]).unwrap();
         Transport::bind(&SystemNet::default(), clock, identity, options).unwrap()
     }
 
-    fn node(passphrase: &str, entropy: u8) -> Transport {
+    fn node(passphrase: u8, entropy: u8) -> Transport {
         start(&[passphrase], entropy, Arc::new(SystemClock::default()), options("127.0.0.1:0"))
     }
 
@@ -91,13 +95,13 @@ mod tests {
     /// Sends one frame and receives it at the other end.
     async fn exchange(from: &Connection, to: &Connection, kind: StreamKind) {
         let mut writer = from.open(kind).await.unwrap();
-        let (sent, received) =
-            tokio::join!(writer.write(&[Bytes::from_static(b"ab"), Bytes::from_static(b"c")]), async {
-                let (arrived, mut reader) = to.accept().await.unwrap();
-                assert_eq!(arrived, kind);
-                let frame = reader.read(3).await.unwrap().unwrap();
-                (frame, reader)
-            });
+        let pieces = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
+        let (sent, received) = tokio::join!(writer.write(&pieces), async {
+            let (arrived, mut reader) = to.accept().await.unwrap();
+            assert_eq!(arrived, kind);
+            let frame = reader.read(3).await.unwrap().unwrap();
+            (frame, reader)
+        });
         sent.unwrap();
         let (frame, mut reader) = received;
         assert_eq!(frame, "abc");
@@ -108,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn nodes_of_one_passphrase_know_each_other_and_exchange_frames() {
-        let (one, other) = (node("p", 1), node("p", 2));
+        let (one, other) = (node(b'p', 1), node(b'p', 2));
         let (ours, theirs) = connected(&one, &other).await;
         assert_eq!((ours.peer(), theirs.peer()), (other.node(), one.node()));
         assert_eq!((ours.dialed(), theirs.dialed()), (true, false));
@@ -127,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_passphrase_is_refused_on_both_sides_and_harms_nobody() {
-        let (one, other, stranger) = (node("p", 1), node("p", 2), node("q", 3));
+        let (one, other, stranger) = (node(b'p', 1), node(b'p', 2), node(b'q', 3));
         for (dialer, dialed) in [(&stranger, &other), (&other, &stranger)] {
             let (ours, theirs) = meet(dialer, dialed).await;
             assert_eq!(ours.err(), Some(TransportError::WrongPassphrase));
@@ -140,9 +144,9 @@ mod tests {
     #[tokio::test]
     async fn during_a_rotation_both_passphrases_are_accepted() {
         let clock = || Arc::new(SystemClock::default());
-        let old = start(&["old"], 1, clock(), options("127.0.0.1:0"));
-        let old_then_new = start(&["old", "new"], 2, clock(), options("127.0.0.1:0"));
-        let new_then_old = start(&["new", "old"], 3, clock(), options("127.0.0.1:0"));
+        let old = start(b"o", 1, clock(), options("127.0.0.1:0"));
+        let old_then_new = start(b"on", 2, clock(), options("127.0.0.1:0"));
+        let new_then_old = start(b"no", 3, clock(), options("127.0.0.1:0"));
         connected(&old, &old_then_new).await;
         connected(&old_then_new, &new_then_old).await;
         connected(&new_then_old, &old_then_new).await;
@@ -154,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_connects_to_oneself() {
-        let one = node("p", 1);
+        let one = node(b'p', 1);
         let (ours, theirs) = meet(&one, &one).await;
         assert_eq!(ours.err(), Some(TransportError::Myself));
         assert_eq!(theirs.map_err(|(_, error)| error).err(), Some(TransportError::Myself));
@@ -163,7 +167,9 @@ mod tests {
     #[tokio::test]
     async fn silence_is_told_apart_from_refusal() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let one = node("p", 1);
+        let mut impatient = options("127.0.0.1:0");
+        impatient.handshake_timeout = Duration::from_millis(200);
+        let one = start(b"p", 1, Arc::new(SystemClock::default()), impatient);
         let outcome = one.connect(silent.local_addr().unwrap()).await;
         assert_eq!(outcome.err(), Some(TransportError::NoAnswer));
         let six = "[::1]:9".parse().unwrap();
@@ -173,9 +179,9 @@ mod tests {
     #[tokio::test]
     async fn clocks_may_differ_by_a_day_and_not_by_a_month() {
         let wall = 1_780_000_000_000;
-        let right = start(&["p"], 1, HandClock::at(wall), options("127.0.0.1:0"));
-        let ahead = start(&["p"], 2, HandClock::at(wall + DAY - 1000), options("127.0.0.1:0"));
-        let wrong = start(&["p"], 3, HandClock::at(wall + 30 * DAY), options("127.0.0.1:0"));
+        let right = start(b"p", 1, HandClock::at(wall), options("127.0.0.1:0"));
+        let ahead = start(b"p", 2, HandClock::at(wall + DAY - 1000), options("127.0.0.1:0"));
+        let wrong = start(b"p", 3, HandClock::at(wall + 30 * DAY), options("127.0.0.1:0"));
         connected(&right, &ahead).await;
         connected(&ahead, &right).await;
         for (dialer, dialed) in [(&right, &wrong), (&wrong, &right)] {
@@ -189,8 +195,8 @@ mod tests {
     async fn a_renewed_certificate_keeps_the_node_and_its_connections() {
         let wall = 1_780_000_000_000;
         let (clock, others) = (HandClock::at(wall), HandClock::at(wall));
-        let one = start(&["p"], 1, clock.clone(), options("127.0.0.1:0"));
-        let other = start(&["p"], 2, others.clone(), options("127.0.0.1:0"));
+        let one = start(b"p", 1, clock.clone(), options("127.0.0.1:0"));
+        let other = start(b"p", 2, others.clone(), options("127.0.0.1:0"));
         let (ours, theirs) = connected(&one, &other).await;
         assert!(!one.renewal_due());
 
@@ -209,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_frame_beyond_the_limit_ends_its_stream_and_nothing_else() {
-        let (one, other) = (node("p", 1), node("p", 2));
+        let (one, other) = (node(b'p', 1), node(b'p', 2));
         let (ours, theirs) = connected(&one, &other).await;
         let mut writer = ours.open(StreamKind::Effects).await.unwrap();
         writer.write(&[Bytes::from_static(&[0; 11])]).await.unwrap();
@@ -221,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_abandoned_stream_does_not_look_finished() {
-        let (one, other) = (node("p", 1), node("p", 2));
+        let (one, other) = (node(b'p', 1), node(b'p', 2));
         let (ours, theirs) = connected(&one, &other).await;
         let mut writer = ours.open(StreamKind::Snapshot).await.unwrap();
         writer.write(&[Bytes::from_static(b"part")]).await.unwrap();
@@ -233,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn reading_and_accepting_can_be_cancelled() {
-        let (one, other) = (node("p", 1), node("p", 2));
+        let (one, other) = (node(b'p', 1), node(b'p', 2));
         let (ours, theirs) = connected(&one, &other).await;
         let long = Bytes::from(vec![7; 3_000_000]);
         let receive = async {
@@ -263,7 +269,7 @@ mod tests {
     async fn a_restarted_peer_is_noticed_long_before_the_idle_timeout() {
         let mut survivor_options = options("127.0.0.1:0");
         survivor_options.keep_alive = Duration::from_millis(100);
-        let survivor = start(&["p"], 1, Arc::new(SystemClock::default()), survivor_options);
+        let survivor = start(b"p", 1, Arc::new(SystemClock::default()), survivor_options);
         let survivor_address = survivor.local_address().unwrap();
 
         // The peer's whole runtime disappears: no farewell.
@@ -271,7 +277,7 @@ mod tests {
         let first_life = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (transport, connection) = runtime.block_on(async {
-                let transport = node("p", 2);
+                let transport = node(b'p', 2);
                 let connection = transport.connect(survivor_address).await.unwrap();
                 (transport, connection)
             });
@@ -281,16 +287,85 @@ mod tests {
         });
         let connection = survivor.accept().await.unwrap().establish().await;
         let connection = connection.unwrap_or_else(|(address, error)| panic!("{address}: {error}"));
-        first_life.join().unwrap();
+        tokio::task::spawn_blocking(move || first_life.join().unwrap()).await.unwrap();
         let address = address.recv().unwrap();
 
         let died = Instant::now();
-        let second_life = start(&["p"], 3, Arc::new(SystemClock::default()), options(&address.to_string()));
+        let second_life = start(b"p", 3, Arc::new(SystemClock::default()), options(&address.to_string()));
         let reason = timeout(Duration::from_secs(5), connection.closed()).await.unwrap();
         assert_eq!(reason, TransportError::Restarted.to_string());
         assert!(died.elapsed() < Duration::from_secs(2), "took {:?}", died.elapsed());
         let (again, _) = connected(&survivor, &second_life).await;
         assert_ne!(again.peer(), connection.peer());
+    }
+
+    #[tokio::test]
+    async fn another_version_of_the_protocol_is_named_as_such() {
+        let one = node(b'p', 1);
+        let crypto = SystemNet::default().crypto();
+        let identity = Identity::create(&secret(b'p'), &[], [2; 32]).unwrap();
+        let clock = SystemClock::default();
+        let certificate = Arc::new(tls::CurrentCertificate::new(&identity, &crypto, clock.wall()).unwrap());
+        let mut config =
+            tls::client(&identity, crypto, Arc::new(tls::WallClock(Arc::new(clock))), certificate).unwrap();
+        config.alpn_protocols = vec![b"swytch/0".to_vec()];
+        let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
+        let older = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(config));
+        let dial = older.connect_with(config, one.local_address().unwrap(), "cluster.swytch.internal").unwrap();
+        let (theirs, ours) = tokio::join!(dial, async { one.accept().await.unwrap().establish().await });
+        assert_eq!(theirs.map_err(TransportError::from).err(), Some(TransportError::VersionMismatch));
+        assert_eq!(ours.map_err(|(_, error)| error).err(), Some(TransportError::VersionMismatch));
+    }
+
+    #[tokio::test]
+    async fn garbage_harms_nobody() {
+        let (one, other) = (node(b'p', 1), node(b'p', 2));
+        let (ours, theirs) = connected(&one, &other).await;
+        let vandal = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        for length in (0..1500).step_by(7) {
+            let mut datagram = (0..length).map(|_| random.u8(..)).collect::<Vec<_>>();
+            vandal.send_to(&datagram, other.local_address().unwrap()).unwrap();
+            if let Some(first) = datagram.first_mut() {
+                // As the first packet of a connection would begin.
+                *first |= 0xc0;
+                datagram.splice(1..datagram.len().min(5), [0, 0, 0, 1]);
+                vandal.send_to(&datagram, other.local_address().unwrap()).unwrap();
+            }
+        }
+        exchange(&ours, &theirs, StreamKind::Effects).await;
+        exchange(&theirs, &ours, StreamKind::Effects).await;
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_dialers_is_held_at_the_door() {
+        let (one, other) = (Arc::new(node(b'p', 1)), node(b'p', 2));
+        let address = other.local_address().unwrap();
+        let mut dialers = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let one = one.clone();
+            dialers.spawn(async move { one.connect(address).await.err() });
+        }
+        let mut held = Vec::new();
+        while held.len() < 128 {
+            held.push(timeout(Duration::from_secs(5), other.accept()).await.unwrap().unwrap());
+        }
+        assert!(timeout(Duration::from_millis(200), other.accept()).await.is_err());
+        drop(held);
+        let outcomes = async {
+            while let Some(outcome) = dialers.join_next().await {
+                assert_eq!(outcome.unwrap(), Some(TransportError::Refused));
+            }
+        };
+        tokio::select! {
+            biased;
+            () = outcomes => {}
+            // Dialers that missed their refusal come again.
+            () = async { while other.accept().await.is_some() {} } => panic!("the transport is closed"),
+        }
+        let (ours, theirs) = connected(&one, &other).await;
+        exchange(&ours, &theirs, StreamKind::Control).await;
     }
 
     /// A network that insists on small packets, as a simulated one does.
@@ -313,8 +388,7 @@ mod tests {
     #[tokio::test]
     async fn a_fixed_mtu_is_enough_for_everything() {
         let bind = |entropy| {
-            let secret = ClusterSecret::derive("p").unwrap();
-            let identity = Identity::create(&secret, &[], [entropy; 32]).unwrap();
+            let identity = Identity::create(&secret(b'p'), &[], [entropy; 32]).unwrap();
             let clock = Arc::new(SystemClock::default());
             Transport::bind(&SmallNet(SystemNet::default()), clock, identity, options("127.0.0.1:0")).unwrap()
         };
