@@ -461,12 +461,9 @@ pub(super) fn bind_transport(
     clock: Arc<dyn Clock>,
     identity: Identity,
 ) -> Result<Transport, ClusterError> {
-    let options = TransportOptions {
-        address: settings.bind,
-        seed: random_bytes(net)?,
-        idle_timeout: settings.idle_timeout,
-        keep_alive: settings.keep_alive,
-    };
+    let mut options = TransportOptions::new(settings.bind, random_bytes(net)?);
+    options.idle_timeout = settings.idle_timeout;
+    options.keep_alive = settings.keep_alive;
     Ok(Transport::bind(net, clock, identity, options)?)
 }
 
