@@ -6,13 +6,14 @@ use super::event::LinkId;
 use super::rebase::OwnPast;
 use super::runtime::ClusterLoop;
 use super::snapshot::Part;
-use crate::effects::NodeId;
+use crate::effects::{Frontier, NodeId};
 use crate::replication::{Input, SnapshotHeader};
 
 /// The snapshot that is asked for or coming in. There is at most one.
 #[derive(Debug, Default)]
 pub(super) struct Import {
-    expected: Option<NodeId>,
+    /// From whom, and which attempt that is.
+    expected: Option<(NodeId, u32)>,
     current: Option<Current>,
 }
 
@@ -26,9 +27,15 @@ struct Current {
 }
 
 impl Import {
-    /// The core asks this peer for a snapshot. Whatever came in before counts for nothing.
-    pub fn expect_from(&mut self, peer: NodeId) {
-        *self = Import { expected: Some(peer), current: None };
+    /// The core asks this peer for a snapshot, or repeats that it does. What came in of another attempt counts for nothing.
+    pub fn expect(&mut self, peer: NodeId, attempt: u32) {
+        if self.expected != Some((peer, attempt)) {
+            *self = Import { expected: Some((peer, attempt)), current: None };
+        }
+    }
+
+    fn is_expected_from(&self, peer: NodeId) -> bool {
+        self.expected.is_some_and(|(expected, _)| expected == peer)
     }
 
     fn is_current(&self, link: LinkId, stream: u64) -> bool {
@@ -50,15 +57,10 @@ impl ClusterLoop {
         let length = part.length() as u64;
         match part {
             Part::Header(header) => {
-                if self.import.expected != Some(peer) || self.import.current.is_some() {
+                if !self.import.is_expected_from(peer) || self.import.current.is_some() {
                     return;
                 }
-                if self.keyspace.frontier().get(self.node) > 0 {
-                    // The names of those effects must not be given out twice.
-                    self.rebase = Some("this node wrote before it had joined");
-                    return;
-                }
-                self.start_over();
+                self.begin_import();
                 let started = self.clock.monotonic();
                 self.import.current = Some(Current { link, stream, header, started, bytes: length });
             }
@@ -80,12 +82,16 @@ impl ClusterLoop {
                     return;
                 }
                 let Some(current) = std::mem::take(&mut self.import).current else { return };
-                self.keyspace.finish_import(&current.header.begin, trailer.time);
+                let begin = current.header.begin.clone();
+                self.keyspace.finish_import(&begin, trailer.time);
+                self.is_stale = false;
                 let millis = (self.clock.monotonic() - current.started).as_millis() as u64;
                 tracing::info!(%peer, bytes = current.bytes, millis, "snapshot received");
                 // The membership came with it.
                 self.members_changed = true;
                 self.step(Input::SnapshotReceived { peer, header: current.header, end: trailer.end });
+                // The core may have found fault with it.
+                self.is_stale = !begin.within(self.core.frontier());
             }
         }
     }
@@ -99,7 +105,7 @@ impl ClusterLoop {
 
     /// A connection was lost, and with it the snapshot that was to come over it.
     pub(super) fn import_lost(&mut self, peer: NodeId) {
-        if self.import.expected == Some(peer) {
+        if self.import.is_expected_from(peer) {
             self.fail_import(peer);
         }
     }
@@ -107,16 +113,28 @@ impl ClusterLoop {
     fn fail_import(&mut self, peer: NodeId) {
         tracing::warn!(%peer, "snapshot not received");
         if std::mem::take(&mut self.import).current.is_some() {
-            // What came of it counts for nothing.
-            self.start_over();
+            self.empty_keyspace();
         }
         self.step(Input::SnapshotFailed { peer });
     }
 
+    /// The core, which has applied nothing, applies its first effect or serves: what else is here has to go.
+    pub(super) fn drop_stale_data(&mut self) {
+        if self.is_stale {
+            self.empty_keyspace();
+        }
+    }
+
+    fn empty_keyspace(&mut self) {
+        self.begin_import();
+        self.keyspace.finish_import(&Frontier::EMPTY, 0);
+        self.is_stale = false;
+    }
+
     /// Empties the keyspace, which begins anew under the current identity.
-    pub(super) fn start_over(&mut self) {
+    fn begin_import(&mut self) {
         self.folding.cancel();
-        self.note_data_is_gone();
+        self.is_stale = true;
         let late = self.keyspace.begin_import(self.node);
         self.keep_late_effects(late);
         self.own_past = OwnPast::default();

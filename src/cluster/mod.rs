@@ -39,3 +39,6 @@ pub use runtime::ClusterLoop;
 pub use seams::{BoxFuture, Clock, Net, ResolveError, Resolver, SystemClock};
 pub use start::{ClusterHandle, ClusterTask, fresh_identity, start};
 pub use udp::SystemNet;
+
+#[cfg(test)]
+mod tests;

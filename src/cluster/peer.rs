@@ -89,11 +89,6 @@ impl Link {
         }
     }
 
-    /// Is a snapshot being exported to the peer?
-    pub fn is_exporting(&self) -> bool {
-        self.snapshot.as_ref().is_some_and(|task| !task.is_finished())
-    }
-
     /// Sends a snapshot, instead of one that may still be under way.
     pub fn send_snapshot(&mut self, keyspace: Arc<Keyspace>, clock: Arc<dyn Clock>, header: SnapshotHeader) {
         let (connection, events, link) = (self.connection.clone(), self.events.clone(), self.id);

@@ -45,8 +45,6 @@ pub(super) struct Former {
     node: NodeId,
     effects: Vec<Effect>,
     seen: Vec<Frontier>,
-    /// The keyspace still has everything that the former identity had.
-    has_data: bool,
 }
 
 impl ClusterLoop {
@@ -70,7 +68,7 @@ impl ClusterLoop {
         let (effects, seen) = std::mem::replace(&mut self.core, core).into_own_effects();
         // An identity that never served made no effects but entries of members, which the next one makes anew.
         if self.former.is_none() {
-            self.former = Some(Former { node: former, effects, seen, has_data: true });
+            self.former = Some(Former { node: former, effects, seen });
         }
         let waiting = std::mem::take(&mut self.inputs);
         for input in waiting {
@@ -79,6 +77,8 @@ impl ClusterLoop {
             }
         }
         self.members_changed = false;
+        self.is_stale = true;
+        self.folding.cancel();
         self.import = Import::default();
         self.discovery = Discovery::default();
         self.discovery.start(self.clock.monotonic());
@@ -109,13 +109,6 @@ impl ClusterLoop {
         }
     }
 
-    /// The keyspace was emptied.
-    pub(super) fn note_data_is_gone(&mut self) {
-        if let Some(former) = &mut self.former {
-            former.has_data = false;
-        }
-    }
-
     /// The addresses of the members as the former identity knew them: where to look for peers besides DNS.
     pub(super) fn former_peers(&self) -> Vec<String> {
         if self.former.is_none() {
@@ -128,10 +121,7 @@ impl ClusterLoop {
 
     /// The core says that clients can be served.
     pub(super) fn begin_to_serve(&mut self) {
-        if self.keyspace.is_loading() {
-            // A snapshot broke, and nobody is left to send another.
-            self.keyspace.finish_import(&Frontier::EMPTY, 0);
-        }
+        self.drop_stale_data();
         if let Some(former) = self.former.take() {
             self.make_again(former);
         }

@@ -75,6 +75,8 @@ pub struct ClusterLoop {
     pub(super) inputs: VecDeque<Input>,
     outputs: Vec<Output>,
     pub(super) members_changed: bool,
+    /// The keyspace holds data that the core knows nothing of: of the identity before, or of half a snapshot.
+    pub(super) is_stale: bool,
     tick_interval: Duration,
     next_tick: Duration,
 }
@@ -82,7 +84,7 @@ pub struct ClusterLoop {
 impl ClusterLoop {
     pub(super) async fn bind(task: ClusterTask) -> Result<ClusterLoop, ClusterError> {
         let ClusterTask { options, keyspace, net, clock, resolver, seed, report, serving, requests, commits } = task;
-        let settings = Settings {
+        let mut settings = Settings {
             secret: options.secret,
             also_accepted: options.also_accepted,
             bind: options.bind,
@@ -95,6 +97,8 @@ impl ClusterLoop {
         let node = options.identity.node();
         let transport = bind_transport(&settings, &*net, clock.clone(), options.identity)?;
         let bound = transport.local_address().unwrap_or(settings.bind);
+        // Another identity of this node comes back to the same port.
+        settings.bind.set_port(bound.port());
         let address = match options.advertise {
             Some(address) => address,
             None => address::advertised(bound, first_address(&settings, bound, &*resolver).await).to_string(),
@@ -132,6 +136,7 @@ impl ClusterLoop {
             inputs: VecDeque::new(),
             outputs: Vec::new(),
             members_changed: false,
+            is_stale: false,
             tick_interval,
             next_tick: now,
         };
@@ -211,7 +216,7 @@ impl ClusterLoop {
             Step::NobodyFound => self.nobody_found(),
         }
         self.mesh.dial(now);
-        self.fold_some();
+        self.folding.advance(&self.keyspace);
         self.renew_certificate(now);
         self.advance_leaving(now);
         self.publish();
@@ -327,10 +332,11 @@ impl ClusterLoop {
         match output {
             Output::Send { peer, frame } => self.send(peer, &frame),
             Output::Apply { effect, seen } => {
+                self.drop_stale_data();
                 self.keyspace.apply(&effect, &seen, wall);
                 self.members_changed |= members::touches_members(&effect);
             }
-            Output::Fold(stable) => self.folding.order(stable),
+            Output::Fold(stable) => self.folding.begin(stable),
             Output::SendSnapshot { peer, header } => self.send_snapshot(peer, header),
             Output::CatchUpComplete => self.keyspace.end_catch_up(),
             Output::Serving => self.begin_to_serve(),
@@ -363,8 +369,8 @@ impl ClusterLoop {
     }
 
     fn send(&mut self, peer: NodeId, frame: &Frame) {
-        if matches!(frame, Frame::SnapshotRequest { .. }) {
-            self.import.expect_from(peer);
+        if let Frame::SnapshotRequest { attempt } = frame {
+            self.import.expect(peer, *attempt);
         }
         let Some(link) = self.mesh.link(peer) else { return };
         if link.send(frame) {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::members;
-use super::peer::Link;
 use super::runtime::ClusterLoop;
 use crate::effects::{Frontier, NodeId};
 use crate::keyspace::Keyspace;
@@ -29,17 +28,16 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 /// A walk over all shards that drops what is stable.
 #[derive(Debug, Default)]
 pub(super) struct Folding {
-    /// For the next walk. A snapshot under way may hold it up.
-    ordered: Option<Frontier>,
     stable: Frontier,
     next: usize,
     left: usize,
 }
 
 impl Folding {
-    /// Up to here metadata may go.
-    pub fn order(&mut self, stable: Frontier) {
-        self.ordered = Some(stable);
+    /// Up to here metadata may go. Shards that the walk before has not reached yet, this one reaches.
+    pub fn begin(&mut self, stable: Frontier) {
+        self.stable = stable;
+        self.left = Keyspace::SHARDS;
     }
 
     /// Forgets about it: the keyspace starts over.
@@ -47,18 +45,13 @@ impl Folding {
         *self = Folding::default();
     }
 
-    /// Is there more to do at once?
+    /// Is there more to do?
     pub fn is_pending(&self) -> bool {
         self.left > 0
     }
 
-    /// Folds a few shards. While a snapshot is exported, whose header says up to where metadata is gone, nothing beyond
-    /// that goes: a walk that was begun before is within it, a new one has to wait.
-    pub fn advance(&mut self, keyspace: &Keyspace, exporting: bool) {
-        if !exporting && let Some(stable) = self.ordered.take() {
-            self.stable = stable;
-            self.left = Keyspace::SHARDS;
-        }
+    /// Folds a few shards.
+    pub fn advance(&mut self, keyspace: &Keyspace) {
         for _ in 0..FOLDS_PER_TURN.min(self.left) {
             keyspace.fold(self.next, &self.stable);
             self.next = (self.next + 1) % Keyspace::SHARDS;
@@ -109,12 +102,6 @@ impl Reports {
 }
 
 impl ClusterLoop {
-    /// Goes on with what is stable.
-    pub(super) fn fold_some(&mut self) {
-        let exporting = self.mesh.links().any(Link::is_exporting);
-        self.folding.advance(&self.keyspace, exporting);
-    }
-
     /// Publishes a report when one is due: somebody may wait for acknowledgements, nobody waits for the rest of it.
     pub(super) fn publish(&mut self) {
         let now = self.clock.monotonic();
