@@ -78,6 +78,11 @@ impl ClusterLoop {
         self.leaving.as_ref().map(|leaving| leaving.look_at)
     }
 
+    /// Has the last word been said?
+    pub(super) fn is_parting(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.stage != Stage::Pushing)
+    }
+
     /// Is nothing left to do?
     pub(super) fn has_left(&self) -> bool {
         self.leaving.as_ref().is_some_and(|leaving| leaving.stage == Stage::Gone)

@@ -142,6 +142,7 @@ impl Mesh {
         while self.dialing.try_join_next().is_some() {}
         let Some(transport) = &self.transport else { return };
         for address in self.dialer.due(now) {
+            tracing::debug!(%address, "dialing");
             let (transport, events) = (transport.clone(), self.events.clone());
             self.dialing.spawn_local(async move {
                 let outcome = transport.connect(address).await;

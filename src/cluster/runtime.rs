@@ -373,7 +373,7 @@ impl ClusterLoop {
             self.import.expect(peer, *attempt);
         }
         let Some(link) = self.mesh.link(peer) else { return };
-        if link.send(frame) {
+        if link.send(frame) || self.is_parting() {
             return;
         }
         match frame.stream() {

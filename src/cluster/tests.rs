@@ -100,6 +100,7 @@ struct Node {
 impl Node {
     /// A node that joins the others of the table, and is in it from then on.
     fn start(table: &Table, passphrase: u8) -> Node {
+        let _ = tracing_subscriber::fmt().with_env_filter("swytch=debug").with_ansi(false).try_init();
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
         Node::start_at(table, passphrase, free)
     }
@@ -114,6 +115,8 @@ impl Node {
         let clock = SystemClock::default();
         let mut options = ClusterOptions::new(secret, identity, address, 6379);
         options.join = Some("nodes.test".to_owned());
+        // Where one of a host's ports is the usual one, no other is dialed; here all nodes are on one host.
+        options.join_port = 1;
         options.idle_timeout = Duration::from_secs(1);
         options.keep_alive = Duration::from_millis(200);
         options.tune = |core| {
