@@ -278,7 +278,7 @@ fn cost(effect: &Effect) -> usize {
     effect.encoded().len() + OVERHEAD_BYTES
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests {
     use super::super::harness::effect;
     use super::*;

@@ -30,6 +30,19 @@ pub enum Stream {
     Effects,
 }
 
+/// Where a node is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Has nothing, and looks for a cluster to join.
+    Seeking,
+    /// Has found one, and gets what it has.
+    CatchingUp,
+    /// Serves clients.
+    Serving,
+    /// Makes no effects any more, and goes when the others have what it has.
+    Leaving,
+}
+
 /// What a peer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -41,8 +54,8 @@ pub enum Frame {
         frontier: Frontier,
         /// Effects within this are not in its log any more.
         floor: Frontier,
-        /// Does it serve clients?
-        serving: bool,
+        /// Where it is in its life.
+        stage: Stage,
         /// Does it hold off effects for ever because their origins had seen too little?
         stuck: bool,
         /// Nodes that left gracefully, with their last seq.
@@ -86,7 +99,7 @@ pub struct Hello {
     /// As in gossip.
     pub floor: Frontier,
     /// As in gossip.
-    pub serving: bool,
+    pub stage: Stage,
     /// As in gossip.
     pub departed: Vec<(NodeId, u64)>,
     /// Whose effects may still come, as far as the sender knows.
@@ -97,7 +110,7 @@ pub struct Hello {
 #[derive(Serialize, Deserialize)]
 enum Control {
     Hello(Box<Hello>),
-    Gossip { frontier: Frontier, floor: Frontier, serving: bool, stuck: bool, departed: Vec<(NodeId, u64)> },
+    Gossip { frontier: Frontier, floor: Frontier, stage: Stage, stuck: bool, departed: Vec<(NodeId, u64)> },
     Ack { seq: u64 },
     Request { origin: NodeId, after: u64, upto: u64 },
     SnapshotRequest { attempt: u32 },
@@ -121,8 +134,8 @@ impl Frame {
         let control = match self.clone() {
             Frame::Effects(effects) => return encode_effects(effects),
             Frame::Hello(hello) => Control::Hello(hello),
-            Frame::Gossip { frontier, floor, serving, stuck, departed } => {
-                Control::Gossip { frontier, floor, serving, stuck, departed }
+            Frame::Gossip { frontier, floor, stage, stuck, departed } => {
+                Control::Gossip { frontier, floor, stage, stuck, departed }
             }
             Frame::Ack { seq } => Control::Ack { seq },
             Frame::Request { origin, after, upto } => Control::Request { origin, after, upto },
@@ -193,12 +206,85 @@ fn decode_control(body: &[u8]) -> Result<Frame, CodecError> {
     }
     Ok(match control {
         Control::Hello(hello) => Frame::Hello(hello),
-        Control::Gossip { frontier, floor, serving, stuck, departed } => {
-            Frame::Gossip { frontier, floor, serving, stuck, departed }
+        Control::Gossip { frontier, floor, stage, stuck, departed } => {
+            Frame::Gossip { frontier, floor, stage, stuck, departed }
         }
         Control::Ack { seq } => Frame::Ack { seq },
         Control::Request { origin, after, upto } => Frame::Request { origin, after, upto },
         Control::SnapshotRequest { attempt } => Frame::SnapshotRequest { attempt },
         Control::Goodbye { last } => Frame::Goodbye { last },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frontier() -> Frontier {
+        [(NodeId(3), 9), (NodeId(u64::MAX), 1 << 40)].into_iter().collect()
+    }
+
+    fn samples() -> Vec<Frame> {
+        let hello = Hello {
+            member: Member { name: "a".into(), address: "a:1".into(), ..Member::default() },
+            frontier: frontier(),
+            floor: Frontier::EMPTY,
+            stage: Stage::Seeking,
+            departed: vec![(NodeId(4), 4)],
+            participants: vec![NodeId(5)],
+        };
+        let stage = Stage::Serving;
+        vec![
+            Frame::Hello(Box::new(hello)),
+            Frame::Gossip { frontier: frontier(), floor: frontier(), stage, stuck: true, departed: vec![] },
+            Frame::Ack { seq: 7 },
+            Frame::Effects(vec![]),
+            Frame::Effects(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 300])]),
+            Frame::Request { origin: NodeId(1), after: 2, upto: 3 },
+            Frame::SnapshotRequest { attempt: 1 },
+            Frame::Goodbye { last: 12 },
+        ]
+    }
+
+    #[test]
+    fn frames_survive_the_wire() {
+        for frame in samples() {
+            assert_eq!(Frame::decode(Bytes::from(frame.encode().concat())), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn effects_are_slices_of_what_arrived_and_of_the_log() {
+        let effect = Bytes::from(vec![1; 64]);
+        let pieces = Frame::Effects(vec![effect.clone()]).encode();
+        assert_eq!(pieces[1].as_ptr(), effect.as_ptr());
+        let received = Bytes::from(pieces.concat());
+        let Ok(Frame::Effects(effects)) = Frame::decode(received.clone()) else { panic!("well formed") };
+        assert!(received.as_ptr_range().contains(&effects[0].as_ptr()));
+    }
+
+    #[test]
+    fn no_truncation_no_flipped_byte_and_no_noise_panics() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for frame in samples() {
+            let bytes = frame.encode().concat();
+            for length in 0..bytes.len() {
+                let _ = Frame::decode(Bytes::copy_from_slice(&bytes[..length]));
+            }
+            for _ in 0..2_000 {
+                let mut changed = bytes.clone();
+                let at = rng.usize(..changed.len());
+                changed[at] = rng.u8(..);
+                let _ = Frame::decode(Bytes::from(changed));
+            }
+        }
+        for length in 0..200 {
+            let mut noise: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(length).collect();
+            let _ = Frame::decode(Bytes::from(noise.clone()));
+            noise.splice(..0, [PROTOCOL_VERSION, KIND_CONTROL]);
+            let _ = Frame::decode(Bytes::from(noise));
+        }
+        assert!(Frame::decode(Bytes::from_static(&[PROTOCOL_VERSION + 1, 0])).is_err());
+        assert!(Frame::decode(Bytes::from(vec![PROTOCOL_VERSION, KIND_CONTROL, 2, 1, 0])).is_err(), "bytes are left");
+    }
 }

@@ -157,7 +157,7 @@ fn cost(encoded: &Bytes) -> usize {
     encoded.len() + OVERHEAD_BYTES
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests {
     use super::*;
 

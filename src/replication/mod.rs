@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `core` | the state, and how an input finds the part that it concerns |
 //! | `delivery` | causal delivery: when an effect may be applied, and where it waits until then |
+//! | `peers` | who is connected, what it said, and what no peer may say |
 //! | `log` | the effects that somebody may still need, within a byte budget |
 //! | `push` | own effects to every peer at once; acknowledgements, windows, loss |
 //! | `repair` | anti-entropy: gossip, and pulling what did not come by itself |
@@ -33,8 +34,20 @@
 //!    [`Stream`] arrive in the order in which they were sent.
 
 mod core;
+mod delivery;
 mod frame;
+#[cfg(test)]
+mod harness;
+mod joining;
+mod log;
+mod membership;
+mod peers;
+mod push;
+mod repair;
 mod report;
+#[cfg(test)]
+mod scenarios;
+mod stability;
 
 use std::collections::BTreeMap;
 
@@ -44,7 +57,7 @@ use crate::effects::{Effect, Frontier, NodeId};
 use crate::keyspace::Millis;
 
 pub use self::core::Core;
-pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stream};
+pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stage, Stream};
 pub use report::{ClusterReport, MemberReport};
 
 /// The time at which an input is handled.
@@ -168,7 +181,7 @@ pub enum Input {
         /// What the sender had applied when the export ended.
         end: Frontier,
     },
-    /// The snapshot will not come from this peer. What was imported of it counts for nothing.
+    /// The snapshot will not come from this peer. What was imported of it counts for nothing: the keyspace is empty.
     SnapshotFailed {
         /// Who did not send it.
         peer: NodeId,
@@ -239,8 +252,9 @@ pub enum Output {
     },
     /// No peer is left: ask DNS again.
     Discover,
-    /// This identity has to be given up: make a new core with a fresh node id that joins, hand it the connections that
-    /// it makes anew, and when it serves, issue the effects of [`Core::into_own_effects`] that its frontier lacks again.
+    /// This identity has to be given up: empty the keyspace, make a new core with a fresh node id that joins, connect
+    /// anew, and at [`Output::Serving`] issue those effects of [`Core::into_own_effects`] again that its frontier lacks
+    /// by then. Should the new identity have to be given up before that, the same effects wait for the next.
     /// This core does nothing any more.
     Rebase {
         /// Why, for the log.
