@@ -51,6 +51,8 @@ pub struct Mark<'a> {
     pub dot: Dot,
     pub stamp: Stamp,
     pub seen: Seen<'a>,
+    /// Everything that this node had applied before it.
+    pub applied: &'a Frontier,
 }
 
 /// Who added a member of a set.
@@ -134,6 +136,12 @@ impl KeyCausality {
     /// Notes that an effect has left metadata here.
     pub fn summarize(&mut self, dot: Dot) {
         self.summary.raise(dot.node, dot.seq);
+    }
+
+    /// Notes that the key has no value. The removals that took it left no metadata, but they are among what is applied:
+    /// until they are stable, a write may arrive that has not seen them, and that inherits the key's life.
+    pub fn mourn(&mut self, applied: &Frontier) {
+        self.summary.join(applied);
     }
 
     /// Had an effect with this `seen` seen all that is here? Then it applies as it would on a single node.

@@ -27,7 +27,8 @@ impl Keyspace {
             own: effect.dot,
             stable: effect.acts_on.is_none(),
         };
-        let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach };
+        let applied = self.frontier();
+        let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, applied: &applied };
         let mut first_key = None;
         for operation in effect.operations() {
             match operation {
@@ -59,16 +60,18 @@ impl Keyspace {
     pub fn reissue(&self, effects: &[Effect], seen: &[Frontier], old: NodeId, now: Millis) {
         assert_eq!(effects.len(), seen.len(), "every effect has its past");
         let mut renamed: Vec<(u64, u64)> = Vec::new();
-        for (effect, seen) in effects.iter().zip(seen) {
+        for (effect, past) in effects.iter().zip(seen) {
             let mut transaction = self.lock_all(now, 0);
             let (dot, stamp) = transaction.origin().open(now);
             // Own effects are among what it had seen, under their new names.
-            let mut acts_on = effect.acts_on.as_ref().unwrap_or(seen).clone();
+            let mut acts_on = effect.acts_on.as_ref().unwrap_or(past).clone();
             let own = acts_on.get(old);
             if let Some((_, new)) = renamed.iter().rev().find(|(before, _)| *before <= own) {
                 acts_on.raise(dot.node, *new);
             }
-            let mark = Mark { dot, stamp, seen: Seen { frontier: &acts_on, own: dot, stable: false } };
+            let applied = transaction.origin().frontier().clone();
+            let seen = Seen { frontier: &acts_on, own: dot, stable: false };
+            let mark = Mark { dot, stamp, seen, applied: &applied };
             for operation in effect.operations() {
                 match operation {
                     Operation::Key { key, .. } if super::is_system_key(key) => continue,

@@ -4,6 +4,7 @@
 
 use foldhash::fast::FixedState;
 
+use super::Millis;
 use super::access::Access;
 use super::causality::{KeyCausality, Mark, Member};
 use super::database::{Database, hash_key};
@@ -11,7 +12,6 @@ use super::entry::{Entry, Value};
 use super::merge::{KeyState, kind_of};
 use super::register::{self, Change, Register};
 use super::value::{HashValue, SetValue};
-use super::{Kind, Millis, integer, long_double};
 use crate::effects::{Action, Frontier};
 
 /// See the module's text.
@@ -67,6 +67,13 @@ impl Shard {
         Some(entry)
     }
 
+    /// Does the key hold values of several types, created concurrently?
+    pub fn has_hidden(&self, place: &Place<'_>) -> bool {
+        let database = self.databases.get(place.database as usize);
+        let causality = database.and_then(|database| database.unstable.get(place.key));
+        causality.is_some_and(|causality| !causality.hidden.is_empty())
+    }
+
     /// The database of that number, made when it is used for the first time.
     pub fn database_mut(&mut self, number: u32) -> &mut Database {
         let at = number as usize;
@@ -97,9 +104,16 @@ impl Shard {
         mark: Option<&Mark<'_>>,
     ) -> bool {
         if let Some(mark) = mark {
+            // Metadata without a value is what a concurrent removal left of the key's life, for the value to inherit; a
+            // value of another type lost an election at the effect's origin. Both are for the general case.
+            let shown = self.entry(place).map(Entry::kind);
+            let fits = match kind_of(action) {
+                Some(kind) => shown == Some(kind) || matches!(action, Action::StringSet { .. }),
+                None => shown.is_some(),
+            };
             let within = match self.database_mut(place.database).unstable.get(place.key) {
-                Some(causality) => causality.is_within(&mark.seen),
-                None => mark.seen.stable,
+                Some(causality) => fits && causality.is_within(&mark.seen),
+                None => (fits || shown.is_none()) && mark.seen.stable,
             };
             if !within {
                 return self.merge(hasher, now, place, action, mark);
@@ -115,7 +129,14 @@ impl Shard {
             Action::Remove => {
                 self.database_mut(place.database).unstable.remove(place.key);
             }
-            Action::Deadline { at } => self.causality_mut(place, mark).life.change(at, mark),
+            Action::Deadline { at } => {
+                let has_value = self.entry(place).is_some();
+                let causality = self.causality_mut(place, mark);
+                causality.life.change(at, mark);
+                if !has_value {
+                    causality.mourn(mark.applied);
+                }
+            }
             Action::StringSet { deadline, .. } => {
                 let mut causality = KeyCausality::resting(None);
                 causality.string = Some(Register::set(mark, deadline));
@@ -163,7 +184,7 @@ impl Shard {
         }
     }
 
-    /// Applies an action as a single node would. A value of another type gives way.
+    /// Applies an action as a single node would. Only a SET meets a value of another type.
     fn apply_plainly(
         &mut self,
         hasher: &FixedState,
@@ -174,14 +195,7 @@ impl Shard {
     ) -> bool {
         let hash = place.hash;
         let database = self.database_mut(place.database);
-        let mut found = database.find(hash, place.key);
-        if let (Some(at), Some(kind)) = (found, kind_of(action))
-            && kind != Kind::String
-            && database.at(at).kind() != kind
-        {
-            database.remove(hasher, at);
-            found = None;
-        }
+        let found = database.find(hash, place.key);
         let insert = |database: &mut Database, entry| {
             database.insert(hasher, hash, entry);
             true
@@ -232,14 +246,11 @@ impl Shard {
                     _ => unreachable!("no other action edits text"),
                 };
                 match found {
-                    Some(at) if database.at(at).kind() == Kind::String => {
+                    Some(at) => {
                         database.update(at, |entry| entry.edit_text(edit));
                         false
                     }
-                    _ => {
-                        if let Some(at) = found {
-                            database.remove(hasher, at);
-                        }
+                    None => {
                         let mut text = Vec::new();
                         edit(&mut text);
                         insert(database, Entry::new(place.key, Value::Text(text), None, access))
@@ -258,7 +269,7 @@ impl Shard {
                 match found {
                     Some(at) => database.update(at, |entry| match entry.collection_mut() {
                         Some(Value::Hash(hash)) => edit(hash),
-                        _ => unreachable!("another type has given way"),
+                        _ => unreachable!("an action meets its own type"),
                     }),
                     None => {
                         let mut fields = HashValue::new(hasher.clone());
@@ -269,7 +280,7 @@ impl Shard {
             }
             (Action::MemberAdd { member }, Some(at)) => database.update(at, |entry| match entry.collection_mut() {
                 Some(Value::Set(set)) => set.insert(member),
-                _ => unreachable!("another type has given way"),
+                _ => unreachable!("an action meets its own type"),
             }),
             (Action::MemberAdd { member }, None) => {
                 let mut members = SetValue::new(hasher.clone());
@@ -280,7 +291,7 @@ impl Shard {
                 let removed = database.update(at, |entry| match (entry.collection_mut(), *action) {
                     (Some(Value::Hash(hash)), Action::FieldRemove { field }) => hash.remove(field),
                     (Some(Value::Set(set)), Action::MemberRemove { member }) => set.remove(member),
-                    _ => unreachable!("another type has given way"),
+                    _ => unreachable!("an action meets its own type"),
                 });
                 if database.at(at).collection().is_some_and(Value::is_empty_collection) {
                     database.remove(hasher, at);
@@ -311,6 +322,9 @@ impl Shard {
         let exists = state.shown.is_some();
         if let Some(value) = state.shown {
             database.insert(hasher, place.hash, Entry::new(place.key, value, state.deadline, access));
+        }
+        if !exists {
+            state.causality.mourn(mark.applied);
         }
         if !state.causality.is_settled(exists) {
             database.unstable.insert(place.key.into(), state.causality);
@@ -377,12 +391,10 @@ impl Shard {
 fn sum(current: Option<&[u8]>, action: &Action<'_>) -> Option<Vec<u8>> {
     match *action {
         Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => {
-            let current = current.map_or(Some(0), integer::parse)?;
-            let mut digits = itoa::Buffer::new();
-            Some(digits.format(current.saturating_add(increment)).as_bytes().to_vec())
+            register::add_integer(current, increment)
         }
         Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {
-            long_double::add(current.unwrap_or(b"0"), increment).ok()
+            register::add_float(current, increment)
         }
         _ => None,
     }
