@@ -1,6 +1,6 @@
 //! Times to live.
 
-use super::context::{Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option};
+use super::context::{Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use crate::keyspace::Millis;
 
@@ -75,7 +75,7 @@ impl Conditions {
             } else if is_option(word, "lt") {
                 conditions.if_earlier = true;
             } else {
-                return Err(Refusal::Built([b"ERR Unsupported option ", word].concat()));
+                return Err(Refusal::Built([b"ERR Unsupported option ", shown(word)].concat()));
             }
         }
         let Conditions { if_none, if_any, if_later, if_earlier } = conditions;
