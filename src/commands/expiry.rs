@@ -222,6 +222,8 @@ mod tests {
     #[test]
     fn refusals() {
         let mut fixture = Fixture::new();
+        assert_eq!(fixture.run_words(&[b"expire", b"s", b"1", b"a\nb\r\n"]), "-ERR Unsupported option a b\r\n");
+        assert_eq!(fixture.run_words(&[b"expire", b"s", b"1", b"a\0b"]), "-ERR Unsupported option a\r\n");
         let nx = "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n";
         fixture.expect(&[
             ("set s v", "+OK\r\n"),

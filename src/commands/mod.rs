@@ -117,8 +117,13 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
 const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
 
 fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
-    state.stats.count_error(session.thread, refusal.text());
-    reply.error(refusal.text());
+    let mut text = refusal.text();
+    // Redis drops line breaks at the end of an error; those within it become spaces.
+    while let [rest @ .., b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    state.stats.count_error(session.thread, text);
+    reply.error(text);
     Flow::Continue
 }
 
