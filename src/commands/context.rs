@@ -171,6 +171,11 @@ pub fn check_reply_size(reply: &Reply, start: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A word of the request as errors show it: up to its first zero byte.
+pub fn shown(word: &[u8]) -> &[u8] {
+    word.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
 /// Is this word that option?
 pub fn is_option(word: &[u8], option: &str) -> bool {
     word.eq_ignore_ascii_case(option.as_bytes())

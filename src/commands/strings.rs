@@ -159,7 +159,18 @@ struct Options {
     condition: Condition,
     returns_old: bool,
     persists: bool,
-    life: Option<Life>,
+    keeps_life: bool,
+    time: Option<(usize, (Unit, Since))>,
+}
+
+impl Options {
+    /// What becomes of the time to live, if that is said. An error when the time makes no sense.
+    fn life(&self, context: &Context<'_>) -> Result<Option<Life>, Refusal> {
+        match self.time {
+            Some((at, (unit, since))) => Ok(Some(Life::Until(deadline(context, at, unit, since)?))),
+            None => Ok(self.keeps_life.then_some(Life::Keep)),
+        }
+    }
 }
 
 /// Which of the two commands the options belong to.
@@ -170,8 +181,8 @@ enum Syntax {
 }
 
 fn parse_options(context: &Context<'_>, from: usize, syntax: Syntax) -> Result<Options, Refusal> {
-    let mut options = Options { condition: Condition::Always, returns_old: false, persists: false, life: None };
-    let mut time = None;
+    let mut options =
+        Options { condition: Condition::Always, returns_old: false, persists: false, keeps_life: false, time: None };
     let mut at = from;
     while at < context.words() {
         let word = context.word(at);
@@ -182,26 +193,23 @@ fn parse_options(context: &Context<'_>, from: usize, syntax: Syntax) -> Result<O
             options.condition = Condition::IfPresent;
         } else if set && is_option(word, "get") {
             options.returns_old = true;
-        } else if set && is_option(word, "keepttl") && !options.persists && time.is_none() {
-            options.life = Some(Life::Keep);
-        } else if !set && is_option(word, "persist") && time.is_none() {
+        } else if set && is_option(word, "keepttl") && options.time.is_none() {
+            options.keeps_life = true;
+        } else if !set && is_option(word, "persist") && options.time.is_none() {
             options.persists = true;
         } else if let Some(kind) = time_option(word)
             // The same unit again is no contradiction: the last one counts.
-            && time.is_none_or(|(_, before)| before == kind)
-            && options.life.is_none()
+            && options.time.is_none_or(|(_, before)| before == kind)
+            && !options.keeps_life
             && !options.persists
             && at + 1 < context.words()
         {
-            time = Some((at + 1, kind));
+            options.time = Some((at + 1, kind));
             at += 1;
         } else {
             return Err(SYNTAX);
         }
         at += 1;
-    }
-    if let Some((at, (unit, since))) = time {
-        options.life = Some(Life::Until(deadline(context, at, unit, since)?));
     }
     Ok(options)
 }
@@ -243,6 +251,7 @@ fn set(context: &mut Context<'_>) -> Outcome {
         return context.ok();
     }
     let options = parse_options(context, 3, Syntax::Set)?;
+    let life = options.life(context)?.unwrap_or(Life::Forever);
     let mut transaction = context.lock(key);
     let present = match options.returns_old {
         true => {
@@ -259,7 +268,7 @@ fn set(context: &mut Context<'_>) -> Outcome {
         Condition::IfPresent => present,
     };
     if writes {
-        store(&mut transaction, key, value, options.life.unwrap_or(Life::Forever));
+        store(&mut transaction, key, value, life);
         context.commit(transaction);
     }
     match (options.returns_old, writes) {
@@ -332,7 +341,8 @@ fn getex(context: &mut Context<'_>) -> Outcome {
     if value.is_none() {
         return Ok(Flow::Continue);
     }
-    match options.life {
+    // Only now: without the key the time is not looked at.
+    match options.life(context)? {
         Some(Life::Until(deadline)) if deadline <= context.now => {
             transaction.remove(key);
         }
@@ -566,6 +576,8 @@ mod tests {
             ("ttl s", ":-1\r\n"),
             ("getex s persist ex 5", "-ERR syntax error\r\n"),
             ("getex s nx", "-ERR syntax error\r\n"),
+            ("getex s ex 0", "-ERR invalid expire time in 'getex' command\r\n"),
+            ("getex nosuch ex 0", "$-1\r\n"),
             ("getex s pxat 5", "$1\r\nw\r\n"),
             ("exists s", ":0\r\n"),
         ]);
