@@ -537,7 +537,7 @@ class Generator:
 
 
 # How much rarer (or more frequent) than the others of its family.
-RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.02, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
+RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"GETDEL": 0.5, b"DEL": 0.6}
 
