@@ -35,7 +35,7 @@ fn clients(page: &Page, state: &ServerState) {
     );
     page.gauge("swytch_start_time_seconds", "When the process started, since the Unix epoch.", state.started / 1000);
     page.gauge("swytch_connected_clients", "Client connections.", total(|thread| &thread.connections));
-    page.gauge("swytch_max_clients", "Client connections allowed at a time.", state.config.max_clients());
+    page.gauge("swytch_max_clients", "Client connections allowed at a time.", state.config.max_clients() as u64);
     page.counter(
         "swytch_connections_received_total",
         "Client connections accepted.",

@@ -1,5 +1,11 @@
 //! What a node knows about its cluster, for operators (`INFO`, metrics) and for `WAIT`.
 
+use std::collections::BTreeSet;
+
+use super::Now;
+use super::core::Core;
+use super::frame::Stage;
+use super::peers::Said;
 use crate::effects::{Frontier, NodeId};
 
 /// One look at the cluster from one node.
@@ -72,4 +78,63 @@ pub struct MemberReport {
     pub lag_effects: u64,
     /// For how long it has not acknowledged all own effects; 0 when it has.
     pub lag_millis: u64,
+}
+
+impl Core {
+    /// What this node knows about its cluster.
+    pub fn report(&self, now: Now) -> ClusterReport {
+        let own = self.options.node;
+        let own_seq = self.delivery.frontier().get(own);
+        let mut nodes: BTreeSet<NodeId> = self.membership.members().keys().copied().collect();
+        nodes.extend(self.peers.iter().filter(|(_, state)| state.said.is_some()).map(|(&peer, _)| peer));
+        nodes.extend(self.stability.remembered());
+        nodes.remove(&own);
+        let members = nodes.into_iter().map(|node| self.report_member(node, own_seq, now.monotonic)).collect();
+        let ((log_effects, log_bytes), (waiting_effects, waiting_bytes)) = (self.log.size(), self.delivery.waiting());
+        ClusterReport {
+            node: own,
+            name: self.options.member.name.clone(),
+            serving: self.stage() == Stage::Serving,
+            members,
+            own_seq,
+            log_effects,
+            log_bytes,
+            waiting_effects,
+            waiting_bytes,
+            effects_sent: self.counters.effects_sent,
+            effects_received: self.counters.effects_received,
+            duplicates: self.delivery.duplicates,
+            refused_effects: self.delivery.refused,
+            dropped_effects: self.delivery.dropped,
+            repairs: self.counters.repairs,
+            snapshots_sent: self.counters.snapshots_sent,
+            snapshots_received: self.counters.snapshots_received,
+            rebases: self.counters.rebases,
+            refused_peers: self.counters.refused_peers,
+            forced_out: self.counters.forced_out,
+            frontier: self.delivery.frontier().clone(),
+            floor: self.stability.floor().clone(),
+        }
+    }
+
+    fn report_member(&self, node: NodeId, own_seq: u64, now: u64) -> MemberReport {
+        let peer = self.peers.get(&node);
+        let said = peer.and_then(|state| state.said.as_ref());
+        let member = self.membership.describe(node).cloned().unwrap_or_default();
+        // Who is not connected may still be known to have some of it, through others.
+        let known = self.stability.claimed_by(node).map_or(0, |claim| claim.get(self.options.node));
+        let known = known.max(self.delivery.known_by(node).get(self.options.node));
+        let acknowledged = peer.map_or(0, |state| state.push.acknowledged()).max(known);
+        MemberReport {
+            node,
+            name: member.name,
+            address: member.address,
+            connected: said.is_some(),
+            expired: !self.membership.is_member(node) && said.is_none(),
+            serving: said.is_some_and(Said::serves),
+            acknowledged,
+            lag_effects: own_seq.saturating_sub(acknowledged),
+            lag_millis: peer.map_or(0, |state| state.push.lag_millis(now)),
+        }
+    }
 }

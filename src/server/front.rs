@@ -41,7 +41,7 @@ impl Front {
 
     /// A place for one more client, unless all are taken.
     pub(super) fn take_place(self: &Arc<Self>) -> Option<Place> {
-        if self.connected.fetch_add(1, Ordering::Relaxed) < self.state.config.max_clients() {
+        if self.connected.fetch_add(1, Ordering::Relaxed) < self.state.config.max_clients() as u64 {
             return Some(Place { front: Arc::clone(self) });
         }
         self.connected.fetch_sub(1, Ordering::Relaxed);

@@ -68,7 +68,7 @@ pub async fn serve<L: ClientListener>(
             Some(ended) = connections.join_next(), if !connections.is_empty() => note_end(ended),
             _ = seconds.tick() => {
                 let now = second.fetch_add(1, Ordering::Relaxed) + 1;
-                let timeout = front.state.config.timeout();
+                let timeout = front.state.config.timeout_seconds();
                 handles.retain(|handle| Arc::strong_count(handle) > 1);
                 handles.iter().for_each(|handle| handle.inspect(now, timeout));
             }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::cluster::SystemClock;
-use crate::commands::{ClientRegistry, Config, ConfigOptions, Connected, ServerFacts, ServerState, table};
+use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
 use crate::replication::{ClusterReport, MemberReport};
@@ -48,15 +48,10 @@ struct Node {
 
 /// What a node without any peculiarity is to its commands.
 pub(super) fn make_state(password: Option<&str>, max_clients: u64, timeout: u64) -> Arc<ServerState> {
-    let options = ConfigOptions {
-        max_clients,
-        timeout,
-        password: password.unwrap_or_default().into(),
-        ..ConfigOptions::default()
-    };
     Arc::new(ServerState {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions::default())),
-        config: Config::new(options),
+        config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
+        cluster: None,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
         serving: AtomicBool::new(true),
