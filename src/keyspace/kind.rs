@@ -26,3 +26,8 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
 pub struct WrongType;
+
+/// Keys of the system: clients read them and never write them, and they stay when a database is flushed.
+pub fn is_system_key(key: &[u8]) -> bool {
+    key.starts_with(b"__swytch:")
+}

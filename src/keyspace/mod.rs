@@ -7,14 +7,38 @@
 //! Values at rest are plain. The metadata that merging needs (who wrote which element, and when) lives beside them in
 //! `causality`, only for what is not yet stable, and not at all on a node without a cluster.
 //!
+//! Reading order: `space` and `transaction` (who may do what), `entry` and `database` (how keys lie in memory), `shard`
+//! (how an action is applied), then `causality`, `register` and `merge` (what happens when writes are concurrent),
+//! `remote`, `snapshot`, `upkeep`.
+//!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
+mod access;
+mod causality;
+mod database;
+mod entry;
+pub mod integer;
 mod kind;
+pub mod long_double;
+mod merge;
+mod options;
+mod register;
+mod remote;
+mod shard;
+mod snapshot;
+mod space;
 mod transaction;
+mod upkeep;
 mod value;
 
-pub use kind::{Kind, WrongType};
-pub use transaction::*;
+#[cfg(test)]
+mod tests;
+
+pub use kind::{Kind, WrongType, is_system_key};
+pub use options::KeyspaceOptions;
+pub use remote::MAX_DATABASES;
+pub use space::Keyspace;
+pub use transaction::{Key, Life, Transaction, WriteError};
 pub use value::{HashValue, SetValue};
 
 /// Milliseconds since the Unix epoch.

@@ -1,8 +1,24 @@
-use super::value::*;
-use super::*;
-use std::marker::PhantomData;
+//! One command's access to the data: atomic, and one effect.
+//!
+//! A transaction holds the locks of all shards that its command touches. In a cluster its first write also takes the
+//! lock of the [`Origin`], so that the order of effects is the order of execution, and what an effect claims to have
+//! seen is exactly what it could see.
 
-/// A key with its hash.
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use thiserror::Error;
+
+use super::causality::{Mark, Seen};
+use super::entry::{Entry, Value};
+use super::long_double::FloatError;
+use super::shard::{Place, Shard};
+use super::snapshot::describe;
+use super::value::{HashValue, SetValue};
+use super::{Keyspace, Kind, Millis, WrongType, integer, is_system_key, long_double};
+use crate::effects::{Action, Frontier, Operation, Origin};
+
+/// A key's name with its hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
     pub bytes: &'a [u8],
@@ -17,8 +33,8 @@ pub enum Life {
     Until(Millis),
 }
 
-/// Why an arithmetic command is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a write is refused. The texts are Redis's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WriteError {
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
     WrongType,
@@ -36,145 +52,457 @@ pub enum WriteError {
     NotFinite,
 }
 
-pub struct Keyspace;
-pub struct Transaction<'k>(PhantomData<&'k ()>);
-
-impl Keyspace {
-    pub fn databases(&self) -> u32 {
-        todo!()
-    }
-    pub fn key<'a>(&self, _bytes: &'a [u8]) -> Key<'a> {
-        todo!()
-    }
-    /// Locks the shard of one key.
-    pub fn lock_one(&self, _now: Millis, _database: u32, _key: Key<'_>) -> Transaction<'_> {
-        todo!()
-    }
-    /// Locks the shards of several keys.
-    pub fn lock_keys<'a>(&self, _now: Millis, _database: u32, _keys: impl Iterator<Item = Key<'a>>) -> Transaction<'_> {
-        todo!()
-    }
-    /// Locks everything.
-    pub fn lock_all(&self, _now: Millis, _database: u32) -> Transaction<'_> {
-        todo!()
-    }
-    /// Keys in a database, those with a deadline, (system keys not counted).
-    pub fn size(&self, _database: u32) -> (usize, usize) {
-        todo!()
-    }
-    /// Continues a scan: appends keys (not expired, not of the system) until `count` were visited; returns the next cursor, 0 at the end.
-    pub fn scan(
-        &self,
-        _now: Millis,
-        _database: u32,
-        _cursor: u64,
-        _count: usize,
-        _each: &mut dyn FnMut(&[u8], Kind),
-    ) -> u64 {
-        todo!()
-    }
-    /// A key picked at random.
-    pub fn random_key(&self, _now: Millis, _database: u32) -> Option<Vec<u8>> {
-        todo!()
-    }
-    /// Bytes of data.
-    pub fn memory(&self) -> usize {
-        todo!()
-    }
-    /// Sets the limit (bytes, 0: none).
-    pub fn set_memory_limit(&self, _bytes: usize) {
-        todo!()
-    }
-    pub fn memory_limit(&self) -> usize {
-        todo!()
-    }
-    /// Evicts until the data is within the limit; false: impossible (-> OOM error).
-    pub fn make_room(&self, _now: Millis) -> bool {
-        todo!()
+impl From<WrongType> for WriteError {
+    fn from(_: WrongType) -> Self {
+        WriteError::WrongType
     }
 }
 
-impl Transaction<'_> {
-    /// The keyspace's clock for this command.
-    pub fn now(&self) -> Millis {
-        todo!()
+/// See the module's text. Dropping it commits.
+pub struct Transaction<'k> {
+    keyspace: &'k Keyspace,
+    now: Millis,
+    database: u32,
+    guards: SmallVec<[(usize, MutexGuard<'k, Shard>); 1]>,
+    origin: Option<MutexGuard<'k, Origin>>,
+    wrote: bool,
+    /// A snapshot is being imported: nothing is there, and writes do nothing. The caller finds out by
+    /// [`Keyspace::is_loading`] and tells its client.
+    void: bool,
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Transaction").field("database", &self.database).field("shards", &self.guards.len()).finish()
     }
-    /// The type, None when absent or expired. Does not count as access.
-    pub fn kind(&self, _key: Key<'_>) -> Option<Kind> {
-        todo!()
-    }
-    pub fn string(&mut self, _key: Key<'_>) -> Result<Option<&[u8]>, WrongType> {
-        todo!()
-    }
-    pub fn hash(&mut self, _key: Key<'_>) -> Result<Option<&HashValue>, WrongType> {
-        todo!()
-    }
-    pub fn set(&mut self, _key: Key<'_>) -> Result<Option<&SetValue>, WrongType> {
-        todo!()
-    }
-    /// None: no such key; Some(None): lives for ever.
-    pub fn deadline(&self, _key: Key<'_>) -> Option<Option<Millis>> {
-        todo!()
-    }
-    /// Counts an access (TOUCH). True when the key is there.
-    pub fn touch(&mut self, _key: Key<'_>) -> bool {
-        todo!()
-    }
-    /// All keys of the database (KEYS): not expired, not of the system. Only after lock_all.
-    pub fn for_each_key(&self, _each: &mut dyn FnMut(&[u8], Kind)) {
-        todo!()
+}
+
+impl<'k> Transaction<'k> {
+    pub(super) fn new(keyspace: &'k Keyspace, now: Millis, database: u32) -> Self {
+        Transaction { keyspace, now, database, guards: SmallVec::new(), origin: None, wrote: false, void: false }
     }
 
-    // Writes. Each acts on the value whatever its type is unless it says WrongType.
-    pub fn string_set(&mut self, _key: Key<'_>, _value: &[u8], _life: Life) {
-        todo!()
+    /// Adds a locked shard, in ascending order.
+    pub(super) fn add_guard(&mut self, shard: usize, guard: MutexGuard<'k, Shard>) {
+        debug_assert!(self.guards.last().is_none_or(|last| last.0 < shard), "locks are taken in order");
+        self.guards.push((shard, guard));
+        // Read under the lock of a shard: an import sets it while it holds them all.
+        self.void = self.keyspace.loading.load(Acquire);
     }
-    pub fn string_add(&mut self, _key: Key<'_>, _increment: i64) -> Result<i64, WriteError> {
-        todo!()
+
+    /// The time of this command.
+    pub fn now(&self) -> Millis {
+        self.now
     }
-    /// Returns the new value's text.
-    pub fn string_add_float(&mut self, _key: Key<'_>, _increment: &[u8]) -> Result<Vec<u8>, WriteError> {
-        todo!()
+
+    fn shard(&self, key: Key<'_>) -> &Shard {
+        &self.guards[self.guard_of(key)].1
     }
-    /// Returns the new length. (Size limits are checked by the command before.)
-    pub fn string_append(&mut self, _key: Key<'_>, _bytes: &[u8]) -> Result<usize, WrongType> {
-        todo!()
+
+    fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
+        let at = self.guard_of(key);
+        &mut self.guards[at].1
     }
-    pub fn string_set_range(&mut self, _key: Key<'_>, _offset: usize, _bytes: &[u8]) -> Result<usize, WrongType> {
-        todo!()
+
+    fn guard_of(&self, key: Key<'_>) -> usize {
+        if self.guards.len() == 1 {
+            debug_assert_eq!(self.guards[0].0, Keyspace::shard_of(key.hash));
+            return 0;
+        }
+        let shard = Keyspace::shard_of(key.hash);
+        self.guards.binary_search_by_key(&shard, |guard| guard.0).expect("a command locks every key that it touches")
     }
-    /// True when the field is new.
-    pub fn hash_set(&mut self, _key: Key<'_>, _field: &[u8], _value: &[u8]) -> Result<bool, WrongType> {
-        todo!()
+
+    fn place<'a>(&self, key: Key<'a>) -> Place<'a> {
+        Place { database: self.database, key: key.bytes, hash: key.hash }
     }
-    pub fn hash_add(&mut self, _key: Key<'_>, _field: &[u8], _increment: i64) -> Result<i64, WriteError> {
-        todo!()
+
+    /// The entry, unless its time is over.
+    fn live(&self, key: Key<'_>) -> Option<&Entry> {
+        let entry = self.shard(key).entry(&self.place(key))?;
+        (entry.deadline().is_none_or(|deadline| deadline > self.now) && !self.void).then_some(entry)
     }
-    pub fn hash_add_float(&mut self, _key: Key<'_>, _field: &[u8], _increment: &[u8]) -> Result<Vec<u8>, WriteError> {
-        todo!()
+
+    /// The entry, unless its time is over; counts as a use.
+    fn used(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let (place, now, void) = (self.place(key), self.now, self.void);
+        let entry = self.shard_mut(key).used_entry(&place, now)?;
+        (entry.deadline().is_none_or(|deadline| deadline > now) && !void).then_some(entry)
     }
-    pub fn hash_remove(&mut self, _key: Key<'_>, _field: &[u8]) -> Result<bool, WrongType> {
-        todo!()
+
+    /// The type; `None` when the key is absent or expired. Does not count as a use.
+    pub fn kind(&self, key: Key<'_>) -> Option<Kind> {
+        self.live(key).map(Entry::kind)
     }
-    pub fn set_add(&mut self, _key: Key<'_>, _member: &[u8]) -> Result<bool, WrongType> {
-        todo!()
+
+    /// A string's bytes.
+    pub fn string(&mut self, key: Key<'_>) -> Result<Option<&[u8]>, WrongType> {
+        match self.used(key) {
+            None => Ok(None),
+            Some(entry) => entry.text().map(Some).ok_or(WrongType),
+        }
     }
-    pub fn set_remove(&mut self, _key: Key<'_>, _member: &[u8]) -> Result<bool, WrongType> {
-        todo!()
+
+    /// A hash.
+    pub fn hash(&mut self, key: Key<'_>) -> Result<Option<&HashValue>, WrongType> {
+        match self.used(key).map(Entry::collection) {
+            None => Ok(None),
+            Some(Some(Value::Hash(hash))) => Ok(Some(hash)),
+            Some(_) => Err(WrongType),
+        }
     }
-    pub fn remove(&mut self, _key: Key<'_>) -> bool {
-        todo!()
+
+    /// A set.
+    pub fn set(&mut self, key: Key<'_>) -> Result<Option<&SetValue>, WrongType> {
+        match self.used(key).map(Entry::collection) {
+            None => Ok(None),
+            Some(Some(Value::Set(set))) => Ok(Some(set)),
+            Some(_) => Err(WrongType),
+        }
     }
-    /// Only after lock_all. `None`: all databases. Returns how many keys went.
-    pub fn flush(&mut self, _database: Option<u32>) -> usize {
-        todo!()
+
+    /// Until when the key lives: `None` without such a key, `Some(None)` for ever.
+    pub fn deadline(&self, key: Key<'_>) -> Option<Option<Millis>> {
+        self.live(key).map(Entry::deadline)
     }
-    /// False when there is no such key.
-    pub fn set_deadline(&mut self, _key: Key<'_>, _deadline: Option<Millis>) -> bool {
-        todo!()
+
+    /// Counts a use. True when the key is there.
+    pub fn touch(&mut self, key: Key<'_>) -> bool {
+        self.used(key).is_some()
     }
-    /// Ends the command's write: (also on drop). The seq of its effect in a cluster, if it wrote.
-    pub fn commit(self) -> Option<u64> {
-        todo!()
+
+    /// All keys of the database that are not expired and not of the system. Only with everything locked.
+    pub fn for_each_key(&self, each: &mut dyn FnMut(&[u8], Kind)) {
+        for entry in self.all_entries() {
+            if entry.deadline().is_none_or(|deadline| deadline > self.now) && !is_system_key(entry.key()) {
+                each(entry.key(), entry.kind());
+            }
+        }
+    }
+
+    fn all_entries(&self) -> impl Iterator<Item = &Entry> {
+        assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
+        let database = self.database as usize;
+        let visible = if self.void { 0 } else { self.guards.len() };
+        self.guards[..visible]
+            .iter()
+            .filter_map(move |guard| guard.1.databases.get(database))
+            .flat_map(|keys| keys.entries())
+    }
+
+    pub(super) fn size(&self) -> (usize, usize) {
+        if self.void {
+            return (0, 0);
+        }
+        let databases = self.guards.iter().filter_map(|guard| guard.1.databases.get(self.database as usize));
+        databases.fold((0, 0), |sum, keys| (sum.0 + keys.visible(), sum.1 + keys.with_deadline()))
+    }
+
+    pub(super) fn random_key(&self, random: &mut fastrand::Rng) -> Option<Vec<u8>> {
+        let keys = self.guards.iter().filter_map(|guard| guard.1.databases.get(self.database as usize));
+        let total: usize = keys.clone().map(|keys| keys.len()).sum();
+        // Expired keys and those of the system do not count: a few tries, then the first that does.
+        for _ in 0..100 {
+            if total == 0 || self.void {
+                return None;
+            }
+            let mut at = random.usize(..total);
+            for keys in keys.clone() {
+                if at >= keys.len() {
+                    at -= keys.len();
+                    continue;
+                }
+                let entry = keys.at(at);
+                if entry.deadline().is_none_or(|deadline| deadline > self.now) && !is_system_key(entry.key()) {
+                    return Some(entry.key().to_vec());
+                }
+                break;
+            }
+        }
+        let mut first = None;
+        self.for_each_key(&mut |key, _| {
+            first.get_or_insert_with(|| key.to_vec());
+        });
+        first
+    }
+
+    /// Applies one action here, and makes it part of this command's effect.
+    fn write(&mut self, key: Key<'_>, action: Action<'_>, result: Option<&[u8]>) -> bool {
+        if self.void {
+            return false;
+        }
+        self.wrote = true;
+        let place = self.place(key);
+        let at = self.guard_of(key);
+        let Transaction { keyspace, now, database, guards, origin, .. } = self;
+        let shard = &mut guards[at].1;
+        let Some(lock) = &keyspace.origin else {
+            return shard.apply(&keyspace.hasher, *now, &place, &action, result, None);
+        };
+        let origin = origin.get_or_insert_with(|| lock.lock());
+        let (dot, stamp) = origin.open(*now);
+        origin.push(Operation::Key { database: *database, key: key.bytes, action });
+        let seen = Seen { frontier: origin.frontier(), own: dot, stable: true };
+        let mark = Mark { dot, stamp, seen, applied: seen.frontier };
+        let settles = settles_types(&action) && shard.has_hidden(&place);
+        let changed = shard.apply(&keyspace.hasher, *now, &place, &action, result, Some(&mark));
+        if settles {
+            // This write clears the values of other types. Some of the key's life may have come from them: it says anew
+            // how long the key lives, since another node may not know any more what came from where.
+            let action = Action::Deadline { at: shard.entry(&place).and_then(Entry::deadline) };
+            shard.apply(&keyspace.hasher, *now, &place, &action, None, Some(&mark));
+            origin.push(Operation::Key { database: *database, key: key.bytes, action });
+        }
+        changed
+    }
+
+    /// Before a write that builds on what is there: an expired key goes first. In a cluster a write that makes a new key
+    /// says so by removing whatever concurrent changes may have left of its former life (its TTL).
+    fn prepare(&mut self, key: Key<'_>) {
+        let entry = self.shard(key).entry(&self.place(key));
+        let deadline = entry.map(Entry::deadline);
+        match deadline {
+            Some(Some(deadline)) if deadline <= self.now => {
+                self.keyspace.expired.fetch_add(1, Relaxed);
+                self.write(key, Action::Remove, None);
+            }
+            Some(_) => {}
+            None if self.keyspace.origin.is_some() => {
+                self.write(key, Action::Remove, None);
+            }
+            None => {}
+        }
+    }
+
+    /// Sets a string, whatever the key held before.
+    pub fn string_set(&mut self, key: Key<'_>, value: &[u8], life: Life) {
+        let deadline = match life {
+            Life::Forever => None,
+            Life::Until(deadline) => Some(deadline),
+            Life::Keep => self.deadline(key).flatten(),
+        };
+        self.write(key, Action::StringSet { value, deadline }, None);
+    }
+
+    /// Adds to an integer; an absent key counts as 0.
+    pub fn string_add(&mut self, key: Key<'_>, increment: i64) -> Result<i64, WriteError> {
+        let current = match self.string(key)? {
+            Some(text) => integer::parse(text).ok_or(WriteError::NotAnInteger)?,
+            None => 0,
+        };
+        let sum = current.checked_add(increment).ok_or(WriteError::Overflow)?;
+        self.prepare(key);
+        let mut digits = itoa::Buffer::new();
+        self.write(key, Action::StringAdd { increment }, Some(digits.format(sum).as_bytes()));
+        Ok(sum)
+    }
+
+    /// Adds to a number; an absent key counts as 0. Returns the new text.
+    pub fn string_add_float(&mut self, key: Key<'_>, increment: &[u8]) -> Result<Vec<u8>, WriteError> {
+        let sum = long_double::add(self.string(key)?.unwrap_or(b"0"), increment).map_err(|error| match error {
+            FloatError::CurrentNotAFloat | FloatError::IncrementNotAFloat => WriteError::NotAFloat,
+            FloatError::NotFinite => WriteError::NotFinite,
+        })?;
+        self.prepare(key);
+        self.write(key, Action::StringAddFloat { increment }, Some(&sum));
+        Ok(sum)
+    }
+
+    /// Appends to a string. Returns the new length. The caller has checked the size limit.
+    pub fn string_append(&mut self, key: Key<'_>, bytes: &[u8]) -> Result<usize, WrongType> {
+        let length = self.string(key)?.map_or(0, <[u8]>::len) + bytes.len();
+        self.prepare(key);
+        self.write(key, Action::StringAppend { bytes }, None);
+        Ok(length)
+    }
+
+    /// Overwrites part of a string, padding with zero bytes. Returns the new length. The caller has checked the size
+    /// limit, and that `bytes` is not empty.
+    pub fn string_set_range(&mut self, key: Key<'_>, offset: usize, bytes: &[u8]) -> Result<usize, WrongType> {
+        let length = self.string(key)?.map_or(0, <[u8]>::len).max(offset + bytes.len());
+        self.prepare(key);
+        self.write(key, Action::StringSetRange { offset: offset as u64, bytes }, None);
+        Ok(length)
+    }
+
+    /// Sets a field of a hash. True when it is new.
+    pub fn hash_set(&mut self, key: Key<'_>, field: &[u8], value: &[u8]) -> Result<bool, WrongType> {
+        let is_new = self.hash(key)?.is_none_or(|hash| hash.get(field).is_none());
+        self.prepare(key);
+        self.write(key, Action::FieldSet { field, value }, None);
+        Ok(is_new)
+    }
+
+    /// Adds to an integer field; an absent one counts as 0.
+    pub fn hash_add(&mut self, key: Key<'_>, field: &[u8], increment: i64) -> Result<i64, WriteError> {
+        let current = match self.hash(key)?.and_then(|hash| hash.get(field)) {
+            Some(text) => integer::parse(text).ok_or(WriteError::HashValueNotAnInteger)?,
+            None => 0,
+        };
+        let sum = current.checked_add(increment).ok_or(WriteError::Overflow)?;
+        self.prepare(key);
+        let mut digits = itoa::Buffer::new();
+        self.write(key, Action::FieldAdd { field, increment }, Some(digits.format(sum).as_bytes()));
+        Ok(sum)
+    }
+
+    /// Adds to a number field; an absent one counts as 0. Returns the new text.
+    pub fn hash_add_float(&mut self, key: Key<'_>, field: &[u8], increment: &[u8]) -> Result<Vec<u8>, WriteError> {
+        let current = self.hash(key)?.and_then(|hash| hash.get(field)).unwrap_or(b"0");
+        let sum = long_double::add(current, increment).map_err(|error| match error {
+            FloatError::CurrentNotAFloat => WriteError::HashValueNotAFloat,
+            FloatError::IncrementNotAFloat => WriteError::NotAFloat,
+            FloatError::NotFinite => WriteError::NotFinite,
+        })?;
+        self.prepare(key);
+        self.write(key, Action::FieldAddFloat { field, increment }, Some(&sum));
+        Ok(sum)
+    }
+
+    /// Removes a field. True when it was there. A hash without fields goes.
+    pub fn hash_remove(&mut self, key: Key<'_>, field: &[u8]) -> Result<bool, WrongType> {
+        let Some(hash) = self.hash(key)? else { return Ok(false) };
+        let (there, last) = (hash.get(field).is_some(), hash.len() == 1);
+        if there {
+            // The last element takes the key with it, and with the key its TTL.
+            self.write(key, if last { Action::Remove } else { Action::FieldRemove { field } }, None);
+        }
+        Ok(there)
+    }
+
+    /// Adds a member to a set. True when it is new. In a cluster also a member that is there is added again: that is
+    /// what lets it survive a concurrent removal.
+    pub fn set_add(&mut self, key: Key<'_>, member: &[u8]) -> Result<bool, WrongType> {
+        let is_new = self.set(key)?.is_none_or(|set| !set.contains(member));
+        if is_new || self.keyspace.origin.is_some() {
+            self.prepare(key);
+            self.write(key, Action::MemberAdd { member }, None);
+        }
+        Ok(is_new)
+    }
+
+    /// Removes a member. True when it was there. A set without members goes.
+    pub fn set_remove(&mut self, key: Key<'_>, member: &[u8]) -> Result<bool, WrongType> {
+        let Some(set) = self.set(key)? else { return Ok(false) };
+        let (there, last) = (set.contains(member), set.len() == 1);
+        if there {
+            self.write(key, if last { Action::Remove } else { Action::MemberRemove { member } }, None);
+        }
+        Ok(there)
+    }
+
+    /// Removes a key. True when it was there.
+    pub fn remove(&mut self, key: Key<'_>) -> bool {
+        let there = self.live(key).is_some();
+        // An expired one goes as well: nobody else may be near to do it.
+        if self.shard(key).entry(&self.place(key)).is_some() {
+            self.write(key, Action::Remove, None);
+        }
+        there
+    }
+
+    /// Removes all keys of a database, or of all. Only with everything locked. Returns how many keys went.
+    pub fn flush(&mut self, number: Option<u32>) -> usize {
+        assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
+        if self.void {
+            return 0;
+        }
+        self.wrote = true;
+        let Transaction { keyspace, now, guards, origin, .. } = self;
+        let mark;
+        let mark = match &keyspace.origin {
+            None => None,
+            Some(lock) => {
+                let origin = origin.get_or_insert_with(|| lock.lock());
+                let (dot, stamp) = origin.open(*now);
+                origin.push(Operation::Flush { database: number });
+                let seen = Seen { frontier: origin.frontier(), own: dot, stable: true };
+                mark = Mark { dot, stamp, seen, applied: seen.frontier };
+                Some(&mark)
+            }
+        };
+        let mut removed = 0;
+        for (_, shard) in guards.iter_mut() {
+            removed += shard.flush_databases(&keyspace.hasher, *now, number, mark);
+        }
+        removed
+    }
+
+    /// Changes until when a key lives; `None`: for ever. False without such a key.
+    pub fn set_deadline(&mut self, key: Key<'_>, deadline: Option<Millis>) -> bool {
+        let there = self.live(key).is_some();
+        if there {
+            self.write(key, Action::Deadline { at: deadline }, None);
+        }
+        there
+    }
+
+    /// Applies an action of an effect that is not this node's, or not new.
+    pub(super) fn apply(&mut self, key: Key<'_>, database: u32, action: &Action<'_>, mark: &Mark<'_>) {
+        self.wrote = true;
+        let place = Place { database, key: key.bytes, hash: key.hash };
+        let (keyspace, now) = (self.keyspace, self.now);
+        self.shard_mut(key).apply(&keyspace.hasher, now, &place, action, None, Some(mark));
+    }
+
+    /// Is the key there, and its time over?
+    pub(super) fn has_expired(&self, key: Key<'_>) -> bool {
+        let entry = self.shard(key).entry(&self.place(key));
+        entry.and_then(Entry::deadline).is_some_and(|deadline| deadline <= self.now)
+    }
+
+    /// All keys of all databases as text. Only with everything locked.
+    pub(super) fn dump(&self) -> Vec<String> {
+        let databases = self.guards.iter().flat_map(|guard| guard.1.databases.iter().enumerate());
+        databases.flat_map(|(number, keys)| keys.entries().iter().map(move |entry| describe(number, entry))).collect()
+    }
+
+    /// The locked shards, for what works on whole shards.
+    pub(super) fn shards_mut(&mut self) -> impl Iterator<Item = (usize, &mut Shard)> {
+        self.wrote = true;
+        self.guards.iter_mut().map(|(shard, guard)| (*shard, &mut **guard))
+    }
+
+    /// The locked shard of a key: what it had when it was imported.
+    pub(super) fn imported(&self, key: Key<'_>) -> Option<&Frontier> {
+        self.shard(key).imported.as_ref()
+    }
+
+    /// The origin, locked for the rest of the transaction. Only in a cluster.
+    pub(super) fn origin(&mut self) -> &mut Origin {
+        let lock = self.keyspace.origin.as_ref().expect("only in a cluster");
+        self.origin.get_or_insert_with(|| lock.lock())
+    }
+
+    /// Ends the command. Returns the seq of its effect, if it is in a cluster and wrote.
+    pub fn commit(mut self) -> Option<u64> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Option<u64> {
+        let committed = self.origin.take().and_then(|mut origin| origin.commit());
+        if self.wrote {
+            for (shard, guard) in &mut self.guards {
+                self.keyspace.report_memory(*shard, guard);
+            }
+            self.wrote = false;
+        }
+        self.guards.clear();
+        let (seq, outbox_was_empty) = committed?;
+        if outbox_was_empty {
+            self.keyspace.notify_commit();
+        }
+        Some(seq)
+    }
+}
+
+/// Does this write clear values of other types, without beginning a new life of the key?
+fn settles_types(action: &Action<'_>) -> bool {
+    !matches!(action, Action::Remove | Action::Deadline { .. } | Action::StringSet { .. })
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        self.finish();
     }
 }

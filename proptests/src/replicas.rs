@@ -1,0 +1,233 @@
+//! A few keyspaces that exchange effects, one delivery at a time.
+
+use std::sync::Arc;
+
+use swytch::effects::{Effect, Frontier, NodeId};
+use swytch::keyspace::{Key, Keyspace, KeyspaceOptions, Life, Transaction};
+
+/// A write of one client. Keys, fields and members are few, so that writes meet.
+#[derive(Clone, Debug)]
+pub enum Write {
+    Set(u8, Vec<u8>, Option<u64>),
+    SetKeepingLife(u8, Vec<u8>),
+    Add(u8, i64),
+    AddFloat(u8, &'static str),
+    Append(u8, Vec<u8>),
+    SetRange(u8, u8, Vec<u8>),
+    Remove(u8),
+    Deadline(u8, Option<u64>),
+    FieldSet(u8, u8, Vec<u8>),
+    FieldAdd(u8, u8, i64),
+    FieldAddFloat(u8, u8, &'static str),
+    FieldRemove(u8, u8),
+    MemberAdd(u8, Vec<u8>),
+    MemberRemove(u8, u8),
+    /// Several writes as one effect.
+    Together(Vec<Write>),
+    Flush(Option<u32>),
+}
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A client of a replica writes.
+    Write(usize, Write),
+    /// A replica is given one of the effects that it may apply now, chosen by the number.
+    Deliver(usize, usize),
+    /// A replica drops the metadata of what is stable.
+    Fold(usize),
+    /// A replica is lost with all it has, and starts anew from another's snapshot.
+    Replace(usize, usize),
+}
+
+/// An effect with everything that its origin had seen.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub effect: Effect,
+    pub seen: Frontier,
+}
+
+struct Replica {
+    node: NodeId,
+    keyspace: Keyspace,
+    frontier: Frontier,
+    /// For each node, what it had applied when it made its latest effect that arrived here.
+    known: Vec<(NodeId, Frontier)>,
+}
+
+/// The cluster.
+pub struct Replicas {
+    replicas: Vec<Replica>,
+    history: Vec<Arc<Made>>,
+    next_node: u64,
+    time: u64,
+}
+
+const NOW: u64 = 1_000;
+
+impl Replicas {
+    /// That many empty keyspaces that know of each other.
+    pub fn new(count: usize) -> Self {
+        let replicas = (0..count).map(|at| Replica::new(NodeId(at as u64 + 1))).collect();
+        Replicas { replicas, history: Vec::new(), next_node: count as u64 + 1, time: NOW }
+    }
+
+    /// Everything that was ever written.
+    pub fn history(&self) -> &[Arc<Made>] {
+        &self.history
+    }
+
+    /// What each replica has, as sorted lines of text.
+    pub fn dumps(&self) -> Vec<Vec<String>> {
+        self.replicas.iter().map(|replica| replica.keyspace.dump()).collect()
+    }
+
+    /// One number for what each replica has.
+    pub fn digests(&self) -> Vec<u128> {
+        self.replicas.iter().map(|replica| replica.keyspace.digest()).collect()
+    }
+
+    /// Takes one step.
+    pub fn step(&mut self, step: &Step) {
+        let count = self.replicas.len();
+        match step {
+            Step::Write(at, write) => self.write(at % count, write),
+            Step::Deliver(at, choice) => {
+                self.deliver(at % count, *choice);
+            }
+            Step::Fold(at) => self.fold(at % count),
+            Step::Replace(at, from) => self.replace(at % count, from % count),
+        }
+    }
+
+    /// Delivers everything to everybody, in an order that the seed decides.
+    pub fn settle(&mut self, seed: u64) {
+        let mut choice = seed as usize;
+        for at in 0..self.replicas.len() {
+            while self.deliver(at, choice) {
+                choice = choice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            }
+        }
+    }
+
+    fn write(&mut self, at: usize, write: &Write) {
+        let replica = &mut self.replicas[at];
+        // Two writes in three get a later wall clock: equal times and clocks that stand still must be right as well.
+        self.time += u64::from(!self.history.len().is_multiple_of(3));
+        replica.run(self.time + at as u64 * 7, write);
+        for effect in replica.keyspace.drain_effects() {
+            let seen = replica.frontier.clone();
+            replica.note(&effect, &seen);
+            self.history.push(Arc::new(Made { effect, seen }));
+        }
+    }
+
+    fn deliver(&mut self, at: usize, choice: usize) -> bool {
+        let replica = &mut self.replicas[at];
+        let ready: Vec<_> = self.history.iter().filter(|made| replica.can_apply(made)).cloned().collect();
+        if ready.is_empty() {
+            return false;
+        }
+        let made = &ready[choice % ready.len()];
+        replica.keyspace.apply(&made.effect, &made.seen, NOW);
+        replica.note(&made.effect, &made.seen);
+        true
+    }
+
+    fn fold(&mut self, at: usize) {
+        let members: Vec<NodeId> = self.replicas.iter().map(|replica| replica.node).collect();
+        let replica = &self.replicas[at];
+        let mut stable = replica.frontier.clone();
+        for member in members.into_iter().filter(|member| *member != replica.node) {
+            let known = replica.known.iter().find(|(node, _)| *node == member);
+            stable.meet(known.map_or(&Frontier::EMPTY, |(_, frontier)| frontier));
+        }
+        for shard in 0..Keyspace::SHARDS {
+            replica.keyspace.fold(shard, &stable);
+        }
+    }
+
+    /// Only a replica whose effects are everywhere may be lost: what nobody else has is gone with it.
+    fn replace(&mut self, at: usize, from: usize) {
+        let lost = self.replicas[at].node;
+        let made = self.replicas[at].frontier.get(lost);
+        if at == from || self.replicas.iter().any(|replica| replica.frontier.get(lost) < made) {
+            return;
+        }
+        let joiner = Replica::new(NodeId(self.next_node));
+        self.next_node += 1;
+        joiner.keyspace.begin_import(joiner.node);
+        let source = &self.replicas[from];
+        for shard in 0..Keyspace::SHARDS {
+            joiner.keyspace.import_shard(&source.keyspace.export_shard(shard)).expect("a snapshot of our own");
+        }
+        joiner.keyspace.finish_import(&source.frontier, source.keyspace.latest_time());
+        joiner.keyspace.end_catch_up();
+        let (frontier, known) = (source.frontier.clone(), source.known.clone());
+        self.replicas[at] = Replica { frontier, known, ..joiner };
+    }
+}
+
+impl Replica {
+    fn new(node: NodeId) -> Replica {
+        let options = KeyspaceOptions { node: Some(node), ..KeyspaceOptions::default() };
+        Replica { node, keyspace: Keyspace::new(options), frontier: Frontier::EMPTY, known: Vec::new() }
+    }
+
+    fn can_apply(&self, made: &Made) -> bool {
+        let dot = made.effect.dot;
+        dot.seq == self.frontier.get(dot.node) + 1 && made.seen.within(&self.frontier)
+    }
+
+    fn note(&mut self, effect: &Effect, seen: &Frontier) {
+        self.frontier.set(effect.dot.node, effect.dot.seq);
+        let mut known = seen.clone();
+        known.set(effect.dot.node, effect.dot.seq);
+        self.known.retain(|(node, _)| *node != effect.dot.node);
+        self.known.push((effect.dot.node, known));
+    }
+
+    fn run(&self, now: u64, write: &Write) {
+        let mut transaction = self.keyspace.lock_all(now, 0);
+        run(&self.keyspace, &mut transaction, write);
+    }
+}
+
+/// Runs a write as its command would. What a client would get an error for changes nothing.
+fn run(keyspace: &Keyspace, transaction: &mut Transaction<'_>, write: &Write) {
+    let name = |number: u8| [b'k', b'0' + number];
+    let with = |number: u8, run: &mut dyn FnMut(Key<'_>)| run(keyspace.key(&name(number)));
+    match write {
+        Write::Set(key, value, deadline) => with(*key, &mut |key| {
+            transaction.string_set(key, value, deadline.map_or(Life::Forever, Life::Until));
+        }),
+        Write::SetKeepingLife(key, value) => with(*key, &mut |key| transaction.string_set(key, value, Life::Keep)),
+        Write::Add(key, by) => with(*key, &mut |key| ignore(transaction.string_add(key, *by))),
+        Write::AddFloat(key, by) => with(*key, &mut |key| ignore(transaction.string_add_float(key, by.as_bytes()))),
+        Write::Append(key, bytes) => with(*key, &mut |key| ignore(transaction.string_append(key, bytes))),
+        Write::SetRange(key, offset, bytes) => {
+            with(*key, &mut |key| ignore(transaction.string_set_range(key, usize::from(*offset), bytes)))
+        }
+        Write::Remove(key) => with(*key, &mut |key| ignore(transaction.remove(key))),
+        Write::Deadline(key, deadline) => with(*key, &mut |key| ignore(transaction.set_deadline(key, *deadline))),
+        Write::FieldSet(key, field, value) => {
+            with(*key, &mut |key| ignore(transaction.hash_set(key, &[*field], value)))
+        }
+        Write::FieldAdd(key, field, by) => with(*key, &mut |key| ignore(transaction.hash_add(key, &[*field], *by))),
+        Write::FieldAddFloat(key, field, by) => {
+            with(*key, &mut |key| ignore(transaction.hash_add_float(key, &[*field], by.as_bytes())))
+        }
+        Write::FieldRemove(key, field) => with(*key, &mut |key| ignore(transaction.hash_remove(key, &[*field]))),
+        Write::MemberAdd(key, members) => with(*key, &mut |key| {
+            for member in members {
+                ignore(transaction.set_add(key, &[*member]));
+            }
+        }),
+        Write::MemberRemove(key, member) => with(*key, &mut |key| ignore(transaction.set_remove(key, &[*member]))),
+        Write::Together(writes) => writes.iter().for_each(|write| run(keyspace, transaction, write)),
+        Write::Flush(database) => ignore(transaction.flush(*database)),
+    }
+}
+
+/// A reply that no client reads.
+fn ignore<T>(_reply: T) {}

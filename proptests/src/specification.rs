@@ -1,0 +1,181 @@
+//! What the data must be after a history, by definition.
+//!
+//! No state is kept and nothing is merged: for each key, the writes that *survive* are those that no removal and no
+//! overwriting write has seen; the value is made from the survivors in the order of their stamps. This is slow, and
+//! plainly right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use swytch::effects::{Action, Dot, Frontier, Operation, Stamp};
+use swytch::keyspace::{integer, long_double};
+
+use crate::replicas::Made;
+
+struct Event<'a> {
+    dot: Dot,
+    /// The place among the operations of its effect.
+    place: usize,
+    stamp: Stamp,
+    seen: &'a Frontier,
+    operation: Operation<'a>,
+}
+
+impl Event<'_> {
+    fn has_seen(&self, other: &Event<'_>) -> bool {
+        self.seen.includes(other.dot) || (self.dot == other.dot && other.place < self.place)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    String,
+    Hash,
+    Set,
+}
+
+fn kind(action: &Action<'_>) -> Option<Kind> {
+    match action {
+        Action::Remove | Action::Deadline { .. } => None,
+        Action::FieldSet { .. } | Action::FieldAdd { .. } | Action::FieldAddFloat { .. } => Some(Kind::Hash),
+        Action::FieldRemove { .. } => Some(Kind::Hash),
+        Action::MemberAdd { .. } | Action::MemberRemove { .. } => Some(Kind::Set),
+        _ => Some(Kind::String),
+    }
+}
+
+fn element<'a>(action: &Action<'a>) -> Option<&'a [u8]> {
+    match *action {
+        Action::FieldSet { field, .. }
+        | Action::FieldAdd { field, .. }
+        | Action::FieldAddFloat { field, .. }
+        | Action::FieldRemove { field } => Some(field),
+        Action::MemberAdd { member } | Action::MemberRemove { member } => Some(member),
+        _ => None,
+    }
+}
+
+/// The lines that `Keyspace::dump` must print on every node that has all of this history.
+pub fn dump(history: &[Arc<Made>]) -> Vec<String> {
+    let mut events = Vec::new();
+    let mut keys = BTreeSet::new();
+    for made in history {
+        for (place, operation) in made.effect.operations().enumerate() {
+            if let Operation::Key { database, key, .. } = operation {
+                keys.insert((database, key));
+            }
+            let (dot, stamp) = (made.effect.dot, made.effect.stamp());
+            events.push(Event { dot, place, stamp, seen: &made.seen, operation });
+        }
+    }
+    events.sort_by_key(|event| (event.stamp, event.place));
+    keys.into_iter().filter_map(|(database, key)| describe(&events, database, key)).collect()
+}
+
+/// Does `later` end `write`, if it has seen it?
+fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
+    match (later, write) {
+        (Action::Remove, _) => true,
+        (Action::Deadline { .. }, Action::Deadline { .. }) => true,
+        (Action::Deadline { .. }, _) => false,
+        (Action::StringSet { .. }, _) => true,
+        (_, Action::Deadline { .. }) => false,
+        _ if kind(later) != kind(write) => true,
+        (Action::FieldSet { .. } | Action::FieldRemove { .. }, _) => element(later) == element(write),
+        (Action::MemberAdd { .. } | Action::MemberRemove { .. }, _) => element(later) == element(write),
+        _ => false,
+    }
+}
+
+/// What an event does to one key.
+fn action_on<'a>(event: &Event<'a>, database: u32, key: &[u8]) -> Option<Action<'a>> {
+    match event.operation {
+        Operation::Flush { database: None } => Some(Action::Remove),
+        Operation::Flush { database: Some(number) } => (number == database).then_some(Action::Remove),
+        Operation::Key { database: number, key: name, action } => (number == database && name == key).then_some(action),
+    }
+}
+
+fn describe(events: &[Event<'_>], database: u32, key: &[u8]) -> Option<String> {
+    let mine: Vec<_> = events.iter().filter_map(|event| Some((event, action_on(event, database, key)?))).collect();
+    let survivors: Vec<_> = mine
+        .iter()
+        .filter(|(event, action)| {
+            let removal = matches!(action, Action::Remove | Action::FieldRemove { .. } | Action::MemberRemove { .. });
+            !removal && !mine.iter().any(|(later, by)| later.has_seen(event) && ends(by, action))
+        })
+        .collect();
+    let shown = survivors.iter().filter_map(|(event, action)| Some((event.stamp, event.place, kind(action)?))).max()?.2;
+    let writes: Vec<_> = survivors.iter().filter(|(_, action)| kind(action) == Some(shown)).collect();
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let elements: BTreeMap<_, _> = writes
+        .iter()
+        .filter_map(|(_, action)| {
+            let name = element(action)?;
+            let same = writes.iter().map(|(_, action)| action).filter(|action| element(action) == Some(name));
+            Some((name, fold(same)))
+        })
+        .collect();
+    let (type_name, value) = match shown {
+        Kind::String => ("string", text(&fold(writes.iter().map(|(_, action)| action)))),
+        Kind::Hash => {
+            let mut fields: Vec<_> =
+                elements.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect();
+            fields.sort_unstable();
+            ("hash", fields.join(" "))
+        }
+        Kind::Set => {
+            let mut members: Vec<_> = elements.keys().map(|member| text(member)).collect();
+            members.sort_unstable();
+            ("set", members.join(" "))
+        }
+    };
+    let winner = writes.iter().rev().find_map(|(event, action)| match action {
+        Action::StringSet { deadline, .. } => Some((event, deadline)),
+        _ => None,
+    });
+    let lives = survivors.iter().filter_map(|(event, action)| match action {
+        Action::Deadline { at } if winner.is_none_or(|(set, _)| event.has_seen(set)) => Some(at.unwrap_or(u64::MAX)),
+        _ => None,
+    });
+    let deadline = match lives.max() {
+        Some(u64::MAX) => None,
+        Some(deadline) => Some(deadline),
+        None => winner.and_then(|(_, deadline)| *deadline),
+    };
+    let until = deadline.map_or(String::new(), |deadline| format!(" until {deadline}"));
+    Some(format!("{database} {} {type_name} [{value}]{until}", text(key)))
+}
+
+/// A register's value: its writes, one after the other.
+fn fold<'a>(writes: impl Iterator<Item = &'a Action<'a>>) -> Vec<u8> {
+    let mut value: Option<Vec<u8>> = None;
+    for write in writes {
+        match *write {
+            Action::StringSet { value: new, .. } | Action::FieldSet { value: new, .. } => value = Some(new.to_vec()),
+            Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => {
+                if let Some(current) = value.as_deref().map_or(Some(0), integer::parse) {
+                    value = Some(current.saturating_add(increment).to_string().into_bytes());
+                } else if let Ok(sum) =
+                    long_double::add(value.as_deref().unwrap_or(b"0"), increment.to_string().as_bytes())
+                {
+                    value = Some(sum);
+                }
+            }
+            Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {
+                if let Ok(sum) = long_double::add(value.as_deref().unwrap_or(b"0"), increment) {
+                    value = Some(sum);
+                }
+            }
+            Action::StringAppend { bytes } => value.get_or_insert_default().extend_from_slice(bytes),
+            Action::StringSetRange { offset, bytes } => {
+                let text = value.get_or_insert_default();
+                let end = offset as usize + bytes.len();
+                text.resize(text.len().max(end), 0);
+                text[offset as usize..end].copy_from_slice(bytes);
+            }
+            _ => {}
+        }
+    }
+    value.unwrap_or_default()
+}

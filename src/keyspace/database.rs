@@ -1,0 +1,208 @@
+//! The keys of one database within one shard: a dense vector of entries and an index of their positions.
+//!
+//! The dense vector makes random picks and scans exact: a scan walks positions from the end towards 0, a removal moves
+//! the last entry into the gap, so what stays is never missed, whatever happens in between.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::causality::KeyCausality;
+use super::entry::Entry;
+use super::{Millis, is_system_key};
+
+/// The hash of a key's name.
+pub fn hash_key(hasher: &FixedState, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+/// Keys of one database in one shard.
+#[derive(Debug, Default)]
+pub struct Database {
+    index: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// How many entries are keys of the system.
+    of_system: usize,
+    /// How many entries end at some time.
+    with_deadline: usize,
+    /// No deadline is earlier than this: lets expiry pass over most shards at a glance.
+    earliest_deadline: Millis,
+    /// Bytes behind the entries.
+    payload: usize,
+    /// What is not yet stable, by key. Sorted: its order reaches snapshots.
+    pub unstable: BTreeMap<Box<[u8]>, KeyCausality>,
+}
+
+impl Database {
+    /// How many keys.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many keys are those of clients.
+    pub fn visible(&self) -> usize {
+        self.entries.len() - self.of_system
+    }
+
+    /// How many keys end at some time.
+    pub fn with_deadline(&self) -> usize {
+        self.with_deadline
+    }
+
+    /// Bytes of memory, the table included, about.
+    pub fn memory(&self) -> usize {
+        self.payload + self.entries.capacity() * size_of::<Entry>() + self.index.capacity() * 6
+    }
+
+    /// Where a key is.
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        self.index.find(hash, |&at| self.entries[at as usize].key() == key).map(|&at| at as usize)
+    }
+
+    /// The entry at a position.
+    pub fn at(&self, position: usize) -> &Entry {
+        &self.entries[position]
+    }
+
+    /// All entries.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Adds an entry whose key is not there yet.
+    pub fn insert(&mut self, hasher: &FixedState, hash: u64, entry: Entry) -> usize {
+        let at = self.entries.len();
+        let position = u32::try_from(at).expect("a shard holds fewer than 2^32 keys");
+        self.account(None, Some(&entry));
+        self.entries.push(entry);
+        let entries = &self.entries;
+        self.index.insert_unique(hash, position, |&at| hash_key(hasher, entries[at as usize].key()));
+        at
+    }
+
+    /// Changes an entry, and keeps the books.
+    pub fn update<T>(&mut self, position: usize, change: impl FnOnce(&mut Entry) -> T) -> T {
+        let entry = &mut self.entries[position];
+        let (memory, deadline) = (entry.memory(), entry.deadline());
+        let result = change(entry);
+        self.payload = self.payload - memory + entry.memory();
+        let new_deadline = entry.deadline();
+        if deadline != new_deadline {
+            self.account_deadline(deadline, new_deadline);
+        }
+        result
+    }
+
+    /// Changes an entry in a way that changes neither its size nor its end.
+    pub fn entry_mut(&mut self, position: usize) -> &mut Entry {
+        &mut self.entries[position]
+    }
+
+    /// Takes an entry out; the last one moves into its place.
+    pub fn remove(&mut self, hasher: &FixedState, position: usize) -> Entry {
+        let hash = hash_key(hasher, self.entries[position].key());
+        self.unlink(hash, position);
+        let entry = self.entries.swap_remove(position);
+        let moved = self.entries.len();
+        if moved != position {
+            let hash = hash_key(hasher, self.entries[position].key());
+            let slot = self.index.find_mut(hash, |&at| at as usize == moved).expect("every entry is indexed");
+            *slot = position as u32;
+        }
+        self.account(Some(&entry), None);
+        self.shrink(hasher);
+        entry
+    }
+
+    fn unlink(&mut self, hash: u64, position: usize) {
+        self.index
+            .find_entry(hash, |&at| at as usize == position)
+            .unwrap_or_else(|_| unreachable!("every entry is indexed"))
+            .remove();
+    }
+
+    /// Gives memory back when three quarters of it are unused.
+    fn shrink(&mut self, hasher: &FixedState) {
+        if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+            let entries = &self.entries;
+            self.index.shrink_to(entries.len() * 2, |&at| hash_key(hasher, entries[at as usize].key()));
+        }
+    }
+
+    /// No deadline is earlier than this.
+    pub fn earliest_deadline(&self) -> Millis {
+        if self.with_deadline == 0 { Millis::MAX } else { self.earliest_deadline }
+    }
+
+    /// Computes `earliest_deadline` anew.
+    pub fn refresh_earliest_deadline(&mut self) {
+        self.earliest_deadline = self.entries.iter().filter_map(Entry::deadline).min().unwrap_or(Millis::MAX);
+    }
+
+    fn account(&mut self, before: Option<&Entry>, after: Option<&Entry>) {
+        let is_system = |entry: &Entry| usize::from(is_system_key(entry.key()));
+        self.of_system += after.map_or(0, is_system);
+        self.of_system -= before.map_or(0, is_system);
+        self.payload += after.map_or(0, Entry::memory);
+        self.payload -= before.map_or(0, Entry::memory);
+        self.account_deadline(before.and_then(Entry::deadline), after.and_then(Entry::deadline));
+    }
+
+    fn account_deadline(&mut self, before: Option<Millis>, after: Option<Millis>) {
+        if self.with_deadline == 0 {
+            self.earliest_deadline = Millis::MAX;
+        }
+        self.with_deadline += usize::from(after.is_some());
+        self.with_deadline -= usize::from(before.is_some());
+        if let Some(after) = after {
+            self.earliest_deadline = self.earliest_deadline.min(after);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::access::Access;
+
+    #[test]
+    fn behaves_like_a_map_and_counts_right() {
+        let hasher = FixedState::with_seed(1);
+        let mut random = fastrand::Rng::with_seed(2);
+        let mut database = Database::default();
+        let mut model: BTreeMap<Vec<u8>, Option<u64>> = BTreeMap::new();
+        for _ in 0..20_000 {
+            let key = random.u16(0..500).to_string().into_bytes();
+            let hash = hash_key(&hasher, &key);
+            let deadline = random.bool().then(|| random.u64(1..1000));
+            match database.find(hash, &key) {
+                Some(at) if random.bool() => {
+                    database.remove(&hasher, at);
+                    model.remove(&key);
+                }
+                Some(at) => {
+                    database.update(at, |entry| entry.set_deadline(deadline));
+                    model.insert(key, deadline);
+                }
+                None => {
+                    database.insert(&hasher, hash, Entry::string(&key, b"v", deadline, Access::new(0)));
+                    model.insert(key, deadline);
+                }
+            }
+            assert_eq!(database.len(), model.len());
+            assert_eq!(database.with_deadline(), model.values().flatten().count());
+        }
+        for (key, deadline) in &model {
+            let at = database.find(hash_key(&hasher, key), key).expect("present");
+            assert_eq!(database.at(at).deadline(), *deadline);
+            assert!(deadline.is_none_or(|deadline| database.earliest_deadline() <= deadline));
+        }
+        let payload: usize = database.entries().iter().map(Entry::memory).sum();
+        assert_eq!(database.payload, payload);
+    }
+}

@@ -1,0 +1,305 @@
+//! One key with its value, as compact as it can be.
+//!
+//! A string is one allocation: a four-byte header, the key's length, the time to live if there is one, the key and the
+//! value. Everything else is a boxed [`Object`]. An entry is 16 bytes in its table.
+//!
+//! ```text
+//! flags 1 | access counter 1 | access minutes 2 | key length varint | deadline 8, if flagged | key | value
+//! ```
+
+use super::access::Access;
+use super::value::{HashValue, SetValue};
+use super::{Kind, Millis};
+
+const FLAG_DEADLINE: u8 = 1;
+const HEADER: usize = 4;
+
+/// Strings that grow in place (APPEND, SETRANGE) above this size get a buffer with spare capacity.
+const PACKED_GROWTH_LIMIT: usize = 256;
+
+/// The value of a key that is not a packed string.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A string with room to grow.
+    Text(Vec<u8>),
+    Hash(HashValue),
+    Set(SetValue),
+}
+
+impl Value {
+    /// Its type.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Value::Text(_) => Kind::String,
+            Value::Hash(_) => Kind::Hash,
+            Value::Set(_) => Kind::Set,
+        }
+    }
+
+    /// A collection without elements: the key is to go. An empty string is a value.
+    pub fn is_empty_collection(&self) -> bool {
+        match self {
+            Value::Text(_) => false,
+            Value::Hash(hash) => hash.is_empty(),
+            Value::Set(set) => set.is_empty(),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            Value::Text(text) => allocation(text.capacity()),
+            Value::Hash(hash) => hash.memory(),
+            Value::Set(set) => set.memory(),
+        }
+    }
+}
+
+/// A key with a value that is not packed.
+#[derive(Debug)]
+pub struct Object {
+    key: Box<[u8]>,
+    deadline: Option<Millis>,
+    access: Access,
+    pub value: Value,
+}
+
+/// One key of a database.
+#[derive(Debug)]
+pub enum Entry {
+    /// A string: see the module's text.
+    Packed(Box<[u8]>),
+    /// Anything else.
+    Object(Box<Object>),
+}
+
+/// About what the allocator spends for a request of this size: jemalloc's classes are 16 bytes apart up to 128, then four to a doubling.
+pub fn allocation(bytes: usize) -> usize {
+    if bytes <= 128 {
+        return bytes.next_multiple_of(16);
+    }
+    let step = bytes.next_power_of_two() / 8;
+    bytes.next_multiple_of(step)
+}
+
+struct Parts {
+    deadline_at: usize,
+    key_at: usize,
+    value_at: usize,
+}
+
+fn parts(packed: &[u8]) -> Parts {
+    let mut length = 0usize;
+    let mut at = HEADER;
+    let mut shift = 0;
+    loop {
+        let byte = packed[at];
+        at += 1;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+        shift += 7;
+    }
+    let key_at = at + if packed[0] & FLAG_DEADLINE != 0 { 8 } else { 0 };
+    Parts { deadline_at: at, key_at, value_at: key_at + length }
+}
+
+impl Entry {
+    /// A string.
+    pub fn string(key: &[u8], value: &[u8], deadline: Option<Millis>, access: Access) -> Entry {
+        let mut packed = Vec::with_capacity(HEADER + 10 + 8 + key.len() + value.len());
+        let minutes = access.minutes.to_le_bytes();
+        packed.extend_from_slice(&[
+            u8::from(deadline.is_some()) * FLAG_DEADLINE,
+            access.counter,
+            minutes[0],
+            minutes[1],
+        ]);
+        crate::effects::write_varint(&mut packed, key.len() as u64);
+        if let Some(deadline) = deadline {
+            packed.extend_from_slice(&deadline.to_le_bytes());
+        }
+        packed.extend_from_slice(key);
+        packed.extend_from_slice(value);
+        Entry::Packed(packed.into_boxed_slice())
+    }
+
+    /// Any value; a small text is packed.
+    pub fn new(key: &[u8], value: Value, deadline: Option<Millis>, access: Access) -> Entry {
+        match value {
+            Value::Text(text) if text.len() <= PACKED_GROWTH_LIMIT => Entry::string(key, &text, deadline, access),
+            value => Entry::Object(Box::new(Object { key: key.into(), deadline, access, value })),
+        }
+    }
+
+    /// The key's name.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Entry::Packed(packed) => {
+                let parts = parts(packed);
+                &packed[parts.key_at..parts.value_at]
+            }
+            Entry::Object(object) => &object.key,
+        }
+    }
+
+    /// Its type.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Entry::Packed(_) => Kind::String,
+            Entry::Object(object) => object.value.kind(),
+        }
+    }
+
+    /// The bytes of a string.
+    pub fn text(&self) -> Option<&[u8]> {
+        match self {
+            Entry::Packed(packed) => Some(&packed[parts(packed).value_at..]),
+            Entry::Object(object) => match &object.value {
+                Value::Text(text) => Some(text),
+                _ => None,
+            },
+        }
+    }
+
+    /// When it ends, if ever.
+    pub fn deadline(&self) -> Option<Millis> {
+        match self {
+            Entry::Packed(packed) if packed[0] & FLAG_DEADLINE == 0 => None,
+            Entry::Packed(packed) => {
+                let at = parts(packed).deadline_at;
+                Some(u64::from_le_bytes(packed[at..at + 8].try_into().expect("eight bytes")))
+            }
+            Entry::Object(object) => object.deadline,
+        }
+    }
+
+    /// Changes when it ends.
+    pub fn set_deadline(&mut self, deadline: Option<Millis>) {
+        let access = self.access();
+        match self {
+            Entry::Packed(packed) => {
+                let parts = parts(packed);
+                match deadline {
+                    Some(deadline) if packed[0] & FLAG_DEADLINE != 0 => {
+                        packed[parts.deadline_at..parts.deadline_at + 8].copy_from_slice(&deadline.to_le_bytes());
+                    }
+                    None if packed[0] & FLAG_DEADLINE == 0 => {}
+                    _ => {
+                        let (key, value) = (&packed[parts.key_at..parts.value_at], &packed[parts.value_at..]);
+                        *self = Entry::string(key, value, deadline, access);
+                    }
+                }
+            }
+            Entry::Object(object) => object.deadline = deadline,
+        }
+    }
+
+    /// Replaces the value by a string; in place where the sizes allow it.
+    pub fn set_string(&mut self, value: &[u8], deadline: Option<Millis>) {
+        if let Entry::Packed(packed) = self {
+            let parts = parts(packed);
+            if packed.len() - parts.value_at == value.len() && (packed[0] & FLAG_DEADLINE != 0) == deadline.is_some() {
+                if let Some(deadline) = deadline {
+                    packed[parts.deadline_at..parts.deadline_at + 8].copy_from_slice(&deadline.to_le_bytes());
+                }
+                packed[parts.value_at..].copy_from_slice(value);
+                return;
+            }
+        }
+        *self = Entry::string(self.key(), value, deadline, self.access());
+    }
+
+    /// Changes a string through a growable buffer. Must be a string.
+    pub fn edit_text(&mut self, edit: impl FnOnce(&mut Vec<u8>)) {
+        if let Entry::Object(object) = self
+            && let Value::Text(text) = &mut object.value
+        {
+            edit(text);
+            return;
+        }
+        let mut text = self.text().expect("edit_text is for strings").to_vec();
+        edit(&mut text);
+        *self = Entry::new(self.key(), Value::Text(text), self.deadline(), self.access());
+    }
+
+    /// The collection, for changes. `None` for a string.
+    pub fn collection_mut(&mut self) -> Option<&mut Value> {
+        match self {
+            Entry::Packed(_) => None,
+            Entry::Object(object) => Some(&mut object.value),
+        }
+    }
+
+    /// The collection. `None` for a packed string.
+    pub fn collection(&self) -> Option<&Value> {
+        match self {
+            Entry::Packed(_) => None,
+            Entry::Object(object) => Some(&object.value),
+        }
+    }
+
+    /// The value, out of its entry.
+    pub fn into_value(self) -> Value {
+        match self {
+            Entry::Packed(packed) => Value::Text(packed[parts(&packed).value_at..].to_vec()),
+            Entry::Object(object) => object.value,
+        }
+    }
+
+    /// How often and when it was used.
+    pub fn access(&self) -> Access {
+        match self {
+            Entry::Packed(packed) => Access { counter: packed[1], minutes: u16::from_le_bytes([packed[2], packed[3]]) },
+            Entry::Object(object) => object.access,
+        }
+    }
+
+    /// Notes how often and when it was used.
+    pub fn set_access(&mut self, access: Access) {
+        match self {
+            Entry::Packed(packed) => {
+                packed[1] = access.counter;
+                packed[2..4].copy_from_slice(&access.minutes.to_le_bytes());
+            }
+            Entry::Object(object) => object.access = access,
+        }
+    }
+
+    /// Bytes of memory behind the entry, about.
+    pub fn memory(&self) -> usize {
+        match self {
+            Entry::Packed(packed) => allocation(packed.len()),
+            Entry::Object(object) => {
+                allocation(size_of::<Object>()) + allocation(object.key.len()) + object.value.memory()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_sixteen_bytes() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+
+    #[test]
+    fn packed_strings_keep_key_value_deadline_and_access() {
+        let access = Access { counter: 9, minutes: 300 };
+        let key = vec![b'k'; 200];
+        let mut entry = Entry::string(&key, b"value", None, access);
+        assert_eq!((entry.key(), entry.text(), entry.deadline()), (&key[..], Some(&b"value"[..]), None));
+        entry.set_deadline(Some(77));
+        assert_eq!((entry.key(), entry.text(), entry.deadline()), (&key[..], Some(&b"value"[..]), Some(77)));
+        entry.set_string(b"other", Some(78));
+        assert_eq!((entry.text(), entry.deadline()), (Some(&b"other"[..]), Some(78)));
+        entry.edit_text(|text| text.extend_from_slice(&[b'x'; 1000]));
+        assert!(matches!(entry, Entry::Object(_)));
+        entry.set_string(b"", None);
+        assert_eq!((entry.key(), entry.text(), entry.deadline()), (&key[..], Some(&b""[..]), None));
+        assert_eq!(entry.access().counter, 9);
+    }
+}

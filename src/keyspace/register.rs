@@ -1,0 +1,280 @@
+//! A register: a string key, or one field of a hash, with what is not yet stable about it.
+//!
+//! The surviving writes are kept in stamp order above a stable base; the value is the base with the writes applied in that
+//! order ("as if executed in stamp order"). A write survives until a SET or a removal that has seen it. Pruning on SET is
+//! sound because whoever later removes the SET has, by causality, seen what the SET had seen.
+//!
+//! The value itself lies in the keyspace, materialised. In the common case (one SET, nothing concurrent) the register
+//! holds a name and a stamp and no copy of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::causality::{Mark, Seen};
+use super::{integer, long_double};
+use crate::effects::{Action, Dot, Frontier, Stamp};
+use crate::planted::{Bug, planted};
+
+/// No string grows beyond this (Redis's proto-max-bulk-len), whatever a peer sends.
+const MAX_STRING_BYTES: usize = 512 << 20;
+
+/// One write of a register.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    /// SET; the value is the materialised one. Only ever alone in a register without a base.
+    SetMaterialised { deadline: Option<u64> },
+    /// SET.
+    Set { value: Box<[u8]>, deadline: Option<u64> },
+    /// INCRBY.
+    Add(i64),
+    /// INCRBYFLOAT, in Redis's notation.
+    AddFloat(Box<[u8]>),
+    /// APPEND.
+    Append(Box<[u8]>),
+    /// SETRANGE.
+    SetRange(u64, Box<[u8]>),
+}
+
+impl Change {
+    /// The change that an action makes to a string, or to a field; `None` for all other actions.
+    pub fn of(action: &Action<'_>) -> Option<Change> {
+        Some(match *action {
+            Action::StringSet { value, deadline } => Change::Set { value: value.into(), deadline },
+            Action::FieldSet { value, .. } => Change::Set { value: value.into(), deadline: None },
+            Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => Change::Add(increment),
+            Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {
+                Change::AddFloat(increment.into())
+            }
+            Action::StringAppend { bytes } => Change::Append(bytes.into()),
+            Action::StringSetRange { offset, bytes } => Change::SetRange(offset, bytes.into()),
+            _ => return None,
+        })
+    }
+
+    fn is_set(&self) -> bool {
+        matches!(self, Change::Set { .. } | Change::SetMaterialised { .. })
+    }
+}
+
+/// What lies below the writes that are not stable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Base {
+    Absent,
+    /// The first so many bytes of the materialised value: all writes above are APPENDs.
+    Prefix(usize),
+    Copy(Box<[u8]>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Write {
+    dot: Dot,
+    stamp: Stamp,
+    change: Change,
+}
+
+/// See the module's text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Register {
+    base: Base,
+    writes: Vec<Write>,
+}
+
+impl Register {
+    /// The register of a stable value (or of none), before its first write that is not stable.
+    pub fn resting(current: Option<&[u8]>, next: &Change) -> Register {
+        let base = match (current, next) {
+            (None, _) => Base::Absent,
+            (Some(current), Change::Append(_)) => Base::Prefix(current.len()),
+            (Some(current), _) => Base::Copy(current.into()),
+        };
+        Register { base, writes: Vec::new() }
+    }
+
+    /// The register after a SET that has seen all there was.
+    pub fn set(mark: &Mark<'_>, deadline: Option<u64>) -> Register {
+        let change = Change::SetMaterialised { deadline };
+        Register { base: Base::Absent, writes: vec![Write { dot: mark.dot, stamp: mark.stamp, change }] }
+    }
+
+    /// Notes a write that has seen all others and is no SET. `current` is the value before it.
+    pub fn note(&mut self, current: Option<&[u8]>, change: Change, mark: &Mark<'_>) {
+        if !matches!(change, Change::Append(_)) || matches!(self.base, Base::Absent) {
+            self.detach(current);
+        }
+        self.writes.push(Write { dot: mark.dot, stamp: mark.stamp, change });
+    }
+
+    /// Makes the register independent of the materialised value.
+    fn detach(&mut self, current: Option<&[u8]>) {
+        if let Base::Prefix(length) = self.base {
+            let current = current.expect("a prefix is of a value");
+            self.base = Base::Copy(current[..length].into());
+        }
+        if let [Write { change, .. }] = &mut self.writes[..]
+            && let Change::SetMaterialised { deadline } = *change
+        {
+            let value = current.expect("a materialised SET has a value").into();
+            *change = Change::Set { value, deadline };
+        }
+    }
+
+    /// Merges a write in any order. Returns the value after it.
+    pub fn merge(&mut self, current: Option<&[u8]>, change: Change, mark: &Mark<'_>) -> Option<Vec<u8>> {
+        self.detach(current);
+        if change.is_set() {
+            self.prune(|dot| mark.seen.includes(dot), mark.seen.stable);
+        }
+        if planted(Bug::LoseIncrement) && matches!(change, Change::Add(_)) {
+            self.writes.retain(|write| !matches!(write.change, Change::Add(_)) || mark.seen.includes(write.dot));
+        }
+        let at = match planted(Bug::LastArrivalWins) {
+            true => self.writes.len(),
+            false => self.writes.partition_point(|write| write.stamp <= mark.stamp),
+        };
+        self.writes.insert(at, Write { dot: mark.dot, stamp: mark.stamp, change });
+        self.evaluate()
+    }
+
+    /// Removes what a removal has seen. Returns what is left.
+    pub fn remove(&mut self, current: Option<&[u8]>, seen: &Seen<'_>) -> Option<Vec<u8>> {
+        self.detach(current);
+        self.prune(|dot| seen.removes(dot), seen.stable);
+        self.evaluate()
+    }
+
+    fn prune(&mut self, seen: impl Fn(Dot) -> bool, base: bool) {
+        self.writes.retain(|write| !seen(write.dot));
+        if base {
+            self.base = Base::Absent;
+        }
+    }
+
+    fn evaluate(&self) -> Option<Vec<u8>> {
+        let mut value = match &self.base {
+            Base::Absent => None,
+            Base::Copy(copy) => Some(copy.to_vec()),
+            Base::Prefix(_) => unreachable!("only a detached register is evaluated"),
+        };
+        for write in &self.writes {
+            apply(&mut value, &write.change);
+        }
+        value
+    }
+
+    /// Moves stable writes into the base, oldest first; a SET only where `may_fold` agrees. Returns the latest SET that was
+    /// folded, and its deadline. `current` is the materialised value.
+    pub fn fold(
+        &mut self,
+        current: Option<&[u8]>,
+        stable: &Frontier,
+        may_fold: impl Fn(Dot) -> bool,
+    ) -> Option<(Dot, Option<u64>)> {
+        let foldable = |write: &&Write| stable.includes(write.dot) && (!write.change.is_set() || may_fold(write.dot));
+        let count = self.writes.iter().take_while(foldable).count();
+        if count == 0 {
+            return None;
+        }
+        let mut folded_set = None;
+        for write in &self.writes[..count] {
+            if let Change::Set { deadline, .. } | Change::SetMaterialised { deadline } = write.change {
+                folded_set = Some((write.dot, deadline));
+            }
+        }
+        if count == self.writes.len() {
+            // All of the value is stable: the materialised one is all there is to know.
+            self.writes.clear();
+            self.base = Base::Absent;
+            return folded_set;
+        }
+        if let Base::Prefix(length) = &mut self.base {
+            for write in self.writes.drain(..count) {
+                match write.change {
+                    Change::Append(bytes) => *length += bytes.len(),
+                    _ => unreachable!("above a prefix are only APPENDs"),
+                }
+            }
+        } else {
+            self.detach(current);
+            let mut value = match std::mem::replace(&mut self.base, Base::Absent) {
+                Base::Copy(copy) => Some(copy.into_vec()),
+                Base::Absent | Base::Prefix(_) => None,
+            };
+            for write in self.writes.drain(..count) {
+                apply(&mut value, &write.change);
+            }
+            self.base = value.map_or(Base::Absent, |value| Base::Copy(value.into()));
+        }
+        folded_set
+    }
+
+    /// Is nothing left that is not stable?
+    pub fn is_resting(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// The highest stamp among the surviving writes.
+    pub fn stamp(&self) -> Stamp {
+        self.writes.last().map_or(Stamp::default(), |write| write.stamp)
+    }
+
+    /// The SET that decides the value, and the deadline that it brought.
+    pub fn winner(&self) -> Option<(Dot, Option<u64>)> {
+        self.writes.iter().rev().find_map(|write| match write.change {
+            Change::Set { deadline, .. } | Change::SetMaterialised { deadline } => Some((write.dot, deadline)),
+            _ => None,
+        })
+    }
+}
+
+/// Applies one write to a value. What would be an error for a client (adding to text) changes nothing.
+fn apply(value: &mut Option<Vec<u8>>, change: &Change) {
+    match change {
+        Change::SetMaterialised { .. } => unreachable!("only a detached register is evaluated"),
+        Change::Set { value: new, .. } => *value = Some(new.to_vec()),
+        Change::Add(increment) => {
+            if let Some(sum) = add_integer(value.as_deref(), *increment) {
+                *value = Some(sum);
+            }
+        }
+        Change::AddFloat(increment) => {
+            if let Some(sum) = add_float(value.as_deref(), increment) {
+                *value = Some(sum);
+            }
+        }
+        Change::Append(bytes) => {
+            let text = value.get_or_insert_default();
+            if text.len() + bytes.len() <= MAX_STRING_BYTES {
+                text.extend_from_slice(bytes);
+            }
+        }
+        Change::SetRange(offset, bytes) => set_range(value.get_or_insert_default(), *offset, bytes),
+    }
+}
+
+/// The sum; `None` where the value is text. A concurrent INCRBYFLOAT may have made it a fraction: no increment is lost for
+/// that. Beyond 64 bits it saturates.
+pub fn add_integer(current: Option<&[u8]>, increment: i64) -> Option<Vec<u8>> {
+    let mut digits = itoa::Buffer::new();
+    match current.map_or(Some(0), integer::parse) {
+        Some(current) => Some(digits.format(current.saturating_add(increment)).as_bytes().to_vec()),
+        None => add_float(current, digits.format(increment).as_bytes()),
+    }
+}
+
+/// The sum; `None` where the value is text, or the sum is not finite.
+pub fn add_float(current: Option<&[u8]>, increment: &[u8]) -> Option<Vec<u8>> {
+    long_double::add(current.unwrap_or(b"0"), increment).ok()
+}
+
+/// Overwrites from `offset` on, padding with zero bytes.
+pub fn set_range(text: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    let Some(start) =
+        usize::try_from(offset).ok().filter(|start| start.saturating_add(bytes.len()) <= MAX_STRING_BYTES)
+    else {
+        return;
+    };
+    let end = start + bytes.len();
+    if text.len() < end {
+        text.resize(end, 0);
+    }
+    text[start..end].copy_from_slice(bytes);
+}

@@ -1,0 +1,110 @@
+//! Effects that were not made here: applying those of peers, and reissuing own ones after a rebase.
+
+use super::causality::{Mark, Seen};
+use super::{Keyspace, Millis};
+use crate::effects::{Dot, Effect, Frontier, NodeId, Operation};
+use crate::planted::{Bug, planted};
+
+/// Databases above this are not taken from peers.
+pub const MAX_DATABASES: u32 = 1024;
+
+impl Keyspace {
+    /// Applies an effect of a peer. The caller delivers in causal order and once; `seen` is everything that the origin had
+    /// seen, its own earlier effects included. All of the effect becomes visible at once.
+    pub fn apply(&self, effect: &Effect, seen: &Frontier, now: Millis) {
+        let everything = effect.operations().any(|operation| matches!(operation, Operation::Flush { .. }));
+        let mut transaction = if everything {
+            self.lock_all(now, 0)
+        } else {
+            let keys = effect.operations().filter_map(|operation| match operation {
+                Operation::Key { key, .. } => Some(self.key(key)),
+                Operation::Flush { .. } => None,
+            });
+            self.lock_keys(now, 0, keys)
+        };
+        let reach = Seen {
+            frontier: effect.acts_on.as_ref().unwrap_or(seen),
+            own: effect.dot,
+            stable: effect.acts_on.is_none(),
+        };
+        let applied = self.frontier();
+        let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, applied: &applied };
+        let mut first_key = None;
+        for operation in effect.operations() {
+            match operation {
+                Operation::Flush { database } => {
+                    for (_, shard) in transaction.shards_mut() {
+                        if !has_already(shard.imported.as_ref(), effect.dot) {
+                            shard.flush_databases(&self.hasher, now, database, Some(&mark));
+                        }
+                    }
+                }
+                Operation::Key { database, key, action } => {
+                    if planted(Bug::TearEffect) && *first_key.get_or_insert(key) != key {
+                        continue;
+                    }
+                    let key = self.key(key);
+                    if database < MAX_DATABASES && !has_already(transaction.imported(key), effect.dot) {
+                        transaction.apply(key, database, &action, &mark);
+                    }
+                }
+            }
+        }
+        // Still under the locks: who locks these shards next has seen this effect, and says so.
+        let time = if planted(Bug::IgnoreRemoteTime) { 0 } else { effect.time };
+        transaction.origin().observe(effect.dot, time);
+    }
+
+    /// Makes own effects of a former identity again, as new ones, on top of a snapshot that lacks them. `seen[i]` is what
+    /// `effects[i]` had seen. What they removed and overwrote stays limited to that.
+    pub fn reissue(&self, effects: &[Effect], seen: &[Frontier], old: NodeId, now: Millis) {
+        assert_eq!(effects.len(), seen.len(), "every effect has its past");
+        let mut renamed: Vec<(u64, u64)> = Vec::new();
+        for (effect, past) in effects.iter().zip(seen) {
+            let mut transaction = self.lock_all(now, 0);
+            let (dot, stamp) = transaction.origin().open(now);
+            // Own effects are among what it had seen, under their new names.
+            let mut acts_on = effect.acts_on.as_ref().unwrap_or(past).clone();
+            let own = acts_on.get(old);
+            if let Some((_, new)) = renamed.iter().rev().find(|(before, _)| *before <= own) {
+                acts_on.raise(dot.node, *new);
+            }
+            let applied = transaction.origin().frontier().clone();
+            let seen = Seen { frontier: &acts_on, own: dot, stable: false };
+            let mark = Mark { dot, stamp, seen, applied: &applied };
+            for operation in effect.operations() {
+                match operation {
+                    Operation::Key { key, .. } if super::is_system_key(key) => continue,
+                    Operation::Key { database, key, action } => {
+                        transaction.apply(self.key(key), database, &action, &mark);
+                    }
+                    Operation::Flush { database } => {
+                        for (_, shard) in transaction.shards_mut() {
+                            shard.flush_databases(&self.hasher, now, database, Some(&mark));
+                        }
+                    }
+                }
+                transaction.origin().push(operation);
+            }
+            transaction.origin().restrict(acts_on);
+            if let Some(seq) = transaction.commit() {
+                renamed.push((effect.dot.seq, seq));
+            }
+        }
+    }
+
+    /// Drops the metadata of one shard that is within `stable`. Nothing that a client can see changes.
+    pub fn fold(&self, shard: usize, stable: &Frontier) {
+        self.lock_shard(shard).fold(&self.hasher, stable);
+    }
+
+    /// How many keys have metadata that is not stable.
+    pub fn unstable_keys(&self) -> usize {
+        let count = |shard| self.lock_shard(shard).databases.iter().map(|keys| keys.unstable.len()).sum::<usize>();
+        (0..Self::SHARDS).map(count).sum()
+    }
+}
+
+fn has_already(imported: Option<&Frontier>, dot: Dot) -> bool {
+    imported.is_some_and(|frontier| frontier.includes(dot)) && !planted(Bug::SnapshotAppliesTwice)
+}

@@ -1,0 +1,234 @@
+//! Snapshots: the keyspace as bytes, shard by shard, while everybody keeps writing.
+//!
+//! Each shard is exported under its own lock, at its own moment, together with the frontier of that moment. The receiver
+//! then applies the effects since the export began, and each shard passes over what it has already. When everything up to
+//! the end of the export is applied, all shards are at one frontier again.
+//!
+//! Format of a shard: version byte, then a [`ShardImage`] in postcard 1.x.
+
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+
+use super::access::Access;
+use super::causality::KeyCausality;
+use super::database::hash_key;
+use super::entry::{Entry, Value};
+use super::remote::MAX_DATABASES;
+use super::value::{HashValue, SetValue};
+use super::{Keyspace, Millis};
+use crate::effects::{CodecError, Effect, Frontier, NodeId, Origin};
+
+const VERSION: u8 = 1;
+
+/// A value in a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+enum ValueImage {
+    Text(#[serde(with = "serde_bytes")] Vec<u8>),
+    Hash(Vec<(serde_bytes::ByteBuf, serde_bytes::ByteBuf)>),
+    Set(Vec<serde_bytes::ByteBuf>),
+}
+
+/// A key in a snapshot. Without a value it is only metadata.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeyImage {
+    database: u32,
+    #[serde(with = "serde_bytes")]
+    key: Vec<u8>,
+    value: Option<ValueImage>,
+    deadline: Option<Millis>,
+    causality: Option<KeyCausality>,
+    hidden: Vec<ValueImage>,
+}
+
+/// A shard in a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+struct ShardImage {
+    shard: u32,
+    /// What was applied to the shard at that moment.
+    frontier: Frontier,
+    keys: Vec<KeyImage>,
+}
+
+impl ValueImage {
+    fn of(entry: &Entry) -> ValueImage {
+        match entry.collection() {
+            None => ValueImage::Text(entry.text().unwrap_or_default().to_vec()),
+            Some(value) => ValueImage::of_value(value),
+        }
+    }
+
+    fn of_value(value: &Value) -> ValueImage {
+        let bytes = |bytes: &[u8]| serde_bytes::ByteBuf::from(bytes);
+        match value {
+            Value::Text(text) => ValueImage::Text(text.clone()),
+            Value::Hash(hash) => {
+                ValueImage::Hash(hash.iter().map(|(field, value)| (bytes(field), bytes(value))).collect())
+            }
+            Value::Set(set) => ValueImage::Set(set.iter().map(bytes).collect()),
+        }
+    }
+
+    fn into_value(self, hasher: &FixedState) -> Value {
+        match self {
+            ValueImage::Text(text) => Value::Text(text),
+            ValueImage::Hash(fields) => {
+                let mut hash = HashValue::new(hasher.clone());
+                for (field, value) in fields {
+                    hash.insert(&field, &value);
+                }
+                Value::Hash(hash)
+            }
+            ValueImage::Set(members) => {
+                let mut set = SetValue::new(hasher.clone());
+                for member in members {
+                    set.insert(&member);
+                }
+                Value::Set(set)
+            }
+        }
+    }
+}
+
+impl Keyspace {
+    /// One shard as bytes, with the frontier of this moment.
+    pub fn export_shard(&self, shard: usize) -> Vec<u8> {
+        let guard = self.lock_shard(shard);
+        let frontier = self.frontier();
+        let mut keys = Vec::new();
+        for (number, database) in guard.databases.iter().enumerate() {
+            let image = |key: &[u8], entry: Option<&Entry>| {
+                let causality = database.unstable.get(key);
+                KeyImage {
+                    database: number as u32,
+                    key: key.to_vec(),
+                    value: entry.map(ValueImage::of),
+                    deadline: entry.and_then(Entry::deadline),
+                    hidden: causality.iter().flat_map(|key| &key.hidden).map(ValueImage::of_value).collect(),
+                    causality: causality.cloned(),
+                }
+            };
+            keys.extend(database.entries().iter().map(|entry| image(entry.key(), Some(entry))));
+            let has_value = |key: &[u8]| database.find(hash_key(&self.hasher, key), key).is_some();
+            let ghosts = database.unstable.keys().filter(|key| !has_value(key));
+            keys.extend(ghosts.map(|key| image(key, None)));
+        }
+        drop(guard);
+        let image = ShardImage { shard: shard as u32, frontier, keys };
+        postcard::to_extend(&image, vec![VERSION]).expect("a shard in memory can be encoded")
+    }
+
+    /// Is a snapshot being imported? Then commands find nothing and change nothing.
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Acquire)
+    }
+
+    /// Empties everything and starts over as `node`, to be filled from a snapshot. Returns the effects of the former
+    /// identity that nobody had collected.
+    pub fn begin_import(&self, node: NodeId) -> Vec<Effect> {
+        let mut transaction = self.lock_all(0, 0);
+        self.loading.store(true, Release);
+        for (_, shard) in transaction.shards_mut() {
+            shard.clear();
+            shard.imported = None;
+        }
+        let origin = transaction.origin();
+        let left = origin.drain();
+        *origin = Origin::new(node);
+        left
+    }
+
+    /// Takes in one shard, which replaces what it has.
+    pub fn import_shard(&self, bytes: &[u8]) -> Result<(), CodecError> {
+        let malformed = CodecError::Invalid("a malformed shard");
+        let (&version, body) = bytes.split_first().ok_or(CodecError::Truncated)?;
+        if version != VERSION {
+            return Err(CodecError::Invalid("a snapshot of another version"));
+        }
+        let image: ShardImage = postcard::from_bytes(body).map_err(|_| malformed)?;
+        let number = image.shard as usize;
+        if number >= Self::SHARDS || !image.frontier.is_canonical() {
+            return Err(malformed);
+        }
+        let mut guard = self.lock_shard(number);
+        guard.clear();
+        for key in image.keys {
+            let hash = hash_key(&self.hasher, &key.key);
+            if key.database >= MAX_DATABASES || Self::shard_of(hash) != number {
+                return Err(CodecError::Invalid("a key in the wrong shard: does every node use the same passphrase?"));
+            }
+            let database = guard.database_mut(key.database);
+            if let Some(value) = key.value {
+                let entry = Entry::new(&key.key, value.into_value(&self.hasher), key.deadline, Access::new(0));
+                if database.find(hash, &key.key).is_some() {
+                    return Err(malformed);
+                }
+                database.insert(&self.hasher, hash, entry);
+            }
+            if let Some(mut causality) = key.causality {
+                causality.hidden = key.hidden.into_iter().map(|value| value.into_value(&self.hasher)).collect();
+                database.unstable.insert(key.key.into(), causality);
+            }
+        }
+        guard.imported = Some(image.frontier);
+        self.report_memory(number, &mut guard);
+        Ok(())
+    }
+
+    /// All shards are in. `frontier` is the sender's at the start of the export, `time` the latest stamp in the snapshot.
+    pub fn finish_import(&self, frontier: &Frontier, time: u64) {
+        let mut transaction = self.lock_all(0, 0);
+        transaction.origin().adopt(frontier, time);
+        self.loading.store(false, Release);
+    }
+
+    /// Everything up to the end of the export is applied: all shards are at one frontier.
+    pub fn end_catch_up(&self) {
+        for shard in 0..Self::SHARDS {
+            self.lock_shard(shard).imported = None;
+        }
+    }
+
+    /// The latest hybrid time that was handed out or observed here.
+    pub fn latest_time(&self) -> u64 {
+        self.origin.as_ref().map_or(0, |origin| origin.lock().last_time())
+    }
+
+    /// One number for all data: equal digests mean equal keys, types, elements, values and times to live.
+    pub fn digest(&self) -> u128 {
+        self.dump().iter().fold(0u128, |sum, line| {
+            let part = |seed: u64| u128::from(hash_key(&FixedState::with_seed(seed), line.as_bytes()));
+            sum.wrapping_add(part(1) << 64 | part(2))
+        })
+    }
+
+    /// All data as sorted lines of text, for comparing two nodes and seeing where they differ.
+    pub fn dump(&self) -> Vec<String> {
+        let transaction = self.lock_all(0, 0);
+        let mut lines = transaction.dump();
+        lines.sort_unstable();
+        lines
+    }
+}
+
+/// A key as one line of text. Elements are sorted; their order is not part of the data.
+pub(super) fn describe(database: usize, entry: &Entry) -> String {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let value = match entry.collection() {
+        Some(Value::Hash(hash)) => {
+            let mut fields: Vec<_> =
+                hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect();
+            fields.sort_unstable();
+            fields.join(" ")
+        }
+        Some(Value::Set(set)) => {
+            let mut members: Vec<_> = set.iter().map(text).collect();
+            members.sort_unstable();
+            members.join(" ")
+        }
+        Some(Value::Text(_)) | None => text(entry.text().unwrap_or_default()),
+    };
+    let deadline = entry.deadline().map_or(String::new(), |deadline| format!(" until {deadline}"));
+    format!("{database} {} {} [{value}]{deadline}", text(entry.key()), entry.kind().name())
+}

@@ -1,0 +1,248 @@
+//! The keyspace: its shards, who may lock what, and the books that are kept over all of it.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use foldhash::fast::FixedState;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::database::hash_key;
+use super::shard::Shard;
+use super::transaction::{Key, Transaction};
+use super::{KeyspaceOptions, Kind, Millis, is_system_key};
+use crate::effects::{Effect, Frontier, Origin};
+
+/// The data of one node. See the module `keyspace`.
+pub struct Keyspace {
+    shards: Box<[Slot]>,
+    pub(super) hasher: FixedState,
+    databases: u32,
+    pub(super) origin: Option<Mutex<Origin>>,
+    /// A snapshot is being imported: commands do not get at the data.
+    pub(super) loading: AtomicBool,
+    memory: Box<[Stripe]>,
+    memory_limit: AtomicUsize,
+    pub(super) random: Mutex<fastrand::Rng>,
+    on_commit: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Which part of the background work this node does: rank among the members, and their number.
+    share: (AtomicU32, AtomicU32),
+    pub(super) next_expiry_shard: AtomicUsize,
+    pub(super) expired: AtomicU64,
+    pub(super) evicted: AtomicU64,
+}
+
+/// Each lock on cache lines of its own.
+#[repr(align(64))]
+struct Slot(Mutex<Shard>);
+
+/// A part of the memory counter: writers on different shards do not meet on one cache line.
+#[repr(align(64))]
+#[derive(Default)]
+struct Stripe(AtomicIsize);
+
+const STRIPES: usize = 16;
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Keyspace").field("databases", &self.databases).field("memory", &self.memory()).finish()
+    }
+}
+
+impl Keyspace {
+    /// How many shards every keyspace has. Part of the snapshot format.
+    pub const SHARDS: usize = 1024;
+
+    /// An empty keyspace.
+    pub fn new(options: KeyspaceOptions) -> Keyspace {
+        let mut random = fastrand::Rng::with_seed(options.random_seed);
+        Keyspace {
+            shards: (0..Self::SHARDS).map(|_| Slot(Mutex::new(Shard::new(random.u64(..))))).collect(),
+            hasher: FixedState::with_seed(options.hash_seed),
+            databases: options.databases,
+            origin: options.node.map(|node| Mutex::new(Origin::new(node))),
+            loading: AtomicBool::new(false),
+            memory: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            memory_limit: AtomicUsize::new(options.memory_limit),
+            random: Mutex::new(random),
+            on_commit: OnceLock::new(),
+            share: (AtomicU32::new(0), AtomicU32::new(1)),
+            next_expiry_shard: AtomicUsize::new(0),
+            expired: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        }
+    }
+
+    /// How many databases SELECT can choose from.
+    pub fn databases(&self) -> u32 {
+        self.databases
+    }
+
+    /// A key's name with its hash.
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: hash_key(&self.hasher, bytes) }
+    }
+
+    /// The shard of a hash. The index within a shard uses the lowest and the highest bits; these lie between.
+    pub(super) fn shard_of(hash: u64) -> usize {
+        (hash >> 32) as usize % Self::SHARDS
+    }
+
+    pub(super) fn lock_shard(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        self.shards[shard].0.lock()
+    }
+
+    /// Locks the shard of one key for one command in one database.
+    pub fn lock_one(&self, now: Millis, database: u32, key: Key<'_>) -> Transaction<'_> {
+        let shard = Self::shard_of(key.hash);
+        let mut transaction = Transaction::new(self, now, database);
+        transaction.add_guard(shard, self.lock_shard(shard));
+        transaction
+    }
+
+    /// Locks the shards of several keys, in order, so that two commands never wait for each other in a circle.
+    pub fn lock_keys<'a>(&self, now: Millis, database: u32, keys: impl Iterator<Item = Key<'a>>) -> Transaction<'_> {
+        let mut shards: smallvec::SmallVec<[usize; 8]> = keys.map(|key| Self::shard_of(key.hash)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        self.lock_shards(now, database, shards.into_iter())
+    }
+
+    /// Locks everything.
+    pub fn lock_all(&self, now: Millis, database: u32) -> Transaction<'_> {
+        self.lock_shards(now, database, 0..Self::SHARDS)
+    }
+
+    pub(super) fn lock_shards(
+        &self,
+        now: Millis,
+        database: u32,
+        ascending: impl Iterator<Item = usize>,
+    ) -> Transaction<'_> {
+        let mut transaction = Transaction::new(self, now, database);
+        for shard in ascending {
+            transaction.add_guard(shard, self.lock_shard(shard));
+        }
+        transaction
+    }
+
+    /// Keys of a database, and how many of them have a deadline. Keys of the system are not counted.
+    pub fn size(&self, database: u32) -> (usize, usize) {
+        self.lock_all(0, database).size()
+    }
+
+    /// Bytes of data, about.
+    pub fn memory(&self) -> usize {
+        let sum: isize = self.memory.iter().map(|stripe| stripe.0.load(Relaxed)).sum();
+        usize::try_from(sum).unwrap_or(0)
+    }
+
+    pub(super) fn report_memory(&self, shard: usize, contents: &mut Shard) {
+        let memory = contents.memory();
+        let change = memory as isize - contents.reported_memory as isize;
+        if change != 0 {
+            contents.reported_memory = memory;
+            self.memory[shard % STRIPES].0.fetch_add(change, Relaxed);
+        }
+    }
+
+    /// Sets the limit of `memory()`; 0: none.
+    pub fn set_memory_limit(&self, bytes: usize) {
+        self.memory_limit.store(bytes, Relaxed);
+    }
+
+    /// The limit of `memory()`; 0: none.
+    pub fn memory_limit(&self) -> usize {
+        self.memory_limit.load(Relaxed)
+    }
+
+    /// Keys that were removed because their time was over.
+    pub fn expired(&self) -> u64 {
+        self.expired.load(Relaxed)
+    }
+
+    /// Keys that were removed to make room.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Relaxed)
+    }
+
+    /// Which part of the background work falls to this node: `rank` of `members`.
+    pub fn set_share(&self, rank: u32, members: u32) {
+        assert!(rank < members, "a rank is below the number of members");
+        self.share.0.store(rank, Relaxed);
+        self.share.1.store(members, Relaxed);
+    }
+
+    /// Does the background work on this shard fall to this node?
+    pub(super) fn is_mine(&self, shard: usize) -> bool {
+        let members = self.share.1.load(Relaxed) as usize;
+        shard % members == self.share.0.load(Relaxed) as usize % members
+    }
+
+    /// Continues a scan of a database: calls `each` for keys (not expired, not of the system) until `count` keys were
+    /// visited. Returns the next cursor, 0 at the end. A key that is there all the while is reported at least once.
+    pub fn scan(
+        &self,
+        now: Millis,
+        database: u32,
+        cursor: u64,
+        count: usize,
+        each: &mut dyn FnMut(&[u8], Kind),
+    ) -> u64 {
+        // Upper half: the shard. Lower half: positions below it are still to be visited.
+        let mut shard = usize::try_from(cursor >> 32).unwrap_or(usize::MAX);
+        let mut below = if cursor == 0 { u32::MAX } else { cursor as u32 } as usize;
+        let mut visited = 0;
+        while shard < Self::SHARDS {
+            let guard = self.lock_shard(shard);
+            if let Some(keys) = guard.databases.get(database as usize) {
+                below = below.min(keys.len());
+                while below > 0 && visited < count {
+                    below -= 1;
+                    visited += 1;
+                    let entry = keys.at(below);
+                    if entry.deadline().is_none_or(|deadline| deadline > now) && !is_system_key(entry.key()) {
+                        each(entry.key(), entry.kind());
+                    }
+                }
+                if below > 0 {
+                    return (shard as u64) << 32 | below as u64;
+                }
+            }
+            shard += 1;
+            below = u32::MAX as usize;
+            if visited >= count && shard < Self::SHARDS {
+                return (shard as u64) << 32 | u64::from(u32::MAX);
+            }
+        }
+        0
+    }
+
+    /// A key picked at random, each with the same chance.
+    pub fn random_key(&self, now: Millis, database: u32) -> Option<Vec<u8>> {
+        let transaction = self.lock_all(now, database);
+        let mut random = self.random.lock();
+        transaction.random_key(&mut random)
+    }
+
+    /// Calls `hook` (outside all locks) when there are effects to collect and there were none before.
+    pub fn on_commit(&self, hook: Box<dyn Fn() + Send + Sync>) {
+        assert!(self.on_commit.set(hook).is_ok(), "the hook is set once");
+    }
+
+    pub(super) fn notify_commit(&self) {
+        if let Some(hook) = self.on_commit.get() {
+            hook();
+        }
+    }
+
+    /// The effects of local writes since the last call, in order.
+    pub fn drain_effects(&self) -> Vec<Effect> {
+        self.origin.as_ref().map(|origin| origin.lock().drain()).unwrap_or_default()
+    }
+
+    /// Everything that is applied here. Empty without a cluster.
+    pub fn frontier(&self) -> Frontier {
+        self.origin.as_ref().map(|origin| origin.lock().frontier().clone()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,259 @@
+//! The keyspace alone, and two or three of them exchanging effects by hand.
+
+use super::*;
+use crate::effects::{Effect, Frontier, NodeId};
+
+fn single() -> Keyspace {
+    Keyspace::new(KeyspaceOptions::default())
+}
+
+/// A node of a cluster in miniature: a keyspace and the full past of the effects it hands out.
+pub(super) struct Node {
+    pub keyspace: Keyspace,
+    seen: Frontier,
+}
+
+impl Node {
+    fn new(id: u64) -> Node {
+        let node = Some(NodeId(id));
+        Node { keyspace: Keyspace::new(KeyspaceOptions { node, ..Default::default() }), seen: Frontier::EMPTY }
+    }
+
+    /// Runs a write on one key, and returns its effect with everything that it had seen.
+    fn write(
+        &mut self,
+        now: Millis,
+        name: &str,
+        write: impl FnOnce(&mut Transaction<'_>, Key<'_>),
+    ) -> (Effect, Frontier) {
+        let key = self.keyspace.key(name.as_bytes());
+        let mut transaction = self.keyspace.lock_one(now, 0, key);
+        write(&mut transaction, key);
+        transaction.commit();
+        let effect = self.keyspace.drain_effects().remove(0);
+        for (node, seq) in &effect.seen_changes {
+            self.seen.raise(*node, *seq);
+        }
+        let seen = self.seen.clone();
+        self.seen.raise(effect.dot.node, effect.dot.seq);
+        (effect, seen)
+    }
+
+    fn apply(&self, (effect, seen): &(Effect, Frontier)) {
+        self.keyspace.apply(effect, seen, 0);
+    }
+
+    fn dump(&self) -> String {
+        self.keyspace.dump().join("; ")
+    }
+}
+
+fn nodes() -> [Node; 3] {
+    [Node::new(1), Node::new(2), Node::new(3)]
+}
+
+#[test]
+fn a_single_node_keeps_no_metadata() {
+    let keyspace = single();
+    let key = keyspace.key(b"k");
+    let mut transaction = keyspace.lock_one(0, 0, key);
+    transaction.string_set(key, b"5", Life::Forever);
+    assert_eq!(transaction.string_add(key, 3), Ok(8));
+    assert_eq!(transaction.hash_set(key, b"f", b"v"), Err(WrongType));
+    assert_eq!(transaction.commit(), None);
+    assert_eq!(keyspace.unstable_keys(), 0);
+    assert_eq!(keyspace.dump(), ["0 k string [8]"]);
+    assert!(keyspace.memory() > 0);
+    keyspace.lock_one(0, 0, key).remove(key);
+    assert_eq!(keyspace.size(0), (0, 0));
+}
+
+#[test]
+fn an_expired_key_is_hidden_at_once_and_removed_later() {
+    let keyspace = single();
+    let key = keyspace.key(b"k");
+    keyspace.lock_one(0, 0, key).string_set(key, b"v", Life::Until(100));
+    assert_eq!(keyspace.lock_one(99, 0, key).string(key), Ok(Some(&b"v"[..])));
+    assert_eq!(keyspace.lock_one(100, 0, key).string(key), Ok(None));
+    assert_eq!(keyspace.size(0), (1, 1));
+    keyspace.upkeep(100, Keyspace::SHARDS);
+    assert_eq!((keyspace.size(0), keyspace.expired()), ((0, 0), 1));
+}
+
+#[test]
+fn a_scan_reports_everything_that_stays() {
+    let keyspace = single();
+    for number in 0..3000 {
+        let name = format!("key:{number}");
+        let key = keyspace.key(name.as_bytes());
+        keyspace.lock_one(0, 0, key).string_set(key, b"v", Life::Forever);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let mut cursor = 0;
+    let mut removed = 0;
+    loop {
+        cursor = keyspace.scan(0, 0, cursor, 7, &mut |key, _| {
+            seen.insert(key.to_vec());
+        });
+        // Something disappears all the time.
+        let name = format!("key:{removed}");
+        let key = keyspace.key(name.as_bytes());
+        keyspace.lock_one(0, 0, key).remove(key);
+        removed += 2;
+        if cursor == 0 {
+            break;
+        }
+    }
+    for number in (1..3000).step_by(2) {
+        assert!(seen.contains(format!("key:{number}").as_bytes()), "key:{number} is missing");
+    }
+}
+
+#[test]
+fn eviction_keeps_the_data_within_the_limit() {
+    let keyspace = Keyspace::new(KeyspaceOptions { memory_limit: 400_000, ..Default::default() });
+    for number in 0..20_000 {
+        assert!(keyspace.make_room(0));
+        let name = format!("key:{number}");
+        let key = keyspace.key(name.as_bytes());
+        keyspace.lock_one(0, 0, key).string_set(key, &[b'v'; 50], Life::Forever);
+    }
+    assert!(keyspace.memory() < 402_000, "{}", keyspace.memory());
+    assert!(keyspace.evicted() > 10_000);
+}
+
+#[test]
+fn a_removal_takes_only_what_it_has_seen() {
+    let [mut a, mut b, c] = nodes();
+    let old = a.write(1, "k", |t, key| t.string_set(key, b"old", Life::Forever));
+    b.apply(&old);
+    let new = a.write(2, "k", |t, key| t.string_set(key, b"new", Life::Until(500)));
+    let removal = b.write(3, "k", |t, key| assert!(t.remove(key)));
+    a.apply(&removal);
+    b.apply(&new);
+    for effect in [&old, &removal, &new] {
+        c.apply(effect);
+    }
+    assert_eq!(a.dump(), "0 k string [new] until 500");
+    assert_eq!((b.dump(), c.dump()), (a.dump(), a.dump()));
+}
+
+#[test]
+fn a_removal_of_the_winner_shows_the_write_that_it_had_not_seen() {
+    let [mut a, mut b, mut c] = nodes();
+    let low = a.write(1, "k", |t, key| t.string_set(key, b"low", Life::Forever));
+    let high = b.write(2, "k", |t, key| t.string_set(key, b"high", Life::Until(900)));
+    c.apply(&high);
+    let removal = c.write(3, "k", |t, key| assert!(t.remove(key)));
+    a.apply(&high);
+    assert_eq!(a.dump(), "0 k string [high] until 900");
+    a.apply(&removal);
+    b.apply(&low);
+    b.apply(&removal);
+    c.apply(&low);
+    assert_eq!(a.dump(), "0 k string [low]");
+    assert_eq!((b.dump(), c.dump()), (a.dump(), a.dump()));
+}
+
+#[test]
+fn concurrent_string_writes_apply_in_stamp_order() {
+    let [mut a, mut b, c] = nodes();
+    let one = a.write(1, "k", |t, key| assert_eq!(t.string_append(key, b"a"), Ok(1)));
+    let two = b.write(2, "k", |t, key| assert_eq!(t.string_append(key, b"bb"), Ok(2)));
+    let three = a.write(3, "k", |t, key| assert_eq!(t.string_append(key, b"c"), Ok(2)));
+    b.apply(&one);
+    b.apply(&three);
+    a.apply(&two);
+    for effect in [&two, &one, &three] {
+        c.apply(effect);
+    }
+    assert_eq!(a.dump(), "0 k string [abbc]");
+    assert_eq!((b.dump(), c.dump()), (a.dump(), a.dump()));
+    // Folding changes nothing that is visible.
+    let stable = a.keyspace.frontier();
+    for shard in 0..Keyspace::SHARDS {
+        a.keyspace.fold(shard, &stable);
+    }
+    assert_eq!((a.dump(), a.keyspace.unstable_keys()), (c.dump(), 0));
+}
+
+#[test]
+fn types_that_were_created_concurrently_are_kept_apart() {
+    let [mut a, mut b, mut c] = nodes();
+    let text = a.write(1, "k", |t, key| t.string_set(key, b"text", Life::Forever));
+    let hash = b.write(2, "k", |t, key| assert_eq!(t.hash_set(key, b"f", b"v"), Ok(true)));
+    a.apply(&hash);
+    b.apply(&text);
+    assert_eq!((a.dump().as_str(), b.dump()), ("0 k hash [f=v]", a.dump()));
+    c.apply(&hash);
+    let gone = c.write(3, "k", |t, key| assert_eq!(t.hash_remove(key, b"f"), Ok(true)));
+    a.apply(&gone);
+    b.apply(&gone);
+    c.apply(&text);
+    assert_eq!(a.dump(), "0 k string [text]");
+    assert_eq!((b.dump(), c.dump()), (a.dump(), a.dump()));
+}
+
+#[test]
+fn a_snapshot_taken_while_effects_arrive_is_exact() {
+    let [mut a, mut b, c] = nodes();
+    for number in 0..200 {
+        let name = format!("k{number}");
+        let effect = a.write(1, &name, |t, key| assert_eq!(t.set_add(key, b"m"), Ok(true)));
+        b.apply(&effect);
+    }
+    let begin = a.keyspace.frontier();
+    c.keyspace.begin_import(NodeId(3));
+    let mut later = Vec::new();
+    for shard in 0..Keyspace::SHARDS {
+        c.keyspace.import_shard(&a.keyspace.export_shard(shard)).expect("well formed");
+        if shard % 10 == 0 {
+            let name = format!("k{}", shard / 10);
+            later.push(b.write(2, &name, |t, key| assert!(t.remove(key))));
+            a.apply(later.last().expect("just pushed"));
+            later.push(a.write(3, "counter", |t, key| assert!(t.string_add(key, 1).is_ok())));
+            b.apply(later.last().expect("just pushed"));
+        }
+    }
+    c.keyspace.finish_import(&begin, a.keyspace.latest_time());
+    for effect in &later {
+        c.apply(effect);
+    }
+    c.keyspace.end_catch_up();
+    assert_eq!(c.dump(), a.dump());
+    assert_eq!(c.keyspace.digest(), b.keyspace.digest());
+    assert_eq!(c.keyspace.frontier(), a.keyspace.frontier());
+}
+
+#[test]
+fn what_is_reissued_lands_on_top_and_removes_only_its_own() {
+    let [mut a, mut lone, _] = nodes();
+    a.write(1, "kept", |t, key| t.string_set(key, b"cluster", Life::Forever));
+    let stable = a.keyspace.frontier();
+    for shard in 0..Keyspace::SHARDS {
+        a.keyspace.fold(shard, &stable);
+    }
+    let mut own = vec![lone.write(1, "x", |t, key| t.string_set(key, b"1", Life::Forever))];
+    own.push(lone.write(2, "x", |t, key| assert!(t.remove(key))));
+    own.push(lone.write(3, "kept", |t, key| assert_eq!(t.set_add(key, b"m"), Ok(true))));
+    own.push(lone.write(4, "kept", |t, key| assert!(t.remove(key))));
+    own.push(lone.write(5, "count", |t, key| assert_eq!(t.string_add(key, 4), Ok(4))));
+    lone.keyspace.begin_import(NodeId(9));
+    for shard in 0..Keyspace::SHARDS {
+        lone.keyspace.import_shard(&a.keyspace.export_shard(shard)).expect("well formed");
+    }
+    lone.keyspace.finish_import(&a.keyspace.frontier(), a.keyspace.latest_time());
+    lone.keyspace.end_catch_up();
+    let (effects, seen): (Vec<_>, Vec<_>) = own.into_iter().unzip();
+    lone.keyspace.reissue(&effects, &seen, NodeId(2), 10);
+    assert_eq!(lone.dump(), "0 count string [4]; 0 kept string [cluster]");
+    let mut past = stable;
+    for effect in lone.keyspace.drain_effects() {
+        for (node, seq) in &effect.seen_changes {
+            past.raise(*node, *seq);
+        }
+        a.keyspace.apply(&effect, &past, 10);
+        past.raise(effect.dot.node, effect.dot.seq);
+    }
+    assert_eq!(a.dump(), lone.dump());
+}
