@@ -72,6 +72,9 @@ pub enum Change {
     Nothing,
 }
 
+/// Checks a new value; the error says what is wrong with it.
+type Check = fn(&[u8]) -> Result<Change, &'static str>;
+
 /// One parameter.
 #[derive(Debug)]
 pub struct Parameter {
@@ -79,8 +82,8 @@ pub struct Parameter {
     pub name: &'static str,
     /// Its value as text.
     pub read: fn(&ServerState) -> Vec<u8>,
-    /// Checks a new value; the error says what is wrong with it. `None`: it can not be changed.
-    pub check: Option<fn(&[u8]) -> Result<Change, &'static str>>,
+    /// How a new value is checked. `None`: it can not be changed.
+    pub check: Option<Check>,
 }
 
 const fn fixed(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Parameter {

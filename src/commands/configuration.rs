@@ -1,7 +1,7 @@
 //! CONFIG.
 
 use super::config::{PARAMETERS, Parameter, apply};
-use super::context::{Context, Outcome, Refusal, SYNTAX};
+use super::context::{Context, Outcome, Refusal, SYNTAX, shown};
 use super::glob;
 use super::spec::{Command, Flags, Group, Handler};
 use super::{Flow, wrong_arity};
@@ -57,7 +57,7 @@ fn set(context: &mut Context<'_>) -> Outcome {
     for (name, value) in pairs() {
         let parameter = PARAMETERS.iter().find(|known| name.eq_ignore_ascii_case(known.name.as_bytes()));
         let Some(parameter) = parameter else {
-            let text: [&[u8]; 3] = [b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"];
+            let text: [&[u8]; 3] = [b"ERR Unknown option or number of arguments for CONFIG SET - '", shown(name), b"'"];
             return Err(Refusal::Built(text.concat()));
         };
         found.push((name, parameter, value));

@@ -1,6 +1,7 @@
 //! Connections: who one is, which database and protocol it uses, and CLIENT.
 
-use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
+use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
+use super::session::Replies;
 use super::spec::{Categories, Command, Flags, Group, Handler};
 use super::{Flow, REDIS_VERSION, wrong_arity};
 use crate::keyspace::integer;
@@ -42,6 +43,7 @@ pub const COMMANDS: &[Command] = &[
                 "O(1)",
                 "Tells the name and version of the client library",
             ),
+            row("reply", 3, PRIVATE, replies).docs("3.2.0", "O(1)", "Says whether the connection wants replies"),
             row("info", 2, PRIVATE, info).hints(&["nondeterministic_output"]).docs(
                 "2.4.0",
                 "O(1)",
@@ -123,7 +125,7 @@ fn hello(context: &mut Context<'_>) -> Outcome {
             name = Some(checked_name(context.word(at + 1))?);
             at += 1;
         } else {
-            return Err(Refusal::Built([b"ERR Syntax error in HELLO option '", word, b"'"].concat()));
+            return Err(Refusal::Built([b"ERR Syntax error in HELLO option '", shown(word), b"'"].concat()));
         }
         at += 1;
     }
@@ -167,7 +169,8 @@ fn hello(context: &mut Context<'_>) -> Outcome {
 
 fn select(context: &mut Context<'_>) -> Outcome {
     let number = context.integer(1)?;
-    let number = i32::try_from(number).map_err(|_| super::context::NOT_AN_INTEGER)?;
+    let number = i32::try_from(number)
+        .map_err(|_| Refusal::Fixed("ERR value is out of range, value must between -2147483648 and 2147483647"))?;
     match u32::try_from(number) {
         Ok(number) if number < context.state.keyspace.databases() => {
             context.session.select(number);
@@ -186,6 +189,7 @@ fn reset(context: &mut Context<'_>) -> Outcome {
     context.session.select(0);
     context.session.set_protocol(Protocol::Resp2, context.reply);
     context.session.set_authenticated(!context.state.config.password_required());
+    context.session.set_replies(Replies::On);
     context.session.record.change_names(|names| names.name.clear());
     context.reply.simple("RESET");
     Ok(Flow::Continue)
@@ -224,7 +228,7 @@ fn setinfo(context: &mut Context<'_>) -> Outcome {
     let (option, value) = (context.word(2), context.word(3));
     let (is_name, is_version) = (is_option(option, "lib-name"), is_option(option, "lib-ver"));
     if !is_name && !is_version {
-        return Err(Refusal::Built([b"ERR Unrecognized option '", option, b"'"].concat()));
+        return Err(Refusal::Built([b"ERR Unrecognized option '", shown(option), b"'"].concat()));
     }
     if !is_plain(value) {
         let text: [&[u8]; 3] = [b"ERR ", option, b" cannot contain spaces, newlines or special characters."];
@@ -235,6 +239,22 @@ fn setinfo(context: &mut Context<'_>) -> Outcome {
         false => names.library_version = value.to_vec(),
     });
     context.ok()
+}
+
+fn replies(context: &mut Context<'_>) -> Outcome {
+    let word = context.word(2);
+    if is_option(word, "on") {
+        context.session.set_replies(Replies::On);
+        return context.ok();
+    }
+    if is_option(word, "off") {
+        context.session.set_replies(Replies::Off);
+    } else if is_option(word, "skip") {
+        context.session.set_replies(Replies::SkipNext);
+    } else {
+        return Err(SYNTAX);
+    }
+    Ok(Flow::Continue)
 }
 
 fn info(context: &mut Context<'_>) -> Outcome {
@@ -255,7 +275,7 @@ fn list(context: &mut Context<'_>) -> Outcome {
             match is_option(kind, "normal") {
                 true => clients.all(),
                 false if others.iter().any(|other| is_option(kind, other)) => Vec::new(),
-                false => return Err(Refusal::Built([b"ERR Unknown client type '", kind, b"'"].concat())),
+                false => return Err(Refusal::Built([b"ERR Unknown client type '", shown(kind), b"'"].concat())),
             }
         }
         4.. if is_option(context.word(2), "id") => {
@@ -287,6 +307,8 @@ fn help(context: &mut Context<'_>) -> Outcome {
         "    Return the name of this connection.",
         "SETINFO <LIB-NAME|LIB-VER> <value>",
         "    Tell the name or the version of the client library.",
+        "REPLY <ON|OFF|SKIP>",
+        "    Send replies, send none, or leave out the next one.",
         "INFO",
         "    Describe this connection.",
         "LIST [TYPE <NORMAL|MASTER|REPLICA|PUBSUB>|ID <id> [<id> ...]]",
@@ -370,10 +392,29 @@ mod tests {
             ("select 16", "-ERR DB index is out of range\r\n"),
             ("select -1", "-ERR DB index is out of range\r\n"),
             ("select x", "-ERR value is not an integer or out of range\r\n"),
-            ("select 99999999999", "-ERR value is not an integer or out of range\r\n"),
+            ("select 99999999999", "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"),
             ("select 15", "+OK\r\n"),
             ("get k", "$-1\r\n"),
             ("reset", "+RESET\r\n"),
+            ("get k", "$1\r\nv\r\n"),
+        ]);
+    }
+
+    #[test]
+    fn replies_can_be_left_out() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("client reply x", "-ERR syntax error\r\n"),
+            ("client reply skip", ""),
+            ("ping", ""),
+            ("ping", "+PONG\r\n"),
+            ("client reply off", ""),
+            ("set k v", ""),
+            ("foo", ""),
+            ("client reply skip", ""),
+            ("ping", ""),
+            ("ping", ""),
+            ("client reply on", "+OK\r\n"),
             ("get k", "$1\r\nv\r\n"),
         ]);
     }

@@ -11,7 +11,7 @@ pub type Outcome = Result<Flow, Refusal>;
 
 /// The largest reply to one command, in bytes. Redis closes the connection of a client with too much output; here the
 /// command is refused before memory is gone.
-pub const MAX_REPLY_BYTES: usize = 1 << 30;
+pub const MAX_REPLY_BYTES: usize = if cfg!(test) { 16 << 20 } else { 1 << 30 };
 
 /// An error for the client. Whatever the handler had written to the reply before is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +169,11 @@ pub fn check_reply_size(reply: &Reply, start: usize) -> Result<(), Refusal> {
         return Err(Refusal::Fixed("ERR the reply would be larger than 1 GB"));
     }
     Ok(())
+}
+
+/// A word of the request as errors show it: up to its first zero byte.
+pub fn shown(word: &[u8]) -> &[u8] {
+    word.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 /// Is this word that option?

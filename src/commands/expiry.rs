@@ -1,6 +1,6 @@
 //! Times to live.
 
-use super::context::{Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option};
+use super::context::{Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use crate::keyspace::Millis;
 
@@ -75,7 +75,7 @@ impl Conditions {
             } else if is_option(word, "lt") {
                 conditions.if_earlier = true;
             } else {
-                return Err(Refusal::Built([b"ERR Unsupported option ", word].concat()));
+                return Err(Refusal::Built([b"ERR Unsupported option ", shown(word)].concat()));
             }
         }
         let Conditions { if_none, if_any, if_later, if_earlier } = conditions;
@@ -222,6 +222,8 @@ mod tests {
     #[test]
     fn refusals() {
         let mut fixture = Fixture::new();
+        assert_eq!(fixture.run_words(&[b"expire", b"s", b"1", b"a\nb\r\n"]), "-ERR Unsupported option a b\r\n");
+        assert_eq!(fixture.run_words(&[b"expire", b"s", b"1", b"a\0b"]), "-ERR Unsupported option a\r\n");
         let nx = "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n";
         fixture.expect(&[
             ("set s v", "+OK\r\n"),

@@ -22,7 +22,7 @@ pub const COMMANDS: &[Command] =
         row("info", -2, info).hints(ANY_ORDER).docs("2.8.13", PER_COMMAND, "Describes commands"),
         row("docs", -2, docs).hints(ANY_ORDER).docs("7.0.0", PER_COMMAND, "Returns the documentation of commands"),
         row("list", -2, list).hints(ANY_ORDER).docs("7.0.0", PER_COMMAND, "Returns the names of commands"),
-        row("getkeys", -3, getkeys).docs("2.8.13", "O(N) with N arguments", "Returns the keys of a request"),
+        row("getkeys", -4, getkeys).docs("2.8.13", "O(N) with N arguments", "Returns the keys of a request"),
         row("help", 2, help).docs("5.0.0", "O(1)", "Lists the subcommands"),
     ])];
 
@@ -282,7 +282,7 @@ mod tests {
             ("command getkeys ping a", "-ERR The command has no key arguments\r\n"),
             ("command getkeys config get x", "-ERR The command has no key arguments\r\n"),
             ("command getkeys foo a", "-ERR Invalid command specified\r\n"),
-            ("command getkeys get", "-ERR Invalid number of arguments specified for command\r\n"),
+            ("command getkeys get k x", "-ERR Invalid number of arguments specified for command\r\n"),
         ]);
     }
 

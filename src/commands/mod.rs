@@ -7,6 +7,7 @@
 //! Architecture invariant: commands know requests, replies and the keyspace. They know no socket and no peer, read no
 //! clock (the caller passes the time) and wait for nothing: what must be waited for is said by [`Flow`].
 
+mod assign;
 mod clients;
 mod config;
 mod configuration;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 pub use clients::{ClientNames, ClientRecord, ClientRegistry, Connected};
 pub use config::Config;
+use context::shown;
 pub use context::{Context, Outcome, Refusal};
 pub use session::Session;
 pub use spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
@@ -69,6 +71,15 @@ pub fn execute(
     reply: &mut Reply,
     now: Millis,
 ) -> Flow {
+    let start = reply.bytes().len();
+    let flow = run(state, session, arguments, reply, now);
+    if !session.wants_reply() {
+        reply.bytes_mut().truncate(start);
+    }
+    flow
+}
+
+fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, reply: &mut Reply, now: Millis) -> Flow {
     let Some(name) = arguments.get(0) else { return Flow::Continue };
     let block = state.stats.thread(session.thread);
     let entry = match find(session, name, arguments) {
@@ -107,8 +118,13 @@ pub fn execute(
 const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
 
 fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
-    state.stats.count_error(session.thread, refusal.text());
-    reply.error(refusal.text());
+    let mut text = refusal.text();
+    // Redis drops line breaks at the end of an error; those within it become spaces.
+    while let [rest @ .., b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    state.stats.count_error(session.thread, text);
+    reply.error(text);
     Flow::Continue
 }
 
@@ -176,10 +192,9 @@ fn wrong_arity(entry: &Entry) -> Refusal {
 /// How much of a client's words an error repeats.
 const PREVIEW_BYTES: usize = 128;
 
-/// A word as errors show it: cut at the first zero byte, and after so many bytes.
+/// The beginning of a word, as errors show it.
 fn preview(word: &[u8], limit: usize) -> &[u8] {
-    let word = &word[..word.len().min(limit)];
-    word.split(|&byte| byte == 0).next().unwrap_or_default()
+    shown(&word[..word.len().min(limit)])
 }
 
 fn unknown_command(name: &[u8], arguments: &Arguments<'_>) -> Refusal {

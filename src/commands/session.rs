@@ -27,7 +27,21 @@ pub struct Session {
     pub random: fastrand::Rng,
     /// What others see of it.
     pub record: Arc<ClientRecord>,
+    replies: Replies,
     cached: &'static Entry,
+}
+
+/// Which replies the client wants (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    On,
+    /// None.
+    Off,
+    /// All but that of the command after this one.
+    SkipNext,
+    /// All but that of this command.
+    Skip,
 }
 
 impl Session {
@@ -47,6 +61,7 @@ impl Session {
             last_written: 0,
             random: fastrand::Rng::with_seed(seed),
             record,
+            replies: Replies::On,
             cached: &table().entries()[0],
         }
     }
@@ -76,6 +91,25 @@ impl Session {
     pub(super) fn set_authenticated(&mut self, authenticated: bool) {
         self.authenticated = authenticated;
         self.record.note_authenticated(authenticated);
+    }
+
+    /// Changes which replies the client wants.
+    pub(super) fn set_replies(&mut self, replies: Replies) {
+        // A client that wants none has no reply to skip.
+        if !(replies == Replies::SkipNext && self.replies == Replies::Off) {
+            self.replies = replies;
+        }
+    }
+
+    /// At the end of a command: does the client want its reply?
+    pub(super) fn wants_reply(&mut self) -> bool {
+        match self.replies {
+            Replies::On => return true,
+            Replies::Off => {}
+            Replies::SkipNext => self.replies = Replies::Skip,
+            Replies::Skip => self.replies = Replies::On,
+        }
+        false
     }
 
     /// The command of this name. Clients repeat themselves, so the last one is looked at first.

@@ -9,6 +9,7 @@
 //! Architecture invariant: the server knows how bytes travel and when a connection ends, and nothing of what a command
 //! does.
 
+mod clustering;
 mod connection;
 mod descriptors;
 mod front;

@@ -14,13 +14,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::clustering::{self, Credentials};
 use super::descriptors;
 use super::front::Front;
 use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
-use super::options::{ClusterSettings, Options};
+use super::options::Options;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
-use crate::cluster::{Clock, SystemClock};
+use crate::cluster::{Clock, ClusterHandle, SystemClock};
 use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, resident_memory, table};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
@@ -54,11 +55,17 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     let metrics = options.metrics_port.map(|port| bind_metrics(&options, port)).transpose()?;
 
     let clock = Arc::new(SystemClock::default());
-    let state = Arc::new(make_state(&options, clock.wall())?);
-    let reports = match &options.cluster {
-        Some(settings) => Some(join_cluster(settings, &options, &state).await?),
-        None => None,
+    let credentials = options.cluster.as_ref().map(Credentials::derive).transpose()?;
+    let mut state = make_state(&options, clock.wall(), credentials.as_ref())?;
+    let cluster = match (&options.cluster, credentials) {
+        (Some(settings), Some(credentials)) => {
+            Some(clustering::start(settings, &options, credentials, &state.keyspace, clock.clone(), random()?)?)
+        }
+        _ => None,
     };
+    let reports = cluster.as_ref().map(ClusterHandle::report);
+    state.cluster = reports.clone();
+    let state = Arc::new(state);
     if let Some(listener) = metrics {
         let subject = Observed { state: Arc::clone(&state), reports: reports.clone() };
         observe::serve_http(listener, Arc::new(subject))?;
@@ -75,8 +82,8 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         spawn_unix(&mut tasks, threads.dispatcher(), socket, &state, &stop)?;
     }
     tasks.spawn(keep_up(Arc::clone(&front), stop.clone()));
-    match reports {
-        Some(reports) => drop(tasks.spawn(follow_cluster(reports, Arc::clone(&state), stop.clone()))),
+    match &cluster {
+        Some(cluster) => drop(tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()))),
         None => state.serving.store(true, Ordering::Relaxed),
     }
     announce(&options, &state);
@@ -87,7 +94,12 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     let _ = stop_sender.send(true);
     let ending = async {
         while tasks.join_next().await.is_some() {}
-        tokio::task::spawn_blocking(|| threads.join()).await
+        let joined = tokio::task::spawn_blocking(|| threads.join()).await;
+        // Only when no client can write any more.
+        if let Some(cluster) = &cluster {
+            cluster.leave().await;
+        }
+        joined
     };
     tokio::select! {
         biased;
@@ -105,27 +117,14 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Starts this node's part in the cluster: what it learns of the other nodes.
-async fn join_cluster(
-    _settings: &ClusterSettings,
-    _options: &Options,
-    _state: &Arc<ServerState>,
-) -> Result<watch::Receiver<Arc<ClusterReport>>, StartError> {
-    Err(StartError::Cluster("this build has no cluster; start without --cluster-passphrase".into()))
-}
-
 /// Keeps `state.serving` as the cluster says, until `stop` turns true.
-async fn follow_cluster(
-    mut reports: watch::Receiver<Arc<ClusterReport>>,
-    state: Arc<ServerState>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn follow_cluster(mut serving: watch::Receiver<bool>, state: Arc<ServerState>, mut stop: watch::Receiver<bool>) {
     loop {
-        state.serving.store(reports.borrow_and_update().serving, Ordering::Relaxed);
+        state.serving.store(*serving.borrow_and_update(), Ordering::Relaxed);
         tokio::select! {
             biased;
             () = stopped(&mut stop) => return,
-            changed = reports.changed() => if changed.is_err() {
+            changed = serving.changed() => if changed.is_err() {
                 return;
             }
         }
@@ -150,17 +149,17 @@ fn bind_metrics(options: &Options, port: u16) -> Result<std::net::TcpListener, B
     bind_tcp(SocketAddr::new(address, port), "--metrics-port")
 }
 
-fn make_state(options: &Options, now: u64) -> Result<ServerState, StartError> {
+fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) -> Result<ServerState, StartError> {
     let threads = match options.threads {
         0 => std::thread::available_parallelism()?.get(),
         threads => threads,
     };
     let keyspace = Keyspace::new(KeyspaceOptions {
         databases: options.databases,
-        hash_seed: random()?,
+        hash_seed: credentials.map_or_else(random, |credentials| Ok(credentials.hash_seed()))?,
         memory_limit: options.max_memory,
         random_seed: random()?,
-        node: None,
+        node: credentials.map(|credentials| credentials.identity.node()),
     });
     let addresses: Vec<String> = options.bind.iter().map(|bind| bind.address.to_string()).collect();
     let facts = ServerFacts {
