@@ -177,6 +177,10 @@ impl Core {
         let heard = match frame {
             Frame::Hello(hello) => self.received_hello(now, peer, *hello, out),
             gossip @ Frame::Gossip { .. } => self.received_gossip(now, peer, gossip, out),
+            Frame::Introduce { nodes } => {
+                self.membership.introduced(nodes, now);
+                Ok(())
+            }
             Frame::Ack { seq } => self.received_ack(now, peer, seq, out),
             Frame::Effects(effects) => self.received_effects(now, peer, effects, out),
             Frame::Request { origin, after, upto } => self.received_request(peer, origin, (after, upto), out),

@@ -455,23 +455,27 @@ impl Core {
                 return Some("the rest of the snapshot's effects is nowhere to be had");
             }
         }
-        self.serving_peers().find_map(|(peer, said)| {
-            let reason = if self.is_out_of_reach(said) {
-                "its log begins after what is applied here"
+        let hopeless = |said: &Said| {
+            if self.is_out_of_reach(said) {
+                Some("a peer's log begins after what is applied here")
             } else if self.delivery.blocked().any(|dot| said.frontier.includes(dot)) {
-                "it has effects that cannot be merged here any more"
+                Some("a peer has effects that cannot be merged here any more")
             } else {
-                return None;
-            };
-            self.gives_way_to(peer, said).then_some(reason)
-        })
+                None
+            }
+        };
+        if self.joining.phase == Phase::Serving {
+            return self
+                .serving_peers()
+                .find_map(|(peer, said)| hopeless(said).filter(|_| self.gives_way_to(peer, said)));
+        }
+        // A node that joins only needs some cluster to join; what it cannot be part of, too, is for later.
+        let mut reasons = self.serving_peers().map(|(_, said)| hopeless(said));
+        reasons.next().flatten().filter(|_| reasons.all(|reason| reason.is_some()))
     }
 
     /// This node is in need of the peer's snapshot. Is it, of the two, the one that takes it?
     fn gives_way_to(&self, peer: NodeId, said: &Said) -> bool {
-        if self.joining.phase != Phase::Serving {
-            return true;
-        }
         let floor = self.stability.floor();
         let bridges = |(other, bridge): (NodeId, &Said)| {
             other != peer && bridge.floor.within(&said.frontier) && floor.within(&bridge.frontier)
