@@ -109,6 +109,7 @@ pub(super) struct Machine {
     members_changed: bool,
     pub(super) serving: bool,
     pub(super) rebases: usize,
+    pub(super) lost: u64,
     pub(super) applied: u64,
     pub(super) warnings: Vec<String>,
     pub(super) disconnects: Vec<&'static str>,
@@ -196,7 +197,7 @@ impl Cluster {
 
     pub(super) fn add_machine(&mut self) -> usize {
         let machine = self.machines.len();
-        let (core, origin) = self.fresh_node(machine);
+        let (core, origin) = self.fresh_node(machine, Vec::new());
         self.machines.push(Machine {
             alive: true,
             core,
@@ -207,6 +208,7 @@ impl Cluster {
             members_changed: false,
             serving: false,
             rebases: 0,
+            lost: 0,
             applied: 0,
             warnings: Vec::new(),
             disconnects: Vec::new(),
@@ -217,7 +219,7 @@ impl Cluster {
     }
 
     /// A node with an id that says nothing about its age.
-    fn fresh_node(&mut self, machine: usize) -> (Core, Origin) {
+    fn fresh_node(&mut self, machine: usize, former: Vec<NodeId>) -> (Core, Origin) {
         self.next_node += 1;
         let node = NodeId(self.rng.u64(1..1_000) * 1_000 + self.next_node);
         let member = Member {
@@ -227,6 +229,7 @@ impl Cluster {
             ..Member::default()
         };
         let mut options = CoreOptions::new(node, member);
+        options.former = former;
         (self.adjust)(&mut options);
         (Core::new(options, self.time()), Origin::new(node))
     }
@@ -514,7 +517,7 @@ impl Cluster {
 
     /// A new node on a machine that crashed.
     pub(super) fn restart(&mut self, machine: usize) {
-        (self.machines[machine].core, self.machines[machine].origin) = self.fresh_node(machine);
+        (self.machines[machine].core, self.machines[machine].origin) = self.fresh_node(machine, Vec::new());
         self.machines[machine].data = Data::new();
         self.machines[machine].imported = Frontier::EMPTY;
         self.machines[machine].alive = true;
@@ -547,7 +550,10 @@ impl Cluster {
         for other in (0..self.machines.len()).filter(|&other| other != machine) {
             self.unlink(machine, other);
         }
-        let (core, origin) = self.fresh_node(machine);
+        let mut former = self.machines[machine].core.options.former.clone();
+        former.push(self.machines[machine].node());
+        self.machines[machine].lost += self.machines[machine].core.report(self.time()).lost_effects;
+        let (core, origin) = self.fresh_node(machine, former);
         let machine = &mut self.machines[machine];
         let (effects, seen) = std::mem::replace(&mut machine.core, core).into_own_effects();
         machine.to_reissue.0.extend(effects);

@@ -211,7 +211,9 @@ fn two_clusters_that_both_forgot_become_one() {
         cluster.run(150_000);
         cluster.assert_converged();
         let contents = cluster.machines[0].contents();
-        assert!(added.iter().all(|member| contents.contains(member)), "seed {seed}");
+        let lost = added.iter().filter(|&member| !contents.contains(member)).count() as u64;
+        let told: u64 = cluster.machines.iter().map(|machine| machine.lost).sum();
+        assert!(lost <= told && lost <= 20, "seed {seed}: {lost} are lost and {told} are told of");
     }
 }
 
