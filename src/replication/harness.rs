@@ -152,6 +152,8 @@ pub(super) struct Cluster {
     pub(super) machines: Vec<Machine>,
     pub(super) weather: Weather,
     pub(super) snapshot_millis: u64,
+    /// What each machine's wall clock says.
+    pub(super) wall_offset: fn(usize, u64) -> u64,
     events: BTreeMap<(u64, u64), Event>,
     counter: u64,
     /// Connections that stand: which, for each pair in ascending order.
@@ -179,6 +181,7 @@ impl Cluster {
             machines: Vec::new(),
             weather: CALM,
             snapshot_millis: 100,
+            wall_offset: |_, now| now,
             events: BTreeMap::new(),
             counter: 0,
             links: BTreeMap::new(),
@@ -225,7 +228,7 @@ impl Cluster {
         let member = Member {
             name: format!("machine-{machine}"),
             address: machine.to_string(),
-            started: self.now,
+            started: (self.wall_offset)(machine, self.now),
             ..Member::default()
         };
         let mut options = CoreOptions::new(node, member);
@@ -287,7 +290,7 @@ impl Cluster {
             return;
         }
         let mut outputs = Vec::new();
-        let time = self.time();
+        let time = Now { monotonic: self.now, wall: (self.wall_offset)(machine, self.now) };
         self.machines[machine].core.step(time, input, &mut outputs);
         for output in outputs {
             self.carry_out(machine, output);
@@ -457,14 +460,25 @@ impl Cluster {
         }
     }
 
+    /// Bytes of all frames that were sent and have not arrived.
+    pub(super) fn bytes_under_way(&self) -> usize {
+        let frames = self.events.values().map(|event| match event {
+            Event::Frame { bytes, .. } => bytes.len(),
+            _ => 0,
+        });
+        frames.sum()
+    }
+
+    /// Tries to connect, and again after a while, as a handshake repeats itself. False when nobody is there to answer.
     fn dial(&mut self, machine: usize, other: usize) -> bool {
         let reachable = self.machines.get(other).is_some_and(|other| other.alive);
-        if !reachable || machine == other || self.blocked.contains(&pair(machine, other)) {
+        if !reachable || machine == other {
             return false;
         }
-        let delay = self.rng.u64(1..20);
-        self.schedule(delay, Event::Link { one: machine, other });
-        true
+        for delay in [self.rng.u64(1..20), self.rng.u64(380..400)] {
+            self.schedule(delay, Event::Link { one: machine, other });
+        }
+        !self.blocked.contains(&pair(machine, other))
     }
 
     fn link(&mut self, one: usize, other: usize) {
