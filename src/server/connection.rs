@@ -294,7 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits until `replicas` other nodes have applied this node's effect `seq`, or for `timeout`, or until the client or
     /// the process leaves. How many have it.
     async fn wait(&mut self, replicas: usize, timeout: Option<Duration>, seq: u64) -> usize {
-        let mut reports = self.front.reports.clone();
+        let mut reports = self.front.state.cluster.clone();
         let mut expired = pin!(async move {
             match timeout {
                 Some(timeout) => tokio::time::sleep(timeout).await,
@@ -360,8 +360,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_gives_large_buffers_back() {
-        let state = make_state(None, 1, 0);
-        let front = Arc::new(Front::new(state, Arc::new(SystemClock::default()), None, 1));
+        let state = make_state(None, 1, 0, None);
+        let front = Arc::new(Front::new(state, Arc::new(SystemClock::default()), 1));
         let (client, server) = duplex(1 << 16);
         let (second, handle) = (Arc::new(AtomicU64::new(0)), Arc::new(Handle::default()));
         let mut connection =

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::cluster::SystemClock;
 use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
 use crate::replication::{ClusterReport, MemberReport};
@@ -47,11 +48,17 @@ struct Node {
 }
 
 /// What a node without any peculiarity is to its commands.
-pub(super) fn make_state(password: Option<&str>, max_clients: u64, timeout: u64) -> Arc<ServerState> {
+pub(super) fn make_state(
+    password: Option<&str>,
+    max_clients: u64,
+    timeout: u64,
+    cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
+) -> Arc<ServerState> {
+    let node = cluster.as_ref().map(|_| NodeId(1));
     Arc::new(ServerState {
-        keyspace: Arc::new(Keyspace::new(KeyspaceOptions::default())),
+        keyspace: Arc::new(Keyspace::new(KeyspaceOptions { node, ..KeyspaceOptions::default() })),
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
-        cluster: None,
+        cluster,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
         serving: AtomicBool::new(true),
@@ -72,9 +79,9 @@ pub(super) fn make_state(password: Option<&str>, max_clients: u64, timeout: u64)
 
 impl Node {
     fn start(password: Option<&str>, max_clients: u64, timeout: u64) -> Node {
-        let state = make_state(password, max_clients, timeout);
         let (reports, received) = watch::channel(Arc::default());
-        let front = Arc::new(Front::new(Arc::clone(&state), Arc::new(SystemClock::default()), Some(received), 1));
+        let state = make_state(password, max_clients, timeout, Some(received));
+        let front = Arc::new(Front::new(Arc::clone(&state), Arc::new(SystemClock::default()), 1));
         let (clients, queue) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(serve(Clients(queue), front, 0, stopped));
@@ -210,8 +217,8 @@ async fn wait_counts_the_nodes_that_have_the_effect() {
     };
     node.reports.send_replace(report([1, 0]));
     let mut client = node.connect(1000);
-    client.write_all(b"WAIT 1 0\r\nWAIT 2 0\r\nPING\r\n").await.expect("room");
-    expect(&mut client, b":1\r\n").await;
+    client.write_all(b"SET a b\r\nWAIT 1 0\r\nWAIT 2 0\r\nPING\r\n").await.expect("room");
+    expect(&mut client, b"+OK\r\n:1\r\n").await;
     sleep(Duration::from_secs(100)).await;
     node.reports.send_replace(report([1, 7]));
     expect(&mut client, b":2\r\n+PONG\r\n").await;
@@ -276,7 +283,7 @@ async fn large_requests_arrive_whole_and_their_memory_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn handles_can_be_used_without_a_listener() {
     let node = Node::start(None, 10, 0);
-    let front = Arc::new(Front::new(Arc::clone(&node.state), Arc::new(SystemClock::default()), None, 1));
+    let front = Arc::new(Front::new(Arc::clone(&node.state), Arc::new(SystemClock::default()), 1));
     let (mut client, server) = duplex(1000);
     let handle = Arc::new(Handle::default());
     let second = Arc::new(AtomicU64::new(0));
@@ -331,4 +338,28 @@ async fn a_panic_costs_one_connection() {
     assert_eq!(node.state.stats.total(|thread| &thread.connections), 1);
     assert_eq!(node.state.stats.total(|thread| &thread.connections_received), 4);
     assert_eq!(node.state.clients.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_tell_of_every_peer_whatever_its_name() {
+    let node = Node::start(None, 10, 0);
+    let member = |id, name: &str| MemberReport {
+        node: NodeId(id),
+        name: name.into(),
+        connected: true,
+        lag_effects: id,
+        lag_millis: 1500,
+        ..MemberReport::default()
+    };
+    let members = vec![member(1, "same"), member(2, "same"), member(3, "a\"b\nc")];
+    node.reports.send_replace(Arc::new(ClusterReport { members, log_bytes: 9, ..ClusterReport::default() }));
+    let text = crate::observe::render(&node.state);
+    for line in [
+        "swytch_cluster_peers 3",
+        "swytch_cluster_log_bytes 9",
+        "swytch_cluster_peer_lag_effects{node=\"0000000000000002\",peer=\"same\"} 2",
+        "swytch_cluster_peer_lag_seconds{node=\"0000000000000003\",peer=\"a\\\"b\\nc\"} 1.5",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }
