@@ -7,4 +7,5 @@ pub mod cluster;
 pub mod effects;
 pub mod keyspace;
 pub mod planted;
+pub mod replication;
 pub mod resp;
