@@ -21,7 +21,7 @@ pub struct Scenario {
 }
 
 /// Something that happens to nodes or to the world around them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// A node starts, as a new incarnation with nothing in memory. Nothing happens when it runs.
     Start(usize),
