@@ -186,7 +186,7 @@ fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall: u64
             (b'h', 2..6) => ignore(transaction.hash_set(key, &element, value.as_bytes())),
             (b'h', 6..9) => ignore(transaction.hash_add(key, &element, random.i64(-5..100))),
             (b'h', _) => ignore(transaction.hash_remove(key, &element)),
-            (_, ..8) => ignore(transaction.set_add(key, &element)),
+            (_, choice) if choice < 8 => ignore(transaction.set_add(key, &element)),
             _ => ignore(transaction.set_remove(key, &element)),
         },
     }

@@ -265,7 +265,8 @@ impl<'a> World<'a> {
             return false;
         }
         let ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
-        let members = |slot| members::read(&nodes[slot].keyspace, self.wall(slot)).into_keys().collect::<BTreeSet<_>>();
+        let members =
+            |slot: usize| members::read(&nodes[slot].keyspace, self.wall(slot)).into_keys().collect::<BTreeSet<_>>();
         (0..nodes.len()).all(|slot| members(slot) == ids)
     }
 
