@@ -44,6 +44,7 @@ pub(super) struct Counters {
     pub(super) rebases: u64,
     pub(super) refused_peers: u64,
     pub(super) forced_out: u64,
+    pub(super) lost_effects: u64,
 }
 
 impl Core {

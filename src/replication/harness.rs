@@ -109,6 +109,7 @@ pub(super) struct Machine {
     members_changed: bool,
     pub(super) serving: bool,
     pub(super) rebases: usize,
+    pub(super) lost: u64,
     pub(super) applied: u64,
     pub(super) warnings: Vec<String>,
     pub(super) disconnects: Vec<&'static str>,
@@ -151,6 +152,8 @@ pub(super) struct Cluster {
     pub(super) machines: Vec<Machine>,
     pub(super) weather: Weather,
     pub(super) snapshot_millis: u64,
+    /// What each machine's wall clock says.
+    pub(super) wall_offset: fn(usize, u64) -> u64,
     events: BTreeMap<(u64, u64), Event>,
     counter: u64,
     /// Connections that stand: which, for each pair in ascending order.
@@ -178,6 +181,7 @@ impl Cluster {
             machines: Vec::new(),
             weather: CALM,
             snapshot_millis: 100,
+            wall_offset: |_, now| now,
             events: BTreeMap::new(),
             counter: 0,
             links: BTreeMap::new(),
@@ -196,7 +200,7 @@ impl Cluster {
 
     pub(super) fn add_machine(&mut self) -> usize {
         let machine = self.machines.len();
-        let (core, origin) = self.fresh_node(machine);
+        let (core, origin) = self.fresh_node(machine, Vec::new());
         self.machines.push(Machine {
             alive: true,
             core,
@@ -207,6 +211,7 @@ impl Cluster {
             members_changed: false,
             serving: false,
             rebases: 0,
+            lost: 0,
             applied: 0,
             warnings: Vec::new(),
             disconnects: Vec::new(),
@@ -217,16 +222,17 @@ impl Cluster {
     }
 
     /// A node with an id that says nothing about its age.
-    fn fresh_node(&mut self, machine: usize) -> (Core, Origin) {
+    fn fresh_node(&mut self, machine: usize, former: Vec<NodeId>) -> (Core, Origin) {
         self.next_node += 1;
         let node = NodeId(self.rng.u64(1..1_000) * 1_000 + self.next_node);
         let member = Member {
             name: format!("machine-{machine}"),
             address: machine.to_string(),
-            started: self.now,
+            started: (self.wall_offset)(machine, self.now),
             ..Member::default()
         };
         let mut options = CoreOptions::new(node, member);
+        options.former = former;
         (self.adjust)(&mut options);
         (Core::new(options, self.time()), Origin::new(node))
     }
@@ -284,7 +290,7 @@ impl Cluster {
             return;
         }
         let mut outputs = Vec::new();
-        let time = self.time();
+        let time = Now { monotonic: self.now, wall: (self.wall_offset)(machine, self.now) };
         self.machines[machine].core.step(time, input, &mut outputs);
         for output in outputs {
             self.carry_out(machine, output);
@@ -454,14 +460,25 @@ impl Cluster {
         }
     }
 
+    /// Bytes of all frames that were sent and have not arrived.
+    pub(super) fn bytes_under_way(&self) -> usize {
+        let frames = self.events.values().map(|event| match event {
+            Event::Frame { bytes, .. } => bytes.len(),
+            _ => 0,
+        });
+        frames.sum()
+    }
+
+    /// Tries to connect, and again after a while, as a handshake repeats itself. False when nobody is there to answer.
     fn dial(&mut self, machine: usize, other: usize) -> bool {
         let reachable = self.machines.get(other).is_some_and(|other| other.alive);
-        if !reachable || machine == other || self.blocked.contains(&pair(machine, other)) {
+        if !reachable || machine == other {
             return false;
         }
-        let delay = self.rng.u64(1..20);
-        self.schedule(delay, Event::Link { one: machine, other });
-        true
+        for delay in [self.rng.u64(1..20), self.rng.u64(380..400)] {
+            self.schedule(delay, Event::Link { one: machine, other });
+        }
+        !self.blocked.contains(&pair(machine, other))
     }
 
     fn link(&mut self, one: usize, other: usize) {
@@ -514,7 +531,7 @@ impl Cluster {
 
     /// A new node on a machine that crashed.
     pub(super) fn restart(&mut self, machine: usize) {
-        (self.machines[machine].core, self.machines[machine].origin) = self.fresh_node(machine);
+        (self.machines[machine].core, self.machines[machine].origin) = self.fresh_node(machine, Vec::new());
         self.machines[machine].data = Data::new();
         self.machines[machine].imported = Frontier::EMPTY;
         self.machines[machine].alive = true;
@@ -547,7 +564,10 @@ impl Cluster {
         for other in (0..self.machines.len()).filter(|&other| other != machine) {
             self.unlink(machine, other);
         }
-        let (core, origin) = self.fresh_node(machine);
+        let mut former = self.machines[machine].core.options.former.clone();
+        former.push(self.machines[machine].node());
+        self.machines[machine].lost += self.machines[machine].core.report(self.time()).lost_effects;
+        let (core, origin) = self.fresh_node(machine, former);
         let machine = &mut self.machines[machine];
         let (effects, seen) = std::mem::replace(&mut machine.core, core).into_own_effects();
         machine.to_reissue.0.extend(effects);

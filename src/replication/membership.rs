@@ -199,9 +199,7 @@ impl Core {
     /// What time asks for: heartbeats, removals, connections, discovery.
     pub(super) fn tend_membership(&mut self, now: u64, out: &mut Vec<Output>) {
         let keep = |node: &NodeId| {
-            self.membership.is_member(*node)
-                || self.peers.contains_key(node)
-                || self.stability.remembered().any(|remembered| remembered == *node)
+            self.membership.is_member(*node) || self.peers.contains_key(node) || self.stability.remembers(*node)
         };
         let acquaintances = self.membership.acquaintances.iter();
         let forgotten = acquaintances.filter(|(node, known)| now >= known.introduced_until && !keep(node));
