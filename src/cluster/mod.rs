@@ -11,6 +11,7 @@ mod dns;
 mod event;
 mod identity;
 mod import;
+mod inheritance;
 mod leaving;
 mod members;
 mod mesh;

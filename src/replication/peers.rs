@@ -154,6 +154,7 @@ impl Core {
         self.joining.met(now);
         self.meet(now, peer, member, frontier, &participants)?;
         self.learn_departed(now, &departed);
+        self.introduce(peer, out);
         self.seek(now, out);
         self.pump(now, peer, out);
         Ok(())

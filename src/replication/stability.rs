@@ -108,6 +108,11 @@ impl Stability {
         self.participants.keys().copied()
     }
 
+    /// May this node come back?
+    pub(super) fn remembers(&self, node: NodeId) -> bool {
+        self.participants.contains_key(&node)
+    }
+
     /// The latest claim of a participant.
     pub(super) fn claimed_by(&self, node: NodeId) -> Option<&Frontier> {
         self.participants.get(&node).map(|participant| &participant.latest)
