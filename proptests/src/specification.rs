@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use swytch::effects::{Action, Dot, Effect, Frontier, Operation, Stamp};
-use swytch::keyspace::{integer, long_double};
+use swytch::keyspace::{integer, is_system_key, long_double};
 
 use crate::replicas::Made;
 
@@ -147,6 +147,7 @@ fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
 /// What an operation does to one key.
 fn action_on<'a>(operation: Operation<'a>, database: u32, key: &[u8]) -> Option<Action<'a>> {
     match operation {
+        Operation::Flush { .. } if is_system_key(key) => None,
         Operation::Flush { database: None } => Some(Action::Remove),
         Operation::Flush { database: Some(number) } => (number == database).then_some(Action::Remove),
         Operation::Key { database: number, key: name, action } => (number == database && name == key).then_some(action),

@@ -37,6 +37,8 @@ impl World<'_> {
         }
         if self.random.f64() < self.scenario.workload.reads {
             self.outcome.statistics.reads += 1;
+            // The checker has to know what was written here.
+            self.collect_local_effects(slot, false);
             self.client_reads(slot);
         } else {
             self.outcome.statistics.writes += 1;

@@ -181,7 +181,8 @@ impl World<'_> {
         self.process_inputs(slot);
     }
 
-    fn collect_local_effects(&mut self, slot: usize, always: bool) {
+    /// Queues local effects for the core; an empty list only when `always`.
+    pub fn collect_local_effects(&mut self, slot: usize, always: bool) {
         self.noted(slot);
         let effects = self.node(slot).keyspace.drain_effects();
         effects.iter().for_each(|effect| self.checker.collected(slot, effect));
@@ -215,6 +216,9 @@ impl World<'_> {
             if std::mem::take(&mut node.members_changed) {
                 // First what changed them, if it was done here, then how they are now, then everything else.
                 let waiting = std::mem::take(&mut node.inputs);
+                let (local, waiting): (Vec<_>, Vec<_>) =
+                    waiting.into_iter().partition(|input| matches!(input, Input::LocalEffects(_)));
+                node.inputs.extend(local);
                 self.collect_local_effects(slot, false);
                 let node = self.node(slot);
                 let members = members::read(&node.keyspace, wall);

@@ -239,6 +239,11 @@ impl<'a> World<'a> {
     fn inspect(&mut self) {
         self.queue.push(self.now + INSPECTION_INTERVAL, Event::Inspect);
         self.inspections += 1;
+        for slot in 0..self.nodes.len() {
+            if self.nodes[slot].is_some() {
+                self.collect_local_effects(slot, false);
+            }
+        }
         let keyspaces: Vec<Option<&Keyspace>> = self
             .nodes
             .iter()
