@@ -61,21 +61,18 @@ class Generator:
     """Draws steps. `left_out` names commands (upper case) that are not drawn."""
 
     def __init__(self, seed, left_out=()):
-        self.random = random.Random(seed)
+        self.random, self.left_out = random.Random(seed), frozenset(left_out)
         families = {"string": 34, "hash": 24, "set": 24, "generic": 18, "expire": 14, "bits": 10, "connection": 4, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
-            drawers = self.family(family, left_out)
+            drawers = self.family(family)
             for name in drawers:
                 self.drawers.append((name, drawers[name]))
                 self.weights.append(weight / len(drawers) * RARE.get(name, 1))
-        self.counter = 0
 
-    def family(self, family, left_out):
+    def family(self, family):
         prefix = f"{family}_"
-        names = [name for name in dir(self) if name.startswith(prefix)]
-        drawers = {name[len(prefix):].upper().encode(): getattr(self, name) for name in names}
-        return {name: drawer for name, drawer in drawers.items() if name.split(b"__")[0] not in left_out}
+        return {name[len(prefix):].upper().encode(): getattr(self, name) for name in dir(self) if name.startswith(prefix)}
 
     # --- pieces
 
@@ -105,9 +102,9 @@ class Generator:
 
     def words(self, most=4):
         if self.chance(0.01):
-            # More than any compact encoding holds (512 integers, 128 fields).
-            start = self.random.randrange(1000)
-            return [b"%d" % number for number in range(start, start + self.random.choice((130, 520)))]
+            # About as many as a compact encoding holds (512 fields or integers), and more.
+            start = self.random.randrange(300)
+            return [b"%d" % number for number in range(start, start + self.pick(130, 511, 512, 513))]
         return [self.word() for _ in range(self.random.randint(1, most))]
 
     def value(self):
@@ -266,7 +263,9 @@ class Generator:
     # --- hashes
 
     def pairs(self):
-        return sum(([field, self.value()] for field in self.words()), [])
+        fields = self.words()
+        # Many short values: a long one would end the compact encoding before their number does.
+        return sum(([field, self.value() if len(fields) < 100 else b"v"] for field in fields), [])
 
     def hash_hset(self):
         return [self.pick(b"HSET", b"HSET", b"HMSET"), self.key(), *self.pairs()]
@@ -508,7 +507,16 @@ class Generator:
             command[0] = self.pick(command[0].lower(), command[0].title())
         return command
 
+    def has_left_out(self, step):
+        return any(command[0].upper() in self.left_out for command in step.commands)
+
     def step(self):
+        while True:
+            step = self.any_step()
+            if not self.has_left_out(step):
+                return step
+
+    def any_step(self):
         (_, draw), = self.random.choices(self.drawers, self.weights)
         step = draw()
         if isinstance(step, Step):
@@ -516,17 +524,21 @@ class Generator:
         # A bare COMMAND lists every command there is, in an order of its own.
         if self.chance(0.05) and step[0] != b"COMMAND":
             step = self.mutate(step)
-        return Step(RULES.get(step[0].upper(), EXACT), (tuple(step),))
+        rule = RULES.get(step[0].upper(), EXACT)
+        if len(step) > 100 and rule == EXACT:
+            return Step(EXACT, (tuple(step), (b"OBJECT", b"ENCODING", step[1])))
+        return Step(rule, (tuple(step),))
 
     def sequence(self, length):
         """`length` steps, and then everything there is to read."""
         steps = [Step(HELLO, ((b"HELLO", b"3"),))] if self.chance(0.5) else []
         steps += [self.step() for _ in range(length)]
-        return steps + closing_reads()
+        return steps + [step for step in closing_reads() if not self.has_left_out(step)]
 
 
 # How much rarer (or more frequent) than the others of its family.
 RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
+        b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"GETDEL": 0.5, b"DEL": 0.6}
 
 
@@ -536,5 +548,6 @@ def closing_reads():
         commands = [(b"SELECT", database), (b"DBSIZE",), (b"KEYS", b"*")]
         for key in KEYS:
             commands += [(name, key) for name in (b"TYPE", b"GET", b"SMEMBERS", b"HGETALL", b"PTTL")]
+            commands.append((b"OBJECT", b"ENCODING", key))
         steps += [Step(RULES.get(command[0], EXACT), (command,)) for command in commands]
     return steps

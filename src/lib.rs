@@ -3,8 +3,13 @@
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
 
+pub mod cli;
 pub mod cluster;
+pub mod commands;
 pub mod effects;
 pub mod keyspace;
+pub mod observe;
 pub mod planted;
+pub mod replication;
 pub mod resp;
+pub mod server;

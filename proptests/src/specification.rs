@@ -156,6 +156,10 @@ fn fold<'a>(writes: impl Iterator<Item = &'a Action<'a>>) -> Vec<u8> {
             Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => {
                 if let Some(current) = value.as_deref().map_or(Some(0), integer::parse) {
                     value = Some(current.saturating_add(increment).to_string().into_bytes());
+                } else if let Ok(sum) =
+                    long_double::add(value.as_deref().unwrap_or(b"0"), increment.to_string().as_bytes())
+                {
+                    value = Some(sum);
                 }
             }
             Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {

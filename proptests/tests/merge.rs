@@ -141,7 +141,21 @@ fn past_failures_stay_fixed() {
         Step::Deliver(0, 0),
         Step::Fold(0),
     ];
-    for (count, steps) in [(3, life_without_value), (3, loser_alone), (2, life_folded_too_early)] {
+    // The TTL of a SET goes with it when a concurrent hash is settled on, also where the SET is stable already.
+    let life_of_the_loser = vec![
+        Step::Write(0, Write::FieldSet(0, b'a', text())),
+        Step::Write(0, Write::Set(0, text(), Some(50_000))),
+        Step::Deliver(1, 0),
+        Step::Write(1, Write::Together(vec![Write::FieldSet(0, b'a', text()), Write::Deadline(0, None)])),
+        Step::Deliver(0, 0),
+        Step::Write(1, Write::Remove(0)),
+        Step::Deliver(1, 0),
+        Step::Write(0, Write::FieldSet(0, b'a', text())),
+        Step::Fold(1),
+    ];
+    for (count, steps) in
+        [(2, life_of_the_loser), (3, life_without_value), (3, loser_alone), (2, life_folded_too_early)]
+    {
         if let Err(error) = check((count, steps.clone(), 0)) {
             panic!("{steps:?}: {error}");
         }

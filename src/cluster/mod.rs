@@ -4,18 +4,41 @@
 //! Architecture invariant: this is the only place where the core meets sockets, clocks, names and randomness, and it
 //! meets them through the traits in `seams`, so that the same code runs on real sockets and inside a simulation.
 
+mod address;
+mod dialer;
+mod discovery;
 mod dns;
+mod event;
 mod identity;
+mod import;
+mod leaving;
+mod members;
+mod mesh;
+mod options;
 mod passphrase;
+mod peer;
 mod quic;
+mod rebase;
+mod runtime;
 mod seams;
+mod send_queue;
+mod snapshot;
+mod start;
 mod udp;
+mod upkeep;
 
 pub use dns::{SystemResolver, discover};
 pub use identity::{Identity, IdentityError};
+pub use members::MEMBERS_KEY;
+pub use options::{ClusterError, ClusterOptions};
 pub use passphrase::{ClusterSecret, PassphraseError, generate_passphrase};
 pub use quic::{
     Connection, FrameReader, FrameWriter, Incoming, PROTOCOL, StreamKind, Transport, TransportError, TransportOptions,
 };
+pub use runtime::ClusterLoop;
 pub use seams::{BoxFuture, Clock, Net, ResolveError, Resolver, SystemClock};
+pub use start::{ClusterHandle, ClusterTask, fresh_identity, start};
 pub use udp::SystemNet;
+
+#[cfg(test)]
+mod tests;

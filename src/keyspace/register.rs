@@ -231,14 +231,12 @@ fn apply(value: &mut Option<Vec<u8>>, change: &Change) {
         Change::SetMaterialised { .. } => unreachable!("only a detached register is evaluated"),
         Change::Set { value: new, .. } => *value = Some(new.to_vec()),
         Change::Add(increment) => {
-            let current = value.as_deref().map_or(Some(0), integer::parse);
-            if let Some(current) = current {
-                let mut digits = itoa::Buffer::new();
-                *value = Some(digits.format(current.saturating_add(*increment)).as_bytes().to_vec());
+            if let Some(sum) = add_integer(value.as_deref(), *increment) {
+                *value = Some(sum);
             }
         }
         Change::AddFloat(increment) => {
-            if let Ok(sum) = long_double::add(value.as_deref().unwrap_or(b"0"), increment) {
+            if let Some(sum) = add_float(value.as_deref(), increment) {
                 *value = Some(sum);
             }
         }
@@ -250,6 +248,21 @@ fn apply(value: &mut Option<Vec<u8>>, change: &Change) {
         }
         Change::SetRange(offset, bytes) => set_range(value.get_or_insert_default(), *offset, bytes),
     }
+}
+
+/// The sum; `None` where the value is text. A concurrent INCRBYFLOAT may have made it a fraction: no increment is lost for
+/// that. Beyond 64 bits it saturates.
+pub fn add_integer(current: Option<&[u8]>, increment: i64) -> Option<Vec<u8>> {
+    let mut digits = itoa::Buffer::new();
+    match current.map_or(Some(0), integer::parse) {
+        Some(current) => Some(digits.format(current.saturating_add(increment)).as_bytes().to_vec()),
+        None => add_float(current, digits.format(increment).as_bytes()),
+    }
+}
+
+/// The sum; `None` where the value is text, or the sum is not finite.
+pub fn add_float(current: Option<&[u8]>, increment: &[u8]) -> Option<Vec<u8>> {
+    long_double::add(current.unwrap_or(b"0"), increment).ok()
 }
 
 /// Overwrites from `offset` on, padding with zero bytes.

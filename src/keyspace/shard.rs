@@ -4,6 +4,7 @@
 
 use foldhash::fast::FixedState;
 
+use super::Millis;
 use super::access::Access;
 use super::causality::{KeyCausality, Mark, Member};
 use super::database::{Database, hash_key};
@@ -11,7 +12,6 @@ use super::entry::{Entry, Value};
 use super::merge::{KeyState, kind_of};
 use super::register::{self, Change, Register};
 use super::value::{HashValue, SetValue};
-use super::{Millis, integer, long_double};
 use crate::effects::{Action, Frontier};
 
 /// See the module's text.
@@ -65,6 +65,13 @@ impl Shard {
             entry.set_access(touched);
         }
         Some(entry)
+    }
+
+    /// Does the key hold values of several types, created concurrently?
+    pub fn has_hidden(&self, place: &Place<'_>) -> bool {
+        let database = self.databases.get(place.database as usize);
+        let causality = database.and_then(|database| database.unstable.get(place.key));
+        causality.is_some_and(|causality| !causality.hidden.is_empty())
     }
 
     /// The database of that number, made when it is used for the first time.
@@ -384,12 +391,10 @@ impl Shard {
 fn sum(current: Option<&[u8]>, action: &Action<'_>) -> Option<Vec<u8>> {
     match *action {
         Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => {
-            let current = current.map_or(Some(0), integer::parse)?;
-            let mut digits = itoa::Buffer::new();
-            Some(digits.format(current.saturating_add(increment)).as_bytes().to_vec())
+            register::add_integer(current, increment)
         }
         Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {
-            long_double::add(current.unwrap_or(b"0"), increment).ok()
+            register::add_float(current, increment)
         }
         _ => None,
     }

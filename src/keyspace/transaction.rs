@@ -242,14 +242,17 @@ impl<'k> Transaction<'k> {
         let (dot, stamp) = origin.open(*now);
         origin.push(Operation::Key { database: *database, key: key.bytes, action });
         let seen = Seen { frontier: origin.frontier(), own: dot, stable: true };
-        shard.apply(
-            &keyspace.hasher,
-            *now,
-            &place,
-            &action,
-            result,
-            Some(&Mark { dot, stamp, seen, applied: seen.frontier }),
-        )
+        let mark = Mark { dot, stamp, seen, applied: seen.frontier };
+        let settles = settles_types(&action) && shard.has_hidden(&place);
+        let changed = shard.apply(&keyspace.hasher, *now, &place, &action, result, Some(&mark));
+        if settles {
+            // This write clears the values of other types. Some of the key's life may have come from them: it says anew
+            // how long the key lives, since another node may not know any more what came from where.
+            let action = Action::Deadline { at: shard.entry(&place).and_then(Entry::deadline) };
+            shard.apply(&keyspace.hasher, *now, &place, &action, None, Some(&mark));
+            origin.push(Operation::Key { database: *database, key: key.bytes, action });
+        }
+        changed
     }
 
     /// Before a write that builds on what is there: an expired key goes first. In a cluster a write that makes a new key
@@ -490,6 +493,11 @@ impl<'k> Transaction<'k> {
         }
         Some(seq)
     }
+}
+
+/// Does this write clear values of other types, without beginning a new life of the key?
+fn settles_types(action: &Action<'_>) -> bool {
+    !matches!(action, Action::Remove | Action::Deadline { .. } | Action::StringSet { .. })
 }
 
 impl Drop for Transaction<'_> {

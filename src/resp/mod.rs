@@ -5,7 +5,10 @@
 //! Architecture invariant: a leaf. Nothing here knows a command, a connection or a key; there is no I/O.
 
 mod arguments;
+mod inline;
 mod reply;
+mod request;
 
 pub use arguments::Arguments;
 pub use reply::{Protocol, Reply};
+pub use request::{Parsed, Parser, ProtocolError};

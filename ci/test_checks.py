@@ -1,0 +1,129 @@
+"""The checks of this folder can fail: `python3 -m unittest discover -s ci -p 'test_*.py'`."""
+
+import importlib.machinery
+import importlib.util
+import pathlib
+import struct
+import sys
+import unittest
+
+FOLDER = pathlib.Path(__file__).parent
+sys.path.insert(0, str(FOLDER))
+sys.dont_write_bytecode = True
+
+import dns_server  # noqa: E402
+import generator  # noqa: E402
+import resp  # noqa: E402
+
+
+def load_script(name):
+    loader = importlib.machinery.SourceFileLoader(name, str(FOLDER / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+differential = load_script("differential")
+
+
+def bulk(text):
+    return resp.encode((text,)).partition(b"\r\n")[2]
+
+
+def array(*texts, kind=b"*"):
+    return b"%b%d\r\n" % (kind, len(texts)) + b"".join(bulk(text) for text in texts)
+
+
+class Replies(unittest.TestCase):
+    def test_split_finds_every_type(self):
+        replies = [b"+OK\r\n", b"-ERR x\r\n", b":5\r\n", b"$-1\r\n", b"*-1\r\n", b"_\r\n", b"#t\r\n", b",1.5\r\n", b"$4\r\n\r\n\r\n\r\n",
+                   b"%1\r\n+a\r\n*2\r\n:1\r\n~1\r\n:2\r\n", b"=7\r\ntxt:abc\r\n"]
+        self.assertEqual(resp.split(b"".join(replies)), replies)
+
+    def test_incomplete_replies_are_not_replies(self):
+        whole = b"*2\r\n$3\r\nabc\r\n:1\r\n"
+        for length in range(1, len(whole)):
+            with self.assertRaises((IndexError, ValueError), msg=str(length)):
+                resp.end_of_reply(whole[:length], 0)
+
+
+class Rules(unittest.TestCase):
+    def same(self, rule, ours, theirs):
+        return differential.same_reply(rule, ours, theirs)
+
+    def test_order_matters_only_where_it_is_promised(self):
+        self.assertTrue(self.same(generator.ANY_ORDER, array("a", "b"), array("b", "a")))
+        self.assertFalse(self.same(generator.EXACT, array("a", "b"), array("b", "a")))
+        self.assertFalse(self.same(generator.ANY_ORDER, array("a", "a"), array("b", "a")))
+        self.assertFalse(self.same(generator.ANY_ORDER, array("a", "b"), array("b", "a", kind=b"~")))
+
+    def test_pairs_stay_together(self):
+        self.assertTrue(self.same(generator.PAIRS, array("f", "1", "g", "2"), array("g", "2", "f", "1")))
+        self.assertFalse(self.same(generator.PAIRS, array("f", "1", "g", "2"), array("g", "1", "f", "2")))
+
+    def test_lifetimes_are_close_and_their_absence_is_exact(self):
+        self.assertTrue(self.same(generator.SECONDS, b":100\r\n", b":101\r\n"))
+        self.assertFalse(self.same(generator.SECONDS, b":100\r\n", b":110\r\n"))
+        self.assertFalse(self.same(generator.SECONDS, b":-1\r\n", b":0\r\n"))
+        self.assertFalse(self.same(generator.SECONDS, b":-1\r\n", b":-2\r\n"))
+
+    def test_errors_are_exact_under_every_rule(self):
+        for rule in (generator.EXACT, generator.ANY_ORDER, generator.SHAPE, generator.SECONDS, generator.HELLO):
+            self.assertFalse(self.same(rule, b"-ERR a\r\n", b"-ERR b\r\n"), rule)
+
+    def test_hello_may_differ_only_in_its_own_fields(self):
+        self.assertTrue(self.same(generator.HELLO, array("server", "swytch", "proto", "2"), array("server", "redis", "proto", "2")))
+        self.assertFalse(self.same(generator.HELLO, array("server", "swytch", "proto", "3"), array("server", "redis", "proto", "2")))
+
+    def test_random_picks_come_from_what_was_there(self):
+        def allowed(command, there, ours, theirs):
+            step = generator.Step(generator.RANDOM, ((b"SMEMBERS", b"k"), command))
+            return differential.same_step(step, [there, ours], [there, theirs]) is None
+        there = array("a", "b", "c")
+        self.assertTrue(allowed((b"SRANDMEMBER", b"k"), there, bulk("a"), bulk("b")))
+        self.assertFalse(allowed((b"SRANDMEMBER", b"k"), there, bulk("x"), bulk("b")))
+        self.assertFalse(allowed((b"SRANDMEMBER", b"k"), there, b"$-1\r\n", bulk("b")))
+        self.assertTrue(allowed((b"SPOP", b"k", b"2"), there, array("a", "b"), array("c", "b")))
+        self.assertFalse(allowed((b"SPOP", b"k", b"2"), there, array("a", "a"), array("c", "b")))
+        self.assertFalse(allowed((b"SPOP", b"k", b"2"), there, array("a"), array("c", "b")))
+        self.assertTrue(allowed((b"SRANDMEMBER", b"k", b"-2"), there, array("a", "a"), array("c", "b")))
+        pairs = array("f", "1", "g", "2")
+        self.assertTrue(allowed((b"HRANDFIELD", b"k", b"1", b"WITHVALUES"), pairs, array("f", "1"), array("g", "2")))
+        self.assertFalse(allowed((b"HRANDFIELD", b"k", b"1", b"WITHVALUES"), pairs, array("f", "2"), array("g", "2")))
+
+    def test_a_missing_reply_is_a_difference(self):
+        steps = [generator.Step(generator.EXACT, ((b"PING",),)), generator.Step(generator.EXACT, ((b"PING",),))]
+        difference, _ = differential.compare_batch(steps, 0, b"+PONG\r\n", b"+PONG\r\n+PONG\r\n")
+        self.assertEqual(difference.index, 1)
+
+
+class Generation(unittest.TestCase):
+    def test_a_seed_is_a_sequence(self):
+        first, second = (generator.Generator(5).sequence(500) for _ in range(2))
+        self.assertEqual(first, second)
+        self.assertNotEqual(first, generator.Generator(6).sequence(500))
+
+    def test_left_out_commands_are_not_drawn(self):
+        steps = generator.Generator(1, (b"LCS", b"OBJECT")).sequence(5_000)
+        names = {command[0].upper() for step in steps for command in step.commands}
+        self.assertTrue(names.isdisjoint({b"LCS", b"OBJECT"}))
+
+
+class Names(unittest.TestCase):
+    TABLE = {"cache.test": {"SRV": [[0, 0, 7379, "node1.test"]]}, "node1.test": {"A": ["127.0.0.1"]}, "bad.test": {"mode": "servfail"},
+             "slow.test": {"mode": "timeout"}}
+
+    def ask(self, name, record_type):
+        query = b"\x12\x34\x01\0\0\1\0\0\0\0\0\0" + dns_server.encode_name(name) + struct.pack("!HH", record_type, 1)
+        return dns_server.answer(query, self.TABLE)
+
+    def test_records_and_failures(self):
+        self.assertTrue(self.ask("Cache.Test", dns_server.SRV).endswith(struct.pack("!HHH", 0, 0, 7379) + b"\5node1\4test\0"))
+        self.assertTrue(self.ask("node1.test", dns_server.A).endswith(b"\0\4\x7f\0\0\1"))
+        self.assertEqual(self.ask("nowhere.test", dns_server.A)[3] & 15, dns_server.NAME_ERROR)
+        self.assertEqual(self.ask("bad.test", dns_server.A)[3] & 15, dns_server.SERVFAIL)
+        self.assertIsNone(self.ask("slow.test", dns_server.A))
+
+
+if __name__ == "__main__":
+    unittest.main()

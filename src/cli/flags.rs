@@ -1,0 +1,207 @@
+//! The flags of `swytch redis`. Each has an environment variable of the same name, with `SWYTCH_` in front.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::values;
+use super::values::BindList;
+use crate::server::{ClusterSettings, LogFormat, Options};
+
+/// How far above the client port the cluster port is, unless it is given.
+const CLUSTER_PORT_OFFSET: u16 = 1000;
+/// A shorter passphrase could be guessed.
+const SHORTEST_PASSPHRASE: usize = 16;
+
+#[derive(Args)]
+pub(super) struct RedisFlags {
+    /// TCP port for clients; 0 for no TCP
+    #[arg(long, env = "SWYTCH_PORT", hide_env_values = true, default_value = "6379", value_parser = values::port_or_none)]
+    port: u16,
+
+    /// Addresses for clients, separated by commas or spaces; empty for no TCP; a leading - makes one optional
+    #[arg(
+        long,
+        env = "SWYTCH_BIND",
+        hide_env_values = true,
+        default_value = "127.0.0.1",
+        value_name = "ADDRESSES",
+        allow_hyphen_values = true,
+        value_parser = values::bind_list
+    )]
+    bind: BindList,
+
+    /// Path of a unix socket for clients
+    #[arg(long, env = "SWYTCH_UNIXSOCKET", hide_env_values = true, value_name = "PATH")]
+    unixsocket: Option<PathBuf>,
+
+    /// Memory for data; beyond it, keys that are used least are evicted; 0 for no limit; units b, kb, mb, gb, tb
+    #[arg(
+        long,
+        env = "SWYTCH_MAXMEMORY",
+        hide_env_values = true,
+        default_value = "64mb",
+        value_name = "SIZE",
+        value_parser = values::size
+    )]
+    maxmemory: usize,
+
+    /// Number of databases
+    #[arg(
+        long,
+        env = "SWYTCH_DATABASES",
+        hide_env_values = true,
+        default_value = "16",
+        value_name = "NUMBER",
+        value_parser = |text: &str| values::whole_number(text, 1..=16384)
+    )]
+    databases: u64,
+
+    /// Server threads; 0 for one per CPU
+    #[arg(
+        long,
+        env = "SWYTCH_THREADS",
+        hide_env_values = true,
+        default_value = "0",
+        value_name = "NUMBER",
+        value_parser = |text: &str| values::whole_number(text, 0..=1024)
+    )]
+    threads: u64,
+
+    /// Password that clients must give
+    #[arg(
+        long,
+        env = "SWYTCH_REQUIREPASS",
+        hide_env_values = true,
+        value_name = "PASSWORD",
+        allow_hyphen_values = true
+    )]
+    requirepass: Option<String>,
+
+    /// Clients that may be connected at a time
+    #[arg(
+        long,
+        env = "SWYTCH_MAXCLIENTS",
+        hide_env_values = true,
+        default_value = "10000",
+        value_name = "NUMBER",
+        value_parser = |text: &str| values::whole_number(text, 1..=1_000_000)
+    )]
+    maxclients: u64,
+
+    /// Seconds after which silent clients are disconnected; 0 for never
+    #[arg(
+        long,
+        env = "SWYTCH_TIMEOUT",
+        hide_env_values = true,
+        default_value = "0",
+        value_name = "SECONDS",
+        value_parser = |text: &str| values::whole_number(text, 0..=u64::from(u32::MAX / 2))
+    )]
+    timeout: u64,
+
+    /// How to log to standard error: text or json
+    #[arg(
+        long,
+        env = "SWYTCH_LOG_FORMAT",
+        hide_env_values = true,
+        default_value = "text",
+        value_name = "FORMAT",
+        value_parser = values::log_format
+    )]
+    log_format: LogFormat,
+
+    /// TCP port for /health and /metrics
+    #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
+    metrics_port: Option<u16>,
+
+    /// Passphrase that all nodes of the cluster share, at least 16 characters; see `swytch gen-passphrase`
+    #[arg(
+        long,
+        env = "SWYTCH_CLUSTER_PASSPHRASE",
+        hide_env_values = true,
+        value_name = "PASSPHRASE",
+        allow_hyphen_values = true
+    )]
+    cluster_passphrase: Option<String>,
+
+    /// DNS name under which the nodes of the cluster find each other
+    #[arg(long, env = "SWYTCH_JOIN", hide_env_values = true, value_name = "NAME", value_parser = values::name)]
+    join: Option<String>,
+
+    /// UDP port for the cluster; by default the client port + 1000
+    #[arg(long, env = "SWYTCH_CLUSTER_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
+    cluster_port: Option<u16>,
+
+    /// Address that other nodes are to use for this one; found out by default
+    #[arg(
+        long,
+        env = "SWYTCH_CLUSTER_ADVERTISE",
+        hide_env_values = true,
+        value_name = "HOST:PORT",
+        value_parser = values::host_and_port
+    )]
+    cluster_advertise: Option<String>,
+
+    /// DNS server to ask for --join; the system's by default
+    #[arg(long, env = "SWYTCH_DNS_SERVER", hide_env_values = true, value_name = "IP:PORT", value_parser = values::dns_server)]
+    dns_server: Option<SocketAddr>,
+}
+
+impl RedisFlags {
+    /// What the flags mean together, or what is wrong with them.
+    pub(super) fn check(self) -> Result<Options, String> {
+        let cluster = self.cluster()?;
+        if self.unixsocket.is_none() && (self.port == 0 || self.bind.0.is_empty()) {
+            return Err("nothing to listen on: --bind is empty or --port is 0; give --unixsocket=PATH".into());
+        }
+        Ok(Options {
+            port: if self.bind.0.is_empty() { 0 } else { self.port },
+            bind: self.bind.0,
+            unix_socket: self.unixsocket,
+            max_memory: self.maxmemory,
+            databases: self.databases as u32,
+            threads: self.threads as usize,
+            // As in Redis, an empty password is none.
+            password: self.requirepass.filter(|password| !password.is_empty()),
+            max_clients: self.maxclients,
+            timeout: self.timeout,
+            log_format: self.log_format,
+            metrics_port: self.metrics_port,
+            cluster,
+        })
+    }
+
+    fn cluster(&self) -> Result<Option<ClusterSettings>, String> {
+        let Some(passphrase) = &self.cluster_passphrase else {
+            return match &self.join {
+                Some(join) => Err(format!("--join={join} needs --cluster-passphrase, the same one at every node")),
+                None => Ok(None),
+            };
+        };
+        if passphrase.chars().count() < SHORTEST_PASSPHRASE {
+            return Err(format!(
+                "the passphrase of --cluster-passphrase is too short: expected at least {SHORTEST_PASSPHRASE} characters, \
+                 `swytch gen-passphrase` prints a good one"
+            ));
+        }
+        let port = match (self.cluster_port, self.port) {
+            (Some(port), _) => port,
+            (None, 0) => return Err("with --port=0, a cluster node needs --cluster-port=PORT".into()),
+            (None, port) => port.checked_add(CLUSTER_PORT_OFFSET).ok_or_else(|| {
+                format!(
+                    "--port={port} leaves no room for the cluster port, which is {CLUSTER_PORT_OFFSET} above it: give \
+                     --cluster-port=PORT, 1 to 65535"
+                )
+            })?,
+        };
+        Ok(Some(ClusterSettings {
+            passphrase: passphrase.clone(),
+            join: self.join.clone(),
+            port,
+            advertise: self.cluster_advertise.clone(),
+            dns_server: self.dns_server,
+        }))
+    }
+}

@@ -1,0 +1,133 @@
+//! The values of flags: how they are written, and what is said when they are not.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use crate::server::{BindAddress, LogFormat};
+
+/// The addresses of one `--bind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BindList(pub(super) Vec<BindAddress>);
+
+/// A whole number within a range.
+pub(super) fn whole_number(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// A TCP or UDP port other than 0.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    whole_number(text, 1..=u64::from(u16::MAX)).map(|number| number as u16)
+}
+
+/// A TCP port, or 0 for none.
+pub(super) fn port_or_none(text: &str) -> Result<u16, String> {
+    whole_number(text, 0..=u64::from(u16::MAX)).map(|number| number as u16)
+}
+
+/// A number of bytes: digits and a unit of powers of 1024.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let expected = || "expected a size such as 64mb; units are b, kb, mb, gb and tb".to_string();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "kb" => 10,
+        "mb" => 20,
+        "gb" => 30,
+        "tb" => 40,
+        _ => return Err(expected()),
+    };
+    let number: usize = number.parse().map_err(|_| expected())?;
+    number.checked_mul(1 << shift).ok_or_else(expected)
+}
+
+/// Addresses, separated by commas or spaces; a minus sign in front of one makes it optional; `*` stands for all of IPv4
+/// and `::*` for all of IPv6, as in Redis.
+pub(super) fn bind_list(text: &str) -> Result<BindList, String> {
+    let words = text.split([',', ' ', '\t']).filter(|word| !word.is_empty());
+    let address = |word: &str| {
+        let (word, optional) = word.strip_prefix('-').map_or((word, false), |word| (word, true));
+        let address = match word {
+            "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            "::*" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            word => word.parse().ok(),
+        };
+        address.map(|address| BindAddress { address, optional })
+    };
+    words.map(address).collect::<Option<_>>().map(BindList).ok_or_else(|| {
+        "expected IP addresses of this machine, separated by commas or spaces, or nothing for no TCP".to_string()
+    })
+}
+
+/// A host name or address, a colon and a port.
+pub(super) fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, number)) if !host.is_empty() && port(number).is_ok() => Ok(text.to_string()),
+        _ => Err("expected host:port".to_string()),
+    }
+}
+
+/// An address and a port; 53 when there is none.
+pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+    address.or_else(|_| text.parse()).map_err(|_| "expected ip:port".to_string())
+}
+
+/// A DNS name.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && !text.contains(char::is_whitespace);
+    if is_name { Ok(text.to_string()) } else { Err("expected a DNS name".to_string()) }
+}
+
+/// `text` or `json`.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected text or json".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let cases = [
+            ("0", Some(0)),
+            ("100", Some(100)),
+            ("7B", Some(7)),
+            ("1kb", Some(1 << 10)),
+            ("64mb", Some(64 << 20)),
+            ("4GB", Some(4 << 30)),
+            ("2Tb", Some(2 << 40)),
+            ("", None),
+            ("mb", None),
+            ("-1", None),
+            ("1.5gb", None),
+            ("1 gb", None),
+            ("1k", None),
+            ("99999999999999tb", None),
+            ("99999999999999999999", None),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(size(text).ok(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let parsed = |text| bind_list(text).map(|list| list.0.len()).ok();
+        assert_eq!(parsed(""), Some(0));
+        assert_eq!(parsed("* -::*"), Some(2));
+        assert_eq!(parsed("127.0.0.1,localhost, 10.0.0.1"), Some(3));
+        assert_eq!(parsed("127.0.0.1:80"), None);
+        assert_eq!(dns_server("1.1.1.1").expect("valid").to_string(), "1.1.1.1:53");
+        assert_eq!(dns_server("[::1]:5353").expect("valid").port(), 5353);
+        assert!(host_and_port("[::1]:7379").is_ok());
+        assert!(host_and_port("cache.local:0").is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! Giving up an identity: when the cluster has forgotten what this node lacks, it joins again under a new node id, and
+//! makes those of its own effects again that nobody else has.
+//!
+//! Until the first word of the snapshot, the data stays as it is. If all nodes that could send one are gone, the node takes
+//! its data along into the new identity and serves alone: nothing is lost then. From the first word of the snapshot until
+//! its end, the node that sends it is the one that keeps the data of others; this node keeps only its own effects.
+
+use std::time::Duration;
+
+use super::discovery::Discovery;
+use super::import::Import;
+use super::mesh::Mesh;
+use super::runtime::{ClusterLoop, bind_transport, new_core};
+use super::start::fresh_identity;
+use super::{ClusterError, Identity, Transport, members};
+use crate::effects::{Effect, Frontier, NodeId};
+use crate::replication::Input;
+
+/// The socket of the former identity may take so long to close.
+const BIND_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A pause between two attempts to bind.
+const BIND_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the latest own effect had seen: effects say only what changed since the one before.
+#[derive(Debug, Default)]
+pub(super) struct OwnPast {
+    seen: Frontier,
+}
+
+impl OwnPast {
+    /// Takes the next own effect; returns all that it had seen, earlier own effects included.
+    pub fn follow(&mut self, effect: &Effect) -> &Frontier {
+        for &(node, seq) in &effect.seen_changes {
+            self.seen.raise(node, seq);
+        }
+        self.seen.set(effect.dot.node, effect.dot.seq - 1);
+        &self.seen
+    }
+}
+
+/// The identity before, until its effects are made again.
+#[derive(Debug)]
+pub(super) struct Former {
+    node: NodeId,
+    effects: Vec<Effect>,
+    seen: Vec<Frontier>,
+}
+
+impl ClusterLoop {
+    /// Leaves the current identity behind and joins as another node.
+    pub(super) async fn give_up_identity(&mut self, reason: &str) -> Result<(), ClusterError> {
+        tracing::warn!(node = %self.node, reason, "rebase: this node joins again under a new id");
+        self.serving.send_replace(false);
+        self.reports.rebases += 1;
+        self.reports.refused_before += self.mesh.refused();
+        self.mesh.close("it joins again under a new id").await;
+        while self.events.try_recv().is_ok() {}
+
+        let identity = fresh_identity(&self.settings.secret, &self.settings.also_accepted, &*self.net)?;
+        let former = std::mem::replace(&mut self.node, identity.node());
+        let transport = self.bind_again(identity).await?;
+        self.mesh = Mesh::start(transport, self.mesh.next_link(), self.event_sender.clone());
+
+        // One of two starts within a millisecond still has to be the later one.
+        self.member.started = self.clock.wall().max(self.member.started + 1);
+        let (core, _) = new_core(&self.settings, self.node, self.member.clone(), &*self.clock);
+        let (effects, seen) = std::mem::replace(&mut self.core, core).into_own_effects();
+        // An identity that never served made no effects but entries of members, which the next one makes anew.
+        if self.former.is_none() {
+            self.former = Some(Former { node: former, effects, seen });
+        }
+        let waiting = std::mem::take(&mut self.inputs);
+        for input in waiting {
+            if let Input::LocalEffects(effects) = input {
+                self.keep_late_effects(effects);
+            }
+        }
+        self.members_changed = false;
+        self.is_stale = true;
+        self.folding.cancel();
+        self.import = Import::default();
+        self.discovery = Discovery::default();
+        self.discovery.start(self.clock.monotonic());
+        Ok(())
+    }
+
+    /// The new identity uses the old address. The system may need a moment to let go of it.
+    async fn bind_again(&mut self, identity: Identity) -> Result<Transport, ClusterError> {
+        let (settings, net) = (&self.settings, self.net.clone());
+        let deadline = self.clock.monotonic() + BIND_PATIENCE;
+        let mut socket = net.bind(settings.bind);
+        while socket.is_err() && self.clock.monotonic() < deadline {
+            tokio::time::sleep(BIND_PAUSE).await;
+            socket = net.bind(settings.bind);
+        }
+        drop(socket);
+        bind_transport(settings, &*net, self.clock.clone(), identity)
+    }
+
+    /// Keeps effects that were committed under the former identity after its core had ended.
+    pub(super) fn keep_late_effects(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let seen = self.own_past.follow(&effect);
+            if let Some(former) = self.former.as_mut().filter(|former| former.node == effect.dot.node) {
+                former.seen.push(seen.clone());
+                former.effects.push(effect);
+            }
+        }
+    }
+
+    /// The addresses of the members as the former identity knew them: where to look for peers besides DNS.
+    pub(super) fn former_peers(&self) -> Vec<String> {
+        if self.former.is_none() {
+            return Vec::new();
+        }
+        let members = members::read(&self.keyspace, self.clock.wall());
+        let others = members.into_values().map(|member| member.address);
+        others.filter(|address| *address != self.member.address).collect()
+    }
+
+    /// The core says that clients can be served.
+    pub(super) fn begin_to_serve(&mut self) {
+        self.drop_stale_data();
+        if let Some(former) = self.former.take() {
+            self.make_again(former);
+        }
+        self.serving.send_replace(true);
+        self.reports.urgent = true;
+        tracing::info!(node = %self.node, "serving");
+    }
+
+    fn make_again(&mut self, former: Former) {
+        let applied = self.keyspace.frontier();
+        let lacking = former.effects.into_iter().zip(former.seen).filter(|(effect, _)| !applied.includes(effect.dot));
+        let (effects, seen): (Vec<_>, Vec<_>) = lacking.unzip();
+        let now = self.clock.wall();
+        self.keyspace.reissue(&effects, &seen, former.node, now);
+        self.members_changed |= members::remove(&self.keyspace, now, former.node);
+        tracing::info!(node = %self.node, former = %former.node, effects = effects.len(), "rebase complete");
+    }
+}

@@ -1,0 +1,251 @@
+//! Snapshots on the wire: everything a node has, shard by shard, on a stream of its own.
+//!
+//! ```text
+//! first frame   0, then the core's header (postcard)
+//! shards        1 and a piece of a shard that goes on, or 2 and its last piece; in order, each once
+//! last frame    3, then the trailer (postcard): what the sender had applied at the end, and its latest hybrid time
+//! ```
+//!
+//! The sender holds no lock between two shards and keeps nothing of what it sent: writes go on while it works, and the
+//! receiver's keyspace filters per shard what the shard has already. Shards are cut into pieces so that no frame is large.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::send_queue::{Pieces, cost};
+use super::{Connection, StreamKind, TransportError};
+use crate::effects::Frontier;
+use crate::keyspace::Keyspace;
+use crate::replication::SnapshotHeader;
+
+/// The most of a shard that one frame carries, in bytes.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// The largest frame of a snapshot stream, in bytes: a piece, or a header that knows many thousand nodes.
+pub(super) const MAX_FRAME_BYTES: usize = 16 << 20;
+
+/// The largest shard that is taken from a peer, in bytes.
+const MAX_SHARD_BYTES: usize = 4 << 30;
+
+mod tag {
+    pub const HEADER: u8 = 0;
+    pub const PIECE: u8 = 1;
+    pub const LAST_PIECE: u8 = 2;
+    pub const TRAILER: u8 = 3;
+}
+
+/// What a snapshot ends with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trailer {
+    /// Applied at the sender after the last shard was exported.
+    pub end: Frontier,
+    /// No stamp in the snapshot is later than this hybrid time.
+    pub time: u64,
+}
+
+/// One step of a snapshot as its receiver sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Header(SnapshotHeader),
+    Shard(Vec<u8>),
+    Trailer(Trailer),
+}
+
+impl Part {
+    /// The bytes that it keeps, about.
+    pub fn length(&self) -> usize {
+        match self {
+            Part::Header(header) => header.seen.iter().map(|seen| 16 * (1 + seen.1.len())).sum(),
+            Part::Shard(shard) => shard.len(),
+            Part::Trailer(_) => 0,
+        }
+    }
+}
+
+/// Sends everything that a keyspace has; returns how many bytes that were, when the peer has received the last of them.
+///
+/// # Errors
+/// When the connection or the stream broke.
+pub(super) async fn send(
+    connection: &Connection,
+    keyspace: &Keyspace,
+    header: &SnapshotHeader,
+) -> Result<u64, TransportError> {
+    let mut writer = connection.open(StreamKind::Snapshot).await?;
+    let mut sent = 0;
+    let mut frames: Vec<Pieces> = vec![header_frame(header)];
+    for shard in 0..Keyspace::SHARDS {
+        frames.extend(shard_frames(keyspace.export_shard(shard)));
+        for frame in frames.drain(..) {
+            sent += cost(&frame) as u64;
+            writer.write(&frame).await?;
+        }
+        // A write that finds room does not wait: let the others of this thread have their turn.
+        tokio::task::yield_now().await;
+    }
+    let trailer = Trailer { end: keyspace.frontier(), time: keyspace.latest_time() };
+    writer.write(&trailer_frame(&trailer)).await?;
+    writer.finish().await?;
+    Ok(sent)
+}
+
+/// Why a snapshot is not well formed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SnapshotError {
+    #[error("a snapshot frame that does not belong here")]
+    OutOfOrder,
+    #[error("a snapshot frame that cannot be read")]
+    Malformed,
+    #[error("a shard that is too large")]
+    TooLarge,
+}
+
+/// The frame of a header.
+pub(super) fn header_frame(header: &SnapshotHeader) -> Vec<Bytes> {
+    tagged(tag::HEADER, header)
+}
+
+/// The frame of a trailer.
+pub(super) fn trailer_frame(trailer: &Trailer) -> Vec<Bytes> {
+    tagged(tag::TRAILER, trailer)
+}
+
+fn tagged(tag: u8, value: &impl Serialize) -> Vec<Bytes> {
+    let encoded = postcard::to_allocvec(value).expect("plain data in memory always has a wire form");
+    vec![Bytes::copy_from_slice(&[tag]), Bytes::from(encoded)]
+}
+
+/// The frames of one shard, at least one.
+pub(super) fn shard_frames(shard: Vec<u8>) -> impl Iterator<Item = Vec<Bytes>> {
+    let mut rest = Bytes::from(shard);
+    let mut done = false;
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+        done = rest.is_empty();
+        let tag: &'static [u8] = if done { &[tag::LAST_PIECE] } else { &[tag::PIECE] };
+        Some(vec![Bytes::from_static(tag), piece])
+    })
+}
+
+/// Puts a snapshot's frames together again and checks their order.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    shards: usize,
+    next: Option<usize>,
+    partial: Vec<u8>,
+    finished: bool,
+}
+
+impl Assembler {
+    /// For a keyspace of that many shards.
+    pub fn new(shards: usize) -> Self {
+        Assembler { shards, next: None, partial: Vec::new(), finished: false }
+    }
+
+    /// Has the trailer come?
+    pub fn is_complete(&self) -> bool {
+        self.finished
+    }
+
+    /// Takes the next frame. `None`: a shard goes on in the frames to come.
+    pub fn take(&mut self, frame: &Bytes) -> Result<Option<Part>, SnapshotError> {
+        let (&tag, rest) = frame.split_first().ok_or(SnapshotError::Malformed)?;
+        match (tag, self.next) {
+            (tag::HEADER, None) => {
+                self.next = Some(0);
+                let header: SnapshotHeader = read(rest)?;
+                if is_canonical(&header) { Ok(Some(Part::Header(header))) } else { Err(SnapshotError::Malformed) }
+            }
+            (tag::PIECE | tag::LAST_PIECE, Some(shard)) if shard < self.shards => {
+                if self.partial.len().saturating_add(rest.len()) > MAX_SHARD_BYTES {
+                    return Err(SnapshotError::TooLarge);
+                }
+                self.partial.extend_from_slice(rest);
+                if tag == tag::PIECE {
+                    return Ok(None);
+                }
+                self.next = Some(shard + 1);
+                Ok(Some(Part::Shard(std::mem::take(&mut self.partial))))
+            }
+            (tag::TRAILER, Some(shard)) if shard == self.shards && !self.finished => {
+                self.finished = true;
+                let trailer: Trailer = read(rest)?;
+                if trailer.end.is_canonical() {
+                    Ok(Some(Part::Trailer(trailer)))
+                } else {
+                    Err(SnapshotError::Malformed)
+                }
+            }
+            _ => Err(SnapshotError::OutOfOrder),
+        }
+    }
+}
+
+fn is_canonical(header: &SnapshotHeader) -> bool {
+    let mut frontiers = header.seen.iter().map(|seen| &seen.1).chain([&header.begin, &header.folded]);
+    frontiers.all(Frontier::is_canonical)
+}
+
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SnapshotError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(SnapshotError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::NodeId;
+
+    fn join(pieces: &[Bytes]) -> Bytes {
+        Bytes::from(pieces.concat())
+    }
+
+    fn header() -> SnapshotHeader {
+        let begin: Frontier = [(NodeId(1), 4)].into_iter().collect();
+        SnapshotHeader { seen: vec![(NodeId(1), begin.clone())], begin, ..SnapshotHeader::default() }
+    }
+
+    #[test]
+    fn a_snapshot_round_trips_however_large_its_shards() {
+        let shards = [vec![1; 10], Vec::new(), vec![2; 2 * PIECE_BYTES + 1]];
+        let trailer = Trailer { end: Frontier::EMPTY, time: 9 };
+        let mut frames = vec![join(&header_frame(&header()))];
+        for shard in &shards {
+            frames.extend(shard_frames(shard.clone()).map(|frame| join(&frame)));
+        }
+        frames.push(join(&trailer_frame(&trailer)));
+        let mut assembler = Assembler::new(3);
+        let parts: Vec<Part> = frames.iter().filter_map(|frame| assembler.take(frame).expect("well formed")).collect();
+        let [first, second, third] = shards;
+        let expected = [
+            Part::Header(header()),
+            Part::Shard(first),
+            Part::Shard(second),
+            Part::Shard(third),
+            Part::Trailer(trailer),
+        ];
+        assert_eq!(parts, expected);
+    }
+
+    #[test]
+    fn garbage_and_disorder_are_errors() {
+        let mut assembler = Assembler::new(1);
+        assert_eq!(assembler.take(&Bytes::new()), Err(SnapshotError::Malformed));
+        assert_eq!(assembler.take(&Bytes::from_static(&[2, 1])), Err(SnapshotError::OutOfOrder));
+        assert_eq!(assembler.take(&Bytes::from_static(&[9])), Err(SnapshotError::OutOfOrder));
+        assert!(assembler.take(&join(&header_frame(&header()))).is_ok());
+        assert_eq!(
+            assembler.take(&Bytes::from_static(&[3, 0, 0])),
+            Err(SnapshotError::OutOfOrder),
+            "a shard is missing"
+        );
+        assert_eq!(assembler.take(&Bytes::from_static(&[2])), Ok(Some(Part::Shard(Vec::new()))));
+        assert_eq!(assembler.take(&Bytes::from_static(&[2])), Err(SnapshotError::OutOfOrder));
+        assert_eq!(assembler.take(&Bytes::from_static(&[3, 9])), Err(SnapshotError::Malformed));
+    }
+}

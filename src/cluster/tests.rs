@@ -1,0 +1,294 @@
+//! Whole nodes in one process, over real sockets on the loopback address.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use rustls::crypto::CryptoProvider;
+
+use super::*;
+use crate::effects::Frontier;
+use crate::keyspace::{Keyspace, KeyspaceOptions, Life};
+use crate::replication::ClusterReport;
+
+/// Names lead to the nodes that a test has started.
+#[derive(Clone, Default)]
+struct Table(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Resolver for Table {
+    fn services<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<(String, u16)>, ResolveError>> {
+        let found = self.0.lock().iter().map(|node| (node.ip().to_string(), node.port())).collect();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn addresses<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, ResolveError>> {
+        Box::pin(async { Err(ResolveError::NotFound) })
+    }
+}
+
+/// The machine's network, with a plug to pull: packets of this node get lost while it is out.
+#[derive(Default)]
+struct Plug {
+    net: SystemNet,
+    out: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct PluggedSocket {
+    socket: Arc<dyn AsyncUdpSocket>,
+    out: Arc<AtomicBool>,
+}
+
+impl Net for Plug {
+    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Ok(Arc::new(PluggedSocket { socket: self.net.bind(address)?, out: self.out.clone() }))
+    }
+
+    fn crypto(&self) -> Arc<CryptoProvider> {
+        self.net.crypto()
+    }
+
+    fn fixed_mtu(&self) -> Option<u16> {
+        None
+    }
+}
+
+impl AsyncUdpSocket for PluggedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.socket.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.out.load(Relaxed) { Ok(()) } else { self.socket.try_send(transmit) }
+    }
+
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &mut [io::IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_recv(context, buffers, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
+}
+
+/// A node as its clients see it.
+struct Node {
+    keyspace: Arc<Keyspace>,
+    handle: ClusterHandle,
+    clock: SystemClock,
+    address: SocketAddr,
+    out: Arc<AtomicBool>,
+}
+
+impl Node {
+    /// A node that joins the others of the table, and is in it from then on.
+    fn start(table: &Table, passphrase: u8) -> Node {
+        let _ = tracing_subscriber::fmt().with_env_filter("swytch=debug").with_ansi(false).try_init();
+        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+        Node::start_at(table, passphrase, free)
+    }
+
+    fn start_at(table: &Table, passphrase: u8, address: SocketAddr) -> Node {
+        let secret = ClusterSecret::separate(&[passphrase; 32]);
+        let net = Plug::default();
+        let out = net.out.clone();
+        let identity = fresh_identity(&secret, &[], &net).unwrap();
+        let keyspace =
+            Arc::new(Keyspace::new(KeyspaceOptions { node: Some(identity.node()), ..KeyspaceOptions::default() }));
+        let clock = SystemClock::default();
+        let mut options = ClusterOptions::new(secret, identity, address, 6379);
+        options.join = Some("nodes.test".to_owned());
+        // Where one of a host's ports is the usual one, no other is dialed; here all nodes are on one host.
+        options.join_port = 1;
+        options.idle_timeout = Duration::from_secs(1);
+        options.keep_alive = Duration::from_millis(200);
+        options.tune = |core| {
+            core.tick_interval = 10;
+            core.gossip_interval = 50;
+            core.heartbeat_interval = 300;
+            core.expiry = 1_500;
+            core.rebase_grace = 200;
+            core.settle = 100;
+            core.log_limit = 64 << 10;
+        };
+        let handle =
+            start(options, keyspace.clone(), Arc::new(net), Arc::new(clock), Arc::new(table.clone()), 7).unwrap();
+        table.0.lock().push(address);
+        Node { keyspace, handle, clock, address, out }
+    }
+
+    /// A node that serves clients.
+    fn serving(table: &Table) -> Node {
+        let node = Node::start(table, 1);
+        node.wait_until_serving();
+        node
+    }
+
+    fn wait_until_serving(&self) {
+        eventually("the node serves", || *self.handle.serving().borrow());
+    }
+
+    fn set(&self, key: &str, value: &str) {
+        let key = self.keyspace.key(key.as_bytes());
+        let mut transaction = self.keyspace.lock_one(self.clock.wall(), 0, key);
+        transaction.string_set(key, value.as_bytes(), Life::Forever);
+        transaction.commit();
+    }
+
+    fn get(&self, key: &str) -> Option<String> {
+        let key = self.keyspace.key(key.as_bytes());
+        let mut transaction = self.keyspace.lock_one(self.clock.wall(), 0, key);
+        let value = transaction.string(key).unwrap()?;
+        Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    fn members(&self) -> Vec<String> {
+        let members = members::read(&self.keyspace, self.clock.wall());
+        members.into_values().map(|member| member.address).collect()
+    }
+
+    fn report(&self) -> Arc<ClusterReport> {
+        self.handle.report().borrow().clone()
+    }
+
+    fn leave(self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.handle.leave());
+    }
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Everybody has the same, and knows that the others have it.
+fn converge(nodes: &[&Node]) {
+    eventually("all nodes have the same effects", || {
+        let first: Frontier = nodes[0].keyspace.frontier();
+        nodes.iter().all(|node| node.keyspace.frontier() == first)
+    });
+    let dump = nodes[0].keyspace.dump();
+    for node in nodes {
+        assert_eq!(node.keyspace.dump(), dump);
+    }
+}
+
+#[test]
+fn two_nodes_replicate_both_ways() {
+    let table = Table::default();
+    let (one, other) = (Node::serving(&table), Node::serving(&table));
+    one.set("a", "1");
+    other.set("b", "2");
+    eventually("both writes are everywhere", || {
+        other.get("a").as_deref() == Some("1") && one.get("b").as_deref() == Some("2")
+    });
+    eventually("both are members", || one.members().len() == 2 && other.members().len() == 2);
+    eventually("the write is acknowledged", || {
+        let report = one.report();
+        report.own_seq > 0 && report.members.iter().all(|member| member.acknowledged == report.own_seq)
+    });
+    converge(&[&one, &other]);
+}
+
+#[test]
+fn a_joiner_gets_everything_while_writes_go_on() {
+    let table = Table::default();
+    let first = Node::serving(&table);
+    for number in 0..2_000 {
+        first.set(&format!("before {number}"), "x");
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut number = 0;
+            while !stop.load(Relaxed) {
+                first.set(&format!("during {}", number % 500), &number.to_string());
+                number += 1;
+                if number % 20 == 0 {
+                    sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let second = Node::serving(&table);
+        let third = Node::serving(&table);
+        second.set("second", "was here");
+        third.set("third", "was here");
+        stop.store(true, Relaxed);
+        writer.join().unwrap();
+        assert_eq!(second.get("before 1999").as_deref(), Some("x"));
+        eventually("all connect", || first.members().len() == 3);
+        converge(&[&first, &second, &third]);
+        assert_eq!(first.get("third").as_deref(), Some("was here"));
+    });
+}
+
+#[test]
+fn who_leaves_is_no_member_any_more_and_may_return() {
+    let table = Table::default();
+    let (first, second) = (Node::serving(&table), Node::serving(&table));
+    eventually("both are members", || first.members().len() == 2);
+    let address = second.address;
+    second.set("last", "words");
+    second.leave();
+    assert_eq!(first.get("last").as_deref(), Some("words"), "a leaver's writes are acknowledged first");
+    assert_eq!(first.members(), [first.address.to_string()]);
+    first.set("meanwhile", "written");
+    let again = Node::start_at(&table, 1, address);
+    again.wait_until_serving();
+    assert_eq!(again.get("meanwhile").as_deref(), Some("written"));
+    eventually("it is a member again", || first.members().len() == 2);
+    converge(&[&first, &again]);
+}
+
+#[test]
+fn another_passphrase_neither_joins_nor_serves() {
+    let table = Table::default();
+    let first = Node::serving(&table);
+    first.set("secret", "data");
+    let stranger = Node::start(&table, 2);
+    eventually("the stranger is refused", || first.report().refused_peers > 0 && stranger.report().refused_peers > 0);
+    assert!(!*stranger.handle.serving().borrow());
+    assert_eq!(stranger.get("secret"), None);
+    assert_eq!(first.members().len(), 1);
+}
+
+#[test]
+fn a_node_that_was_away_for_too_long_keeps_its_own_writes() {
+    let table = Table::default();
+    let (first, second, third) = (Node::serving(&table), Node::serving(&table), Node::serving(&table));
+    eventually("all are members", || [&first, &second, &third].iter().all(|node| node.members().len() == 3));
+    third.out.store(true, Relaxed);
+    third.set("alone", "but not lost");
+    eventually("it is given up", || first.members().len() == 2);
+    for number in 0..4_000 {
+        first.set(&format!("key {number}"), "0123456789012345678901234567890123456789");
+    }
+    third.set("alone too", "and not lost either");
+    third.out.store(false, Relaxed);
+    eventually("its writes arrive", || {
+        first.get("alone").is_some() && second.get("alone too").is_some() && third.get("key 3999").is_some()
+    });
+    eventually("all are members again", || [&first, &second, &third].iter().all(|node| node.members().len() == 3));
+    converge(&[&first, &second, &third]);
+}

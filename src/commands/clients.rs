@@ -1,0 +1,197 @@
+//! The connections of this node, as CLIENT LIST shows them.
+//!
+//! Each connection shares one record with the registry. It writes to it with relaxed stores, and only when something
+//! changes or a batch of requests is done: a command costs nothing here. Must not know sockets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::table::table;
+use crate::keyspace::Millis;
+
+/// What a client says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientNames {
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub library: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub library_version: Vec<u8>,
+}
+
+/// What others may see of one connection.
+#[derive(Debug)]
+pub struct ClientRecord {
+    /// Counts from 1, never reused while the process lives.
+    pub id: u64,
+    /// The peer's address, or the path of the unix socket.
+    pub address: String,
+    /// The address that the client connected to.
+    pub local_address: String,
+    /// The number of the socket.
+    pub descriptor: i32,
+    /// It came over a unix socket.
+    pub unix: bool,
+    /// When it connected.
+    pub connected_at: Millis,
+    names: Mutex<ClientNames>,
+    database: AtomicU32,
+    protocol: AtomicU32,
+    authenticated: AtomicBool,
+    last_command: AtomicUsize,
+    last_active: AtomicU64,
+    input_buffer: AtomicUsize,
+    output_buffer: AtomicUsize,
+    input_bytes: AtomicU64,
+    output_bytes: AtomicU64,
+}
+
+/// Stands for "no command yet".
+const NO_COMMAND: usize = usize::MAX;
+
+impl ClientRecord {
+    /// Notes the end of a batch of requests: when, what is left in the buffers, and how much went in and out.
+    pub fn note_batch(&self, now: Millis, input_buffer: usize, output_buffer: usize, input: u64, output: u64) {
+        self.last_active.store(now, Ordering::Relaxed);
+        self.input_buffer.store(input_buffer, Ordering::Relaxed);
+        self.output_buffer.store(output_buffer, Ordering::Relaxed);
+        self.input_bytes.fetch_add(input, Ordering::Relaxed);
+        self.output_bytes.fetch_add(output, Ordering::Relaxed);
+    }
+
+    /// When it last sent something.
+    pub fn last_active(&self) -> Millis {
+        self.last_active.load(Ordering::Relaxed)
+    }
+
+    /// A copy of what the client says about itself.
+    pub fn names(&self) -> ClientNames {
+        self.names.lock().clone()
+    }
+
+    pub(super) fn change_names(&self, change: impl FnOnce(&mut ClientNames)) {
+        change(&mut self.names.lock());
+    }
+
+    pub(super) fn note_database(&self, database: u32) {
+        self.database.store(database, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_protocol(&self, version: u32) {
+        self.protocol.store(version, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_command(&self, id: usize) {
+        self.last_command.store(id, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_authenticated(&self, authenticated: bool) {
+        self.authenticated.store(authenticated, Ordering::Relaxed);
+    }
+
+    /// One line of CLIENT LIST, without the line break. Fields of features that are not there have the value that Redis
+    /// shows when they are not used.
+    pub fn describe(&self, now: Millis, out: &mut Vec<u8>) {
+        let names = self.names();
+        let seconds_since = |then: Millis| now.saturating_sub(then) / 1000;
+        let command = table().name_of(self.last_command.load(Ordering::Relaxed)).unwrap_or("NULL");
+        let (input, output) = (self.input_buffer.load(Ordering::Relaxed), self.output_buffer.load(Ordering::Relaxed));
+        out.extend_from_slice(
+            format!("id={} addr={} laddr={} fd={} name=", self.id, self.address, self.local_address, self.descriptor)
+                .as_bytes(),
+        );
+        out.extend_from_slice(&names.name);
+        let middle = format!(
+            " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={input} qbuf-free=0 argv-mem=0 \
+             multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 \
+             resp={} lib-name=",
+            seconds_since(self.connected_at),
+            seconds_since(self.last_active()),
+            if self.unix { "U" } else { "N" },
+            self.database.load(Ordering::Relaxed),
+            input + output + std::mem::size_of::<ClientRecord>(),
+            if self.authenticated.load(Ordering::Relaxed) { "default" } else { "(superuser)" },
+            self.protocol.load(Ordering::Relaxed),
+        );
+        out.extend_from_slice(middle.as_bytes());
+        out.extend_from_slice(&names.library);
+        out.extend_from_slice(b" lib-ver=");
+        out.extend_from_slice(&names.library_version);
+    }
+}
+
+/// Where a connection comes from; the server knows.
+#[derive(Clone, Debug, Default)]
+pub struct Connected {
+    /// The peer's address, or the path of the unix socket.
+    pub address: String,
+    /// The address that the client connected to.
+    pub local_address: String,
+    /// The number of the socket, for operators.
+    pub descriptor: i32,
+    /// It came over a unix socket.
+    pub unix: bool,
+}
+
+/// All open connections.
+#[derive(Debug, Default)]
+pub struct ClientRegistry {
+    records: Mutex<BTreeMap<u64, Arc<ClientRecord>>>,
+    last_id: AtomicU64,
+}
+
+impl ClientRegistry {
+    /// Adds a connection.
+    pub(super) fn add(&self, connected: Connected, now: Millis, authenticated: bool) -> Arc<ClientRecord> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let record = Arc::new(ClientRecord {
+            id,
+            address: connected.address,
+            local_address: connected.local_address,
+            descriptor: connected.descriptor,
+            unix: connected.unix,
+            connected_at: now,
+            names: Mutex::default(),
+            database: AtomicU32::new(0),
+            protocol: AtomicU32::new(2),
+            authenticated: AtomicBool::new(authenticated),
+            last_command: AtomicUsize::new(NO_COMMAND),
+            last_active: AtomicU64::new(now),
+            input_buffer: AtomicUsize::new(0),
+            output_buffer: AtomicUsize::new(0),
+            input_bytes: AtomicU64::new(0),
+            output_bytes: AtomicU64::new(0),
+        });
+        self.records.lock().insert(id, Arc::clone(&record));
+        record
+    }
+
+    /// Forgets a closed connection.
+    pub fn remove(&self, id: u64) {
+        self.records.lock().remove(&id);
+    }
+
+    /// How many connections are open.
+    pub fn len(&self) -> usize {
+        self.records.lock().len()
+    }
+
+    /// Is none open?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All connections by id.
+    pub fn all(&self) -> Vec<Arc<ClientRecord>> {
+        self.records.lock().values().map(Arc::clone).collect()
+    }
+
+    /// One connection.
+    pub fn get(&self, id: u64) -> Option<Arc<ClientRecord>> {
+        self.records.lock().get(&id).map(Arc::clone)
+    }
+}

@@ -1,0 +1,152 @@
+//! CONFIG.
+
+use super::config::{PARAMETERS, Parameter, apply};
+use super::context::{Context, Outcome, Refusal, SYNTAX, shown};
+use super::glob;
+use super::spec::{Command, Flags, Group, Handler};
+use super::{Flow, wrong_arity};
+
+const fn subcommand(name: &'static str, arity: isize, handler: Handler) -> Command {
+    Command::new(Group::Server, name, arity, handler)
+        .flags(Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE))
+}
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[Command::new(Group::Server, "config", -2, container)
+    .docs("2.0.0", "Depends on subcommand.", "Reads and changes parameters of the server")
+    .subcommands(&[
+        subcommand("get", -3, get).docs("2.0.0", "O(N) with N patterns", "Returns parameters and their values"),
+        subcommand("set", -4, set).hints(&["request_policy:all_nodes", "response_policy:all_succeeded"]).docs(
+            "2.0.0",
+            "O(N) with N parameters",
+            "Changes parameters, all or none",
+        ),
+        subcommand("resetstat", 2, resetstat).docs("2.0.0", "O(1)", "Sets the statistics to zero"),
+        Command::new(Group::Server, "help", 2, help).flags(Flags::LOADING.with(Flags::STALE)).docs(
+            "5.0.0",
+            "O(1)",
+            "Lists the subcommands",
+        ),
+    ])];
+
+/// Not reached: without a subcommand the number of arguments is wrong.
+fn container(context: &mut Context<'_>) -> Outcome {
+    Err(wrong_arity(context.entry))
+}
+
+fn get(context: &mut Context<'_>) -> Outcome {
+    let patterns = context.arguments.from(2);
+    let is_asked = |parameter: &&Parameter| {
+        patterns.iter().any(|pattern| glob::matches_in_any_case(pattern, parameter.name.as_bytes()))
+    };
+    let found: Vec<&Parameter> = PARAMETERS.iter().filter(is_asked).collect();
+    context.reply.map(found.len());
+    for parameter in found {
+        context.reply.bulk(parameter.name.as_bytes());
+        context.reply.bulk(&(parameter.read)(context.state));
+    }
+    Ok(Flow::Continue)
+}
+
+fn set(context: &mut Context<'_>) -> Outcome {
+    if !context.words().is_multiple_of(2) {
+        return Err(SYNTAX);
+    }
+    let pairs = || (2..context.words()).step_by(2).map(|at| (context.word(at), context.word(at + 1)));
+    let mut found: Vec<(&[u8], &Parameter, &[u8])> = Vec::new();
+    for (name, value) in pairs() {
+        let parameter = PARAMETERS.iter().find(|known| name.eq_ignore_ascii_case(known.name.as_bytes()));
+        let Some(parameter) = parameter else {
+            let text: [&[u8]; 3] = [b"ERR Unknown option or number of arguments for CONFIG SET - '", shown(name), b"'"];
+            return Err(Refusal::Built(text.concat()));
+        };
+        found.push((name, parameter, value));
+    }
+    let mut changes = Vec::new();
+    for (at, &(name, parameter, value)) in found.iter().enumerate() {
+        if parameter.check.is_none() {
+            return Err(failed(name, "can't set immutable config"));
+        }
+        if found[..at].iter().any(|before| std::ptr::eq(before.1, parameter)) {
+            return Err(failed(name, "duplicate parameter"));
+        }
+        if let Some(check) = parameter.check {
+            changes.push(check(value).map_err(|error| failed(name, error))?);
+        }
+    }
+    for change in changes {
+        apply(context.state, change);
+    }
+    context.ok()
+}
+
+fn failed(name: &[u8], reason: &str) -> Refusal {
+    let text: [&[u8]; 4] =
+        [b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - ", reason.as_bytes()];
+    Refusal::Built(text.concat())
+}
+
+fn resetstat(context: &mut Context<'_>) -> Outcome {
+    context.state.stats.reset();
+    context.ok()
+}
+
+fn help(context: &mut Context<'_>) -> Outcome {
+    context.reply_help(&[
+        "GET <pattern> [<pattern> ...]",
+        "    Return the parameters whose names match a pattern, with their values.",
+        "SET <parameter> <value> [<parameter> <value> ...]",
+        "    Change parameters: all of them, or none when one is refused.",
+        "RESETSTAT",
+        "    Set the statistics of INFO to zero.",
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Fixture;
+
+    #[test]
+    fn parameters_are_read_by_pattern() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("config get nosuch", "*0\r\n"),
+            ("config get timeout timeout", "*2\r\n$7\r\ntimeout\r\n$1\r\n0\r\n"),
+            ("config get SAVE", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+            (
+                "config get maxmem* port",
+                "*6\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n$16\r\nmaxmemory-policy\r\n$11\r\nallkeys-lfu\r\n\
+                 $4\r\nport\r\n$4\r\n6379\r\n",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn parameters_are_changed_all_or_none() {
+        let mut fixture = Fixture::new();
+        let failed = "-ERR CONFIG SET failed (possibly related to argument";
+        fixture.expect(&[
+            ("config set maxmemory 2mb timeout 5", "+OK\r\n"),
+            ("config get maxmemory", "*2\r\n$9\r\nmaxmemory\r\n$7\r\n2097152\r\n"),
+            ("config set foo bar", "-ERR Unknown option or number of arguments for CONFIG SET - 'foo'\r\n"),
+            ("config set a", "-ERR wrong number of arguments for 'config|set' command\r\n"),
+            ("config set timeout 1 a", "-ERR syntax error\r\n"),
+            ("config set timeout 1 TIMEOUT 2", &format!("{failed} 'TIMEOUT') - duplicate parameter\r\n")),
+            ("config set timeout 1 port 2", &format!("{failed} 'port') - can't set immutable config\r\n")),
+            (
+                "config set timeout 1 maxmemory x",
+                &format!("{failed} 'maxmemory') - argument must be a memory value\r\n"),
+            ),
+            ("config set timeout x", &format!("{failed} 'timeout') - argument couldn't be parsed into an integer\r\n")),
+            (
+                "config set maxclients 0",
+                &format!("{failed} 'maxclients') - argument must be between 1 and 4294967295 inclusive\r\n"),
+            ),
+            ("config get timeout", "*2\r\n$7\r\ntimeout\r\n$1\r\n5\r\n"),
+            ("config set requirepass secret", "+OK\r\n"),
+            ("get k", "$-1\r\n"),
+            ("reset", "+RESET\r\n"),
+            ("get k", "-NOAUTH Authentication required.\r\n"),
+        ]);
+    }
+}

@@ -1,0 +1,213 @@
+//! What a handler works with, and the checks of arguments that many share.
+//!
+//! Must not know any single command.
+
+use super::{Entry, Flow, ServerState, Session};
+use crate::keyspace::{Key, Millis, Transaction, WriteError, WrongType, integer};
+use crate::resp::{Arguments, Reply};
+
+/// What became of a command: what the connection does next, or why it was refused.
+pub type Outcome = Result<Flow, Refusal>;
+
+/// The largest reply to one command, in bytes. Redis closes the connection of a client with too much output; here the
+/// command is refused before memory is gone.
+pub const MAX_REPLY_BYTES: usize = 1 << 30;
+
+/// An error for the client. Whatever the handler had written to the reply before is taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A text that is always the same.
+    Fixed(&'static str),
+    /// A text with parts of the request in it.
+    Built(Vec<u8>),
+}
+
+impl Refusal {
+    /// A text that was put together.
+    pub fn built(text: String) -> Refusal {
+        Refusal::Built(text.into_bytes())
+    }
+
+    /// Code and text.
+    pub fn text(&self) -> &[u8] {
+        match self {
+            Refusal::Fixed(text) => text.as_bytes(),
+            Refusal::Built(text) => text,
+        }
+    }
+}
+
+impl From<WrongType> for Refusal {
+    fn from(_: WrongType) -> Self {
+        Refusal::Fixed("WRONGTYPE Operation against a key holding the wrong kind of value")
+    }
+}
+
+impl From<WriteError> for Refusal {
+    fn from(error: WriteError) -> Self {
+        Refusal::built(error.to_string())
+    }
+}
+
+/// `ERR syntax error`.
+pub const SYNTAX: Refusal = Refusal::Fixed("ERR syntax error");
+/// Not the text of a 64-bit integer.
+pub const NOT_AN_INTEGER: Refusal = Refusal::Fixed("ERR value is not an integer or out of range");
+
+/// One command's view of the node, its connection and its request.
+#[derive(Debug)]
+pub struct Context<'c> {
+    /// The node.
+    pub state: &'c ServerState,
+    /// The connection.
+    pub session: &'c mut Session,
+    /// The request, the command's name included.
+    pub arguments: Arguments<'c>,
+    /// Where the reply goes.
+    pub reply: &'c mut Reply,
+    /// The time of this command.
+    pub now: Millis,
+    /// The command's row.
+    pub entry: &'static Entry,
+}
+
+impl<'c> Context<'c> {
+    /// A word of the request. The table has checked that it is there.
+    pub fn word(&self, at: usize) -> &'c [u8] {
+        self.arguments.get(at).expect("the arity was checked against the table")
+    }
+
+    /// How many words the request has, the name included.
+    pub fn words(&self) -> usize {
+        self.arguments.len()
+    }
+
+    /// The key at a position.
+    pub fn key(&self, at: usize) -> Key<'c> {
+        self.state.keyspace.key(self.word(at))
+    }
+
+    /// The keys at some positions.
+    pub fn keys(&self, positions: impl Iterator<Item = usize>) -> Vec<Key<'c>> {
+        positions.map(|at| self.key(at)).collect()
+    }
+
+    /// Begins work on one key.
+    pub fn lock(&self, key: Key<'_>) -> Transaction<'c> {
+        let state = self.state;
+        state.keyspace.lock_one(self.now, self.session.database, key)
+    }
+
+    /// Begins work on several keys at once.
+    pub fn lock_keys(&self, keys: &[Key<'_>]) -> Transaction<'c> {
+        let state = self.state;
+        match keys {
+            [key] => self.lock(*key),
+            keys => state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied()),
+        }
+    }
+
+    /// Ends a write and remembers its effect for WAIT.
+    pub fn commit(&mut self, transaction: Transaction<'_>) {
+        if let Some(seq) = transaction.commit() {
+            self.session.last_written = seq;
+        }
+    }
+
+    /// Counts a read of a key that was there or was not.
+    pub fn count_read(&self, found: bool) {
+        let block = self.state.stats.thread(self.session.thread);
+        if found { block.hits.add(1) } else { block.misses.add(1) }
+    }
+
+    /// An integer among the arguments.
+    pub fn integer(&self, at: usize) -> Result<i64, Refusal> {
+        integer::parse(self.word(at)).ok_or(NOT_AN_INTEGER)
+    }
+
+    /// Replies `OK`.
+    pub fn ok(&mut self) -> Outcome {
+        self.reply.ok();
+        Ok(Flow::Continue)
+    }
+
+    /// Replies with an integer.
+    pub fn reply_integer(&mut self, value: i64) -> Outcome {
+        self.reply.integer(value);
+        Ok(Flow::Continue)
+    }
+
+    /// Replies with a count.
+    pub fn reply_count(&mut self, value: usize) -> Outcome {
+        self.reply.count(value);
+        Ok(Flow::Continue)
+    }
+
+    /// Replies 1 or 0.
+    pub fn reply_flag(&mut self, value: bool) -> Outcome {
+        self.reply_integer(i64::from(value))
+    }
+
+    /// Replies with lines of help: what the subcommands do.
+    pub fn reply_help(&mut self, lines: &[&str]) -> Outcome {
+        let container = self.word(0).to_ascii_uppercase();
+        let container = String::from_utf8_lossy(&container);
+        self.reply.array(lines.len() + 3);
+        self.reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+        for line in lines {
+            self.reply.simple(line);
+        }
+        self.reply.simple("HELP");
+        self.reply.simple("    Prints this help.");
+        Ok(Flow::Continue)
+    }
+}
+
+/// Refuses a reply that has grown too large. For commands whose reply may repeat an element any number of times.
+pub fn check_reply_size(reply: &Reply, start: usize) -> Result<(), Refusal> {
+    if reply.bytes().len() - start > MAX_REPLY_BYTES {
+        return Err(Refusal::Fixed("ERR the reply would be larger than 1 GB"));
+    }
+    Ok(())
+}
+
+/// A word of the request as errors show it: up to its first zero byte.
+pub fn shown(word: &[u8]) -> &[u8] {
+    word.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// Is this word that option?
+pub fn is_option(word: &[u8], option: &str) -> bool {
+    word.eq_ignore_ascii_case(option.as_bytes())
+}
+
+/// The unit of a time among the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+/// From where a time among the arguments counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    Now,
+    Epoch,
+}
+
+/// Milliseconds since the epoch for a time to live or a point in time; `None` when 64 bits do not hold it.
+pub fn absolute_time(value: i64, unit: Unit, since: Since, now: Millis) -> Option<i64> {
+    let milliseconds = match unit {
+        Unit::Seconds => value.checked_mul(1000)?,
+        Unit::Milliseconds => value,
+    };
+    match since {
+        Since::Now => milliseconds.checked_add(i64::try_from(now).ok()?),
+        Since::Epoch => Some(milliseconds),
+    }
+}
+
+/// `invalid expire time in 'set' command`.
+pub fn invalid_expire_time(context: &Context<'_>) -> Refusal {
+    Refusal::built(format!("ERR invalid expire time in '{}' command", context.entry.full_name))
+}

@@ -1,0 +1,230 @@
+//! The text of INFO: the fields that clients and monitors read, and this server's own beside them.
+//!
+//! Must not know how the text is sent.
+
+use std::fmt::Write;
+
+use super::state::ServerState;
+use super::{REDIS_VERSION, table};
+use crate::keyspace::Millis;
+
+/// Writes one section's lines.
+type Writer = fn(&ServerState, Millis, &mut String);
+
+/// The sections in their order: name, title, writer, and whether they are shown when none is named.
+const SECTIONS: [(&str, &str, Writer, bool); 9] = [
+    ("server", "Server", server, true),
+    ("clients", "Clients", clients, true),
+    ("memory", "Memory", memory, true),
+    ("stats", "Stats", stats, true),
+    ("replication", "Replication", replication, true),
+    ("commandstats", "Commandstats", commands, false),
+    ("errorstats", "Errorstats", errors, true),
+    ("cluster", "Cluster", cluster, true),
+    ("keyspace", "Keyspace", keyspace, true),
+];
+
+/// The text for the sections asked for: some by name, `default`, or `all` (`everything`); unknown ones are left out.
+pub fn text<'a>(state: &ServerState, asked: impl Iterator<Item = &'a [u8]> + Clone, now: Millis) -> String {
+    let mut out = String::new();
+    let is_asked = |name: &str| asked.clone().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    let all = is_asked("all") || is_asked("everything");
+    let default = is_asked("default") || asked.clone().next().is_none();
+    for (name, title, write, in_default) in SECTIONS {
+        if all || (default && in_default) || is_asked(name) {
+            if !out.is_empty() {
+                out.push_str("\r\n");
+            }
+            line(&mut out, format_args!("# {title}"));
+            write(state, now, &mut out);
+        }
+    }
+    out
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a string takes everything");
+    out.push_str("\r\n");
+}
+
+fn field(out: &mut String, name: &str, value: impl std::fmt::Display) {
+    line(out, format_args!("{name}:{value}"));
+}
+
+/// As Redis shortens bytes: `1.50M`.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.2}{}", UNITS[unit])
+}
+
+fn server(state: &ServerState, now: Millis, out: &mut String) {
+    let facts = &state.facts;
+    let uptime = now.saturating_sub(state.started) / 1000;
+    field(out, "redis_version", REDIS_VERSION);
+    field(out, "swytch_version", env!("CARGO_PKG_VERSION"));
+    field(out, "redis_mode", "standalone");
+    field(out, "os", format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    field(out, "arch_bits", usize::BITS);
+    field(out, "process_id", facts.process);
+    field(out, "run_id", &state.run_id);
+    field(out, "tcp_port", facts.port);
+    field(out, "server_time_usec", now.saturating_mul(1000));
+    field(out, "uptime_in_seconds", uptime);
+    field(out, "uptime_in_days", uptime / 86_400);
+    field(out, "executable", &facts.executable);
+    field(out, "config_file", "");
+    field(out, "io_threads_active", u8::from(facts.threads > 1));
+    field(out, "server_threads", facts.threads);
+}
+
+fn clients(state: &ServerState, _now: Millis, out: &mut String) {
+    field(out, "connected_clients", state.clients.len());
+    field(out, "cluster_connections", 0);
+    field(out, "maxclients", state.config.max_clients());
+    field(out, "blocked_clients", 0);
+}
+
+fn memory(state: &ServerState, _now: Millis, out: &mut String) {
+    let used = state.keyspace.memory() as u64;
+    let resident = (state.facts.resident_memory)() as u64;
+    let limit = state.keyspace.memory_limit() as u64;
+    field(out, "used_memory", used);
+    field(out, "used_memory_human", human(used));
+    field(out, "used_memory_rss", resident);
+    field(out, "used_memory_rss_human", human(resident));
+    field(out, "used_memory_dataset", used);
+    field(out, "maxmemory", limit);
+    field(out, "maxmemory_human", human(limit));
+    field(out, "maxmemory_policy", "allkeys-lfu");
+    field(out, "mem_fragmentation_ratio", format_args!("{:.2}", resident as f64 / used.max(1) as f64));
+    field(out, "mem_allocator", "jemalloc");
+    field(out, "loading", u8::from(!state.is_serving()));
+}
+
+fn stats(state: &ServerState, now: Millis, out: &mut String) {
+    let stats = &state.stats;
+    let rates = stats.rates(now);
+    field(out, "total_connections_received", stats.total(|thread| &thread.connections_received));
+    field(out, "total_commands_processed", stats.total(|thread| &thread.commands));
+    field(out, "instantaneous_ops_per_sec", rates.commands);
+    field(out, "total_net_input_bytes", stats.total(|thread| &thread.input_bytes));
+    field(out, "total_net_output_bytes", stats.total(|thread| &thread.output_bytes));
+    field(out, "instantaneous_input_kbps", format_args!("{:.2}", rates.input_bytes as f64 / 1024.0));
+    field(out, "instantaneous_output_kbps", format_args!("{:.2}", rates.output_bytes as f64 / 1024.0));
+    field(out, "rejected_connections", stats.total(|thread| &thread.connections_rejected));
+    field(out, "expired_keys", state.keyspace.expired());
+    field(out, "evicted_keys", state.keyspace.evicted());
+    field(out, "keyspace_hits", stats.total(|thread| &thread.hits));
+    field(out, "keyspace_misses", stats.total(|thread| &thread.misses));
+    field(out, "pubsub_channels", 0);
+    field(out, "pubsub_patterns", 0);
+    field(out, "total_error_replies", stats.total(|thread| &thread.errors));
+}
+
+/// What clients expect of a server that takes writes: there is no leader here, and nobody follows.
+fn replication(state: &ServerState, _now: Millis, out: &mut String) {
+    field(out, "role", "master");
+    field(out, "connected_slaves", 0);
+    field(out, "master_failover_state", "no-failover");
+    field(out, "master_replid", &state.run_id);
+    field(out, "master_repl_offset", 0);
+}
+
+fn commands(state: &ServerState, _now: Millis, out: &mut String) {
+    for entry in table().entries().iter().flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands)) {
+        let totals = state.stats.command(entry.id);
+        if totals.calls == 0 && totals.rejected == 0 {
+            continue;
+        }
+        let each = totals.nanoseconds as f64 / 1000.0 / totals.calls.max(1) as f64;
+        line(
+            out,
+            format_args!(
+                "cmdstat_{}:calls={},usec={},usec_per_call={each:.2},rejected_calls={},failed_calls={}",
+                entry.full_name,
+                totals.calls,
+                totals.nanoseconds / 1000,
+                totals.rejected,
+                totals.failed
+            ),
+        );
+    }
+}
+
+fn errors(state: &ServerState, _now: Millis, out: &mut String) {
+    for (code, count) in state.stats.error_kinds() {
+        line(out, format_args!("errorstat_{code}:count={count}"));
+    }
+}
+
+/// `cluster_enabled` is about Redis Cluster, with slots and redirections: a swytch cluster needs no such client.
+fn cluster(state: &ServerState, _now: Millis, out: &mut String) {
+    field(out, "cluster_enabled", 0);
+    let Some(reports) = &state.cluster else { return };
+    let report = reports.borrow().clone();
+    field(out, "swytch_node", report.node);
+    field(out, "swytch_node_name", &report.name);
+    field(out, "swytch_serving", u8::from(report.serving));
+    let members = report.members.iter().filter(|member| !member.expired).count();
+    field(out, "swytch_members", members + 1);
+    field(out, "swytch_connected_peers", report.members.iter().filter(|member| member.connected).count());
+    field(out, "swytch_own_effects", report.own_seq);
+    field(out, "swytch_effects_sent", report.effects_sent);
+    field(out, "swytch_effects_received", report.effects_received);
+    field(out, "swytch_effects_duplicate", report.duplicates);
+    field(out, "swytch_effects_waiting", report.waiting_effects);
+    field(out, "swytch_effects_waiting_bytes", report.waiting_bytes);
+    field(out, "swytch_log_effects", report.log_effects);
+    field(out, "swytch_log_bytes", report.log_bytes);
+    field(out, "swytch_repairs", report.repairs);
+    field(out, "swytch_snapshots_sent", report.snapshots_sent);
+    field(out, "swytch_snapshots_received", report.snapshots_received);
+    field(out, "swytch_rebases", report.rebases);
+    field(out, "swytch_refused_peers", report.refused_peers);
+    for (number, member) in report.members.iter().enumerate() {
+        line(
+            out,
+            format_args!(
+                "swytch_peer{number}:node={},name={},address={},connected={},expired={},lag_effects={},lag_millis={}",
+                member.node,
+                member.name,
+                member.address,
+                u8::from(member.connected),
+                u8::from(member.expired),
+                member.lag_effects,
+                member.lag_millis
+            ),
+        );
+    }
+}
+
+fn keyspace(state: &ServerState, _now: Millis, out: &mut String) {
+    for database in 0..state.keyspace.databases() {
+        let (keys, ending) = state.keyspace.size(database);
+        if keys > 0 {
+            line(out, format_args!("db{database}:keys={keys},expires={ending},avg_ttl=0"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human;
+
+    #[test]
+    fn bytes_for_people() {
+        let known = [(0, "0B"), (1023, "1023B"), (1024, "1.00K"), (1_572_864, "1.50M"), (5 << 30, "5.00G")];
+        for (bytes, text) in known {
+            assert_eq!(human(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The commands: one table as data, one file per family of handlers, and [`execute`], which checks a request against
+//! the table and carries it out.
+//!
+//! Reading order: `spec` (what a row of the table says), `table`, this file, `context` (what handlers work with), then
+//! any family. `state` and `session` are what a node and a connection are to the commands.
+//!
+//! Architecture invariant: commands know requests, replies and the keyspace. They know no socket and no peer, read no
+//! clock (the caller passes the time) and wait for nothing: what must be waited for is said by [`Flow`].
+
+mod clients;
+mod config;
+mod configuration;
+mod connection;
+mod context;
+mod expiry;
+mod generic;
+mod glob;
+mod hashes;
+mod information;
+mod introspection;
+mod lcs;
+mod sampling;
+mod scan;
+mod server;
+mod session;
+mod sets;
+mod spec;
+mod state;
+mod strings;
+mod table;
+#[cfg(test)]
+mod testing;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub use clients::{ClientNames, ClientRecord, ClientRegistry, Connected};
+pub use config::Config;
+use context::shown;
+pub use context::{Context, Outcome, Refusal};
+pub use session::Session;
+pub use spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
+pub use state::{ServerFacts, ServerState, resident_memory};
+pub use table::{Entry, Table, command_names, table};
+
+use crate::keyspace::{Millis, is_system_key};
+use crate::observe::stats::TIMED_EVERY;
+use crate::resp::{Arguments, Reply};
+
+/// The Redis version whose commands and replies this is.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// What the connection is to do after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Send what there is, then close.
+    Close,
+    /// Wait until that many other nodes have applied this node's effects up to `seq`, or the timeout is over (`None`:
+    /// wait for ever), then reply with the number of those that have, as an integer.
+    Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
+}
+
+/// Carries one request out and appends the reply. `now` is the time of this command, in milliseconds.
+pub fn execute(
+    state: &ServerState,
+    session: &mut Session,
+    arguments: &Arguments<'_>,
+    reply: &mut Reply,
+    now: Millis,
+) -> Flow {
+    let start = reply.bytes().len();
+    let flow = run(state, session, arguments, reply, now);
+    if !session.wants_reply() {
+        reply.bytes_mut().truncate(start);
+    }
+    flow
+}
+
+fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, reply: &mut Reply, now: Millis) -> Flow {
+    let Some(name) = arguments.get(0) else { return Flow::Continue };
+    let block = state.stats.thread(session.thread);
+    let entry = match find(session, name, arguments) {
+        Ok(entry) => entry,
+        Err(refusal) => return refuse(state, session, reply, &refusal),
+    };
+    if let Err(refusal) = check(state, session, entry, arguments, now) {
+        block.command(entry.id).rejected.add(1);
+        return refuse(state, session, reply, &refusal);
+    }
+    let start = reply.bytes().len();
+    let counters = block.command(entry.id);
+    counters.calls.add(1);
+    block.commands.add(1);
+    let stopwatch = state.facts.stopwatch.filter(|_| block.commands.get().is_multiple_of(TIMED_EVERY));
+    let begun = stopwatch.map(|read| read());
+    let mut context = Context { state, session, arguments: *arguments, reply, now, entry };
+    let mut outcome = (entry.command.handler)(&mut context);
+    // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
+    if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
+        outcome = Err(LOADING);
+    }
+    if let (Some(read), Some(begun)) = (stopwatch, begun) {
+        counters.nanoseconds.add(read().saturating_sub(begun) * TIMED_EVERY);
+    }
+    match outcome {
+        Ok(flow) => flow,
+        Err(refusal) => {
+            counters.failed.add(1);
+            reply.bytes_mut().truncate(start);
+            refuse(state, session, reply, &refusal)
+        }
+    }
+}
+
+const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
+
+fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
+    let mut text = refusal.text();
+    // Redis drops line breaks at the end of an error; those within it become spaces.
+    while let [rest @ .., b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    state.stats.count_error(session.thread, text);
+    reply.error(text);
+    Flow::Continue
+}
+
+/// The row of the table that the request means.
+fn find(session: &mut Session, name: &[u8], arguments: &Arguments<'_>) -> Result<&'static Entry, Refusal> {
+    let Some(entry) = session.find(name) else { return Err(unknown_command(name, arguments)) };
+    match arguments.get(1) {
+        Some(inner) if !entry.subcommands.is_empty() => {
+            let found = entry.subcommand(inner).ok_or_else(|| unknown_subcommand(entry, inner))?;
+            session.record.note_command(found.id);
+            Ok(found)
+        }
+        _ => Ok(entry),
+    }
+}
+
+/// May this request run?
+fn check(
+    state: &ServerState,
+    session: &Session,
+    entry: &Entry,
+    arguments: &Arguments<'_>,
+    now: Millis,
+) -> Result<(), Refusal> {
+    let command = entry.command;
+    if !command.accepts(arguments.len()) {
+        return Err(wrong_arity(entry));
+    }
+    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && state.config.password_required() {
+        return Err(Refusal::Fixed("NOAUTH Authentication required."));
+    }
+    if command.flags.has(Flags::DENYOOM) && state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(now) {
+        return Err(Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    if !command.flags.has(Flags::LOADING) && !state.serving.load(Ordering::Relaxed) {
+        return Err(LOADING);
+    }
+    if command.flags.has(Flags::WRITE) && touches_system_keys(entry, arguments) {
+        return Err(Refusal::Fixed("ERR keys that begin with '__swytch:' belong to the system and are read-only"));
+    }
+    Ok(())
+}
+
+fn touches_system_keys(entry: &Entry, arguments: &Arguments<'_>) -> bool {
+    let is_system = |at: usize| arguments.get(at).is_some_and(is_system_key);
+    // Nearly every command has one key.
+    if let (first @ 1.., last, _) = entry.key_range
+        && last == first as isize
+        && entry.command.keys.len() == 1
+    {
+        return is_system(first);
+    }
+    entry
+        .command
+        .keys
+        .iter()
+        .any(|spec| spec.positions(arguments).is_some_and(|mut positions| positions.any(is_system)))
+}
+
+/// `wrong number of arguments for 'config|get' command`.
+fn wrong_arity(entry: &Entry) -> Refusal {
+    Refusal::built(format!("ERR wrong number of arguments for '{}' command", entry.full_name))
+}
+
+/// How much of a client's words an error repeats.
+const PREVIEW_BYTES: usize = 128;
+
+/// The beginning of a word, as errors show it.
+fn preview(word: &[u8], limit: usize) -> &[u8] {
+    shown(&word[..word.len().min(limit)])
+}
+
+fn unknown_command(name: &[u8], arguments: &Arguments<'_>) -> Refusal {
+    let mut shown = Vec::new();
+    for argument in arguments.from(1).iter() {
+        let Some(room) = PREVIEW_BYTES.checked_sub(shown.len()).filter(|&room| room > 0) else { break };
+        shown.push(b'\'');
+        shown.extend_from_slice(preview(argument, room));
+        shown.extend_from_slice(b"' ");
+    }
+    let text = [b"ERR unknown command '", preview(name, PREVIEW_BYTES), b"', with args beginning with: ", &shown];
+    Refusal::Built(text.concat())
+}
+
+fn unknown_subcommand(entry: &Entry, inner: &[u8]) -> Refusal {
+    let upper = entry.full_name.to_uppercase();
+    let text = [b"ERR unknown subcommand '", preview(inner, PREVIEW_BYTES), b"'. Try ", upper.as_bytes(), b" HELP."];
+    Refusal::Built(text.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Fixture;
+
+    #[test]
+    fn unknown_commands_are_quoted_as_redis_does_it() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.run("foo"), "-ERR unknown command 'foo', with args beginning with: \r\n");
+        assert_eq!(fixture.run("FOO a b"), "-ERR unknown command 'FOO', with args beginning with: 'a' 'b' \r\n");
+        assert_eq!(
+            fixture.run_words(&[b"f\r\no", b"a\r\nb\0c"]),
+            "-ERR unknown command 'f  o', with args beginning with: 'a  b' \r\n"
+        );
+        let long = "x".repeat(300);
+        let expected =
+            format!("-ERR unknown command '{}', with args beginning with: '{}' \r\n", "x".repeat(128), "x".repeat(128));
+        assert_eq!(fixture.run(&format!("{long} {long} {long}")), expected);
+        assert_eq!(fixture.run("config foo"), "-ERR unknown subcommand 'foo'. Try CONFIG HELP.\r\n");
+    }
+
+    #[test]
+    fn the_number_of_arguments_is_checked() {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.run("get"), "-ERR wrong number of arguments for 'get' command\r\n");
+        assert_eq!(fixture.run("CONFIG GET"), "-ERR wrong number of arguments for 'config|get' command\r\n");
+        assert_eq!(fixture.run("config"), "-ERR wrong number of arguments for 'config' command\r\n");
+    }
+
+    #[test]
+    fn nothing_but_auth_before_the_password() {
+        let mut fixture = Fixture::with_password(b"secret");
+        assert_eq!(fixture.run("get k"), "-NOAUTH Authentication required.\r\n");
+        assert_eq!(fixture.run("get"), "-ERR wrong number of arguments for 'get' command\r\n");
+        assert_eq!(fixture.run("auth secret"), "+OK\r\n");
+        assert_eq!(fixture.run("get k"), "$-1\r\n");
+    }
+
+    #[test]
+    fn a_node_that_is_joining_says_so() {
+        let mut fixture = Fixture::new();
+        fixture.state.serving.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(fixture.run("get k"), "-LOADING swytch is joining the cluster and not ready yet\r\n");
+        assert_eq!(fixture.run("echo hi"), "$2\r\nhi\r\n");
+    }
+
+    #[test]
+    fn system_keys_are_read_only() {
+        let mut fixture = Fixture::new();
+        let refused = "-ERR keys that begin with '__swytch:' belong to the system and are read-only\r\n";
+        let writes = [
+            "set __swytch:x v",
+            "mset a 1 __swytch:x 2",
+            "del a __swytch:members",
+            "smove a __swytch:x m",
+            "sinterstore a b __swytch:x",
+            "hset __swytch:members f v",
+            "expire __swytch:members 1",
+        ];
+        for write in writes {
+            assert_eq!(fixture.run(write), refused, "{write}");
+        }
+        assert_eq!(fixture.run("dbsize"), ":0\r\n");
+        assert_eq!(fixture.run("exists __swytch:members"), ":0\r\n");
+    }
+
+    #[test]
+    fn writes_are_refused_when_nothing_can_be_evicted() {
+        let mut fixture = Fixture::new();
+        fixture.state.keyspace.set_memory_limit(1);
+        fixture.run("set k v");
+        fixture.run("set k2 v");
+        fixture.state.keyspace.set_memory_limit(0);
+        assert_eq!(fixture.run("set k3 v"), "+OK\r\n");
+        assert_eq!(fixture.run("get k3"), "$1\r\nv\r\n");
+    }
+
+    #[test]
+    fn commands_are_counted() {
+        let mut fixture = Fixture::new();
+        for request in ["get k", "get k", "get", "set k v ex x", "foo"] {
+            fixture.run(request);
+        }
+        let stats = &fixture.state.stats;
+        let id = |name: &str| super::table().find(name.as_bytes()).expect("a command").id;
+        assert_eq!((stats.command(id("get")).calls, stats.command(id("get")).rejected), (2, 1));
+        assert_eq!((stats.command(id("set")).calls, stats.command(id("set")).failed), (1, 1));
+        assert_eq!(stats.total(|thread| &thread.commands), 3);
+        assert_eq!(stats.error_kinds(), [("ERR".to_string(), 3)]);
+    }
+}

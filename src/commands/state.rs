@@ -1,0 +1,74 @@
+//! What all connections of a node share.
+//!
+//! Must not know how requests arrive, or how effects reach other nodes: of the cluster it sees a report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+
+use super::clients::ClientRegistry;
+use super::config::Config;
+use crate::keyspace::{Keyspace, Millis};
+use crate::observe::Stats;
+use crate::replication::ClusterReport;
+
+/// What does not change while the process lives, known by whoever started it.
+#[derive(Clone, Debug)]
+pub struct ServerFacts {
+    /// The TCP port for clients, 0 for none.
+    pub port: u16,
+    /// Addresses that are listened on, separated by spaces.
+    pub bind: String,
+    /// The path of the unix socket, or nothing.
+    pub unix_socket: String,
+    /// The process.
+    pub process: u32,
+    /// The path of the executable.
+    pub executable: String,
+    /// Server threads.
+    pub threads: usize,
+    /// Reads how many bytes of memory the process occupies; a simulation hands in a constant.
+    pub resident_memory: fn() -> usize,
+    /// A monotonic clock in nanoseconds for the time that commands take; `None`: they are not timed.
+    pub stopwatch: Option<fn() -> u64>,
+}
+
+/// The state of a node as its clients see it.
+#[derive(Debug)]
+pub struct ServerState {
+    /// The data.
+    pub keyspace: Arc<Keyspace>,
+    /// Runtime parameters.
+    pub config: Config,
+    /// Counters.
+    pub stats: Arc<Stats>,
+    /// Connections.
+    pub clients: ClientRegistry,
+    /// Is this node ready for clients? Until then commands about data are answered with LOADING.
+    pub serving: AtomicBool,
+    /// The cluster as this node sees it, when it is in one.
+    pub cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
+    /// When the process started.
+    pub started: Millis,
+    /// 40 hexadecimal digits, fresh at each start.
+    pub run_id: String,
+    /// What does not change.
+    pub facts: ServerFacts,
+}
+
+impl ServerState {
+    /// May commands about data run?
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+}
+
+/// The bytes of memory that this process occupies, from `/proc`; 0 where there is no such thing.
+pub fn resident_memory() -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|line| line.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()));
+    pages.unwrap_or(0) * PAGE_BYTES
+}

@@ -1,0 +1,659 @@
+//! Strings.
+
+use super::context::{
+    Context, Outcome, Refusal, SYNTAX, Since, Unit, absolute_time, check_reply_size, invalid_expire_time, is_option,
+};
+use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
+use super::{Flow, lcs};
+use crate::keyspace::{Key, Life, Transaction};
+
+/// The longest string, in bytes.
+pub const MAX_STRING_BYTES: usize = 512 << 20;
+
+const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
+const LENGTH: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
+const OVERWRITE: &[KeySpec] = &[KeySpec::one(1, Access::OVERWRITE.with(Access::UPDATE))];
+const OVERWRITE_ABSENT: &[KeySpec] = &[KeySpec::one(1, Access::OVERWRITE.with(Access::INSERT))];
+const CHANGE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::UPDATE))];
+const BLIND_CHANGE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::UPDATE))];
+const EXTEND: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::INSERT))];
+const TAKE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::DELETE))];
+const SET_KEYS: &[KeySpec] = &[KeySpec {
+    note: "RW and ACCESS due to the optional `GET` argument",
+    ..KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::UPDATE).with(Access::VARIABLE))
+}];
+const GETEX_KEYS: &[KeySpec] = &[KeySpec {
+    note: "RW and UPDATE because it changes the TTL",
+    ..KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::UPDATE))
+}];
+const READ_ALL: &[KeySpec] = &[KeySpec::to_the_end(1, 1, Access::READ.with(Access::ACCESS))];
+const OVERWRITE_ALL: &[KeySpec] = &[KeySpec::to_the_end(1, 2, Access::OVERWRITE.with(Access::UPDATE))];
+const INSERT_ALL: &[KeySpec] = &[KeySpec::to_the_end(1, 2, Access::OVERWRITE.with(Access::INSERT))];
+const READ_TWO: &[KeySpec] = &[KeySpec {
+    find: super::spec::Find::Range { last: 1, step: 1 },
+    ..KeySpec::one(1, Access::READ.with(Access::ACCESS))
+}];
+
+const FAST: Flags = Flags::FAST;
+const GROWS: Flags = Flags::DENYOOM;
+
+const fn read(name: &'static str, arity: isize, handler: Handler) -> Command {
+    Command::new(Group::String, name, arity, handler).flags(Flags::READONLY).categories(Categories::STRING).keys(READ)
+}
+
+const fn write(name: &'static str, arity: isize, handler: Handler) -> Command {
+    Command::new(Group::String, name, arity, handler)
+        .flags(Flags::WRITE)
+        .categories(Categories::STRING)
+        .coordination(Coordination::Commutes)
+}
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[
+    read("get", 2, get).flags(FAST).docs("1.0.0", "O(1)", "Returns a string"),
+    write("set", -3, set)
+        .flags(GROWS)
+        .keys(SET_KEYS)
+        .coordination(Coordination::DecidesWith(&["nx", "xx", "get"]))
+        .docs("1.0.0", "O(1)", "Sets a string, with conditions and a time to live if wanted"),
+    write("setnx", 3, setnx).flags(GROWS.with(FAST)).keys(OVERWRITE_ABSENT).coordination(Coordination::Decides).docs(
+        "1.0.0",
+        "O(1)",
+        "Sets a string if the key is absent",
+    ),
+    write("setex", 4, setex).flags(GROWS).keys(OVERWRITE).docs(
+        "2.0.0",
+        "O(1)",
+        "Sets a string that lives for some seconds",
+    ),
+    write("psetex", 4, psetex).flags(GROWS).keys(OVERWRITE).docs(
+        "2.6.0",
+        "O(1)",
+        "Sets a string that lives for some milliseconds",
+    ),
+    write("getset", 3, getset)
+        .flags(GROWS.with(FAST))
+        .keys(CHANGE)
+        .coordination(Coordination::Decides)
+        .deprecated("6.2.0", "`SET` with the `!GET` argument")
+        .docs("1.0.0", "O(1)", "Sets a string and returns what it was before"),
+    write("getdel", 2, getdel).flags(FAST).keys(TAKE).coordination(Coordination::Decides).docs(
+        "6.2.0",
+        "O(1)",
+        "Returns a string and deletes its key",
+    ),
+    write("getex", -2, getex).flags(FAST).keys(GETEX_KEYS).docs(
+        "6.2.0",
+        "O(1)",
+        "Returns a string and changes its time to live",
+    ),
+    read("mget", -2, mget).flags(FAST).keys(READ_ALL).hints(&["request_policy:multi_shard"]).docs(
+        "1.0.0",
+        "O(N) with N keys",
+        "Returns several strings",
+    ),
+    write("mset", -3, mset)
+        .flags(GROWS)
+        .keys(OVERWRITE_ALL)
+        .hints(&["request_policy:multi_shard", "response_policy:all_succeeded"])
+        .docs("1.0.1", "O(N) with N keys", "Sets several strings at once"),
+    write("msetnx", -3, msetnx)
+        .flags(GROWS)
+        .keys(INSERT_ALL)
+        .coordination(Coordination::Decides)
+        .hints(&["request_policy:multi_shard", "response_policy:agg_min"])
+        .docs("1.0.1", "O(N) with N keys", "Sets several strings at once if all keys are absent"),
+    write("incr", 2, incr).flags(GROWS.with(FAST)).keys(CHANGE).docs("1.0.0", "O(1)", "Adds one to an integer"),
+    write("decr", 2, decr).flags(GROWS.with(FAST)).keys(CHANGE).docs("1.0.0", "O(1)", "Takes one from an integer"),
+    write("incrby", 3, incrby).flags(GROWS.with(FAST)).keys(CHANGE).docs("1.0.0", "O(1)", "Adds to an integer"),
+    write("decrby", 3, decrby).flags(GROWS.with(FAST)).keys(CHANGE).docs("1.0.0", "O(1)", "Takes from an integer"),
+    write("incrbyfloat", 3, incrbyfloat).flags(GROWS.with(FAST)).keys(CHANGE).docs(
+        "2.6.0",
+        "O(1)",
+        "Adds to a number with a fraction",
+    ),
+    write("append", 3, append).flags(GROWS.with(FAST)).keys(EXTEND).docs(
+        "2.0.0",
+        "O(N) with N bytes appended",
+        "Appends to a string",
+    ),
+    read("strlen", 2, strlen).flags(FAST).keys(LENGTH).docs("2.2.0", "O(1)", "Returns a string's length in bytes"),
+    write("setrange", 4, setrange).flags(GROWS).keys(BLIND_CHANGE).docs(
+        "2.2.0",
+        "O(N) with N bytes written",
+        "Overwrites a part of a string",
+    ),
+    read("getrange", 4, getrange).docs("2.4.0", "O(N) with N bytes returned", "Returns a part of a string"),
+    read("substr", 4, getrange).deprecated("2.0.0", "`GETRANGE`").docs(
+        "1.0.0",
+        "O(N) with N bytes returned",
+        "Returns a part of a string",
+    ),
+    read("lcs", -3, lcs::lcs).keys(READ_TWO).docs(
+        "7.0.0",
+        "O(N*M) with strings of N and M bytes",
+        "Finds the longest common subsequence of two strings",
+    ),
+];
+
+fn get(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let value = transaction.string(key)?;
+    context.reply.bulk_or_null(value);
+    context.count_read(value.is_some());
+    Ok(Flow::Continue)
+}
+
+/// Whether SET writes at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Always,
+    IfAbsent,
+    IfPresent,
+}
+
+/// The options of SET and GETEX.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    condition: Condition,
+    returns_old: bool,
+    persists: bool,
+    keeps_life: bool,
+    time: Option<(usize, (Unit, Since))>,
+}
+
+impl Options {
+    /// What becomes of the time to live, if that is said. An error when the time makes no sense.
+    fn life(&self, context: &Context<'_>) -> Result<Option<Life>, Refusal> {
+        match self.time {
+            Some((at, (unit, since))) => Ok(Some(Life::Until(deadline(context, at, unit, since)?))),
+            None => Ok(self.keeps_life.then_some(Life::Keep)),
+        }
+    }
+}
+
+/// Which of the two commands the options belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syntax {
+    Set,
+    Getex,
+}
+
+fn parse_options(context: &Context<'_>, from: usize, syntax: Syntax) -> Result<Options, Refusal> {
+    let mut options =
+        Options { condition: Condition::Always, returns_old: false, persists: false, keeps_life: false, time: None };
+    let mut at = from;
+    while at < context.words() {
+        let word = context.word(at);
+        let set = syntax == Syntax::Set;
+        if set && is_option(word, "nx") && options.condition != Condition::IfPresent {
+            options.condition = Condition::IfAbsent;
+        } else if set && is_option(word, "xx") && options.condition != Condition::IfAbsent {
+            options.condition = Condition::IfPresent;
+        } else if set && is_option(word, "get") {
+            options.returns_old = true;
+        } else if set && is_option(word, "keepttl") && options.time.is_none() {
+            options.keeps_life = true;
+        } else if !set && is_option(word, "persist") && options.time.is_none() {
+            options.persists = true;
+        } else if let Some(kind) = time_option(word)
+            // The same unit again is no contradiction: the last one counts.
+            && options.time.is_none_or(|(_, before)| before == kind)
+            && !options.keeps_life
+            && !options.persists
+            && at + 1 < context.words()
+        {
+            options.time = Some((at + 1, kind));
+            at += 1;
+        } else {
+            return Err(SYNTAX);
+        }
+        at += 1;
+    }
+    Ok(options)
+}
+
+fn time_option(word: &[u8]) -> Option<(Unit, Since)> {
+    let known = [
+        ("ex", Unit::Seconds, Since::Now),
+        ("px", Unit::Milliseconds, Since::Now),
+        ("exat", Unit::Seconds, Since::Epoch),
+        ("pxat", Unit::Milliseconds, Since::Epoch),
+    ];
+    known.into_iter().find(|option| is_option(word, option.0)).map(|option| (option.1, option.2))
+}
+
+/// The point in time that a positive time among the arguments means.
+fn deadline(context: &Context<'_>, at: usize, unit: Unit, since: Since) -> Result<u64, Refusal> {
+    let value = context.integer(at)?;
+    let time = absolute_time(value, unit, since, context.now).filter(|_| value > 0);
+    time.and_then(|time| u64::try_from(time).ok()).ok_or_else(|| invalid_expire_time(context))
+}
+
+/// Sets a string, or removes the key when its time is over before it begins.
+fn store(transaction: &mut Transaction<'_>, key: Key<'_>, value: &[u8], life: Life) {
+    match life {
+        Life::Until(deadline) if deadline <= transaction.now() => {
+            transaction.remove(key);
+        }
+        life => transaction.string_set(key, value, life),
+    }
+}
+
+fn set(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let value = context.word(2);
+    if context.words() == 3 {
+        let mut transaction = context.lock(key);
+        transaction.string_set(key, value, Life::Forever);
+        context.commit(transaction);
+        return context.ok();
+    }
+    let options = parse_options(context, 3, Syntax::Set)?;
+    let life = options.life(context)?.unwrap_or(Life::Forever);
+    let mut transaction = context.lock(key);
+    let present = match options.returns_old {
+        true => {
+            let old = transaction.string(key)?;
+            context.reply.bulk_or_null(old);
+            context.count_read(old.is_some());
+            old.is_some()
+        }
+        false => options.condition != Condition::Always && transaction.kind(key).is_some(),
+    };
+    let writes = match options.condition {
+        Condition::Always => true,
+        Condition::IfAbsent => !present,
+        Condition::IfPresent => present,
+    };
+    if writes {
+        store(&mut transaction, key, value, life);
+        context.commit(transaction);
+    }
+    match (options.returns_old, writes) {
+        (true, _) => {}
+        (false, true) => context.reply.ok(),
+        (false, false) => context.reply.null(),
+    }
+    Ok(Flow::Continue)
+}
+
+fn setnx(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let absent = transaction.kind(key).is_none();
+    if absent {
+        transaction.string_set(key, context.word(2), Life::Forever);
+        context.commit(transaction);
+    }
+    context.reply_flag(absent)
+}
+
+fn setex(context: &mut Context<'_>) -> Outcome {
+    set_for(context, Unit::Seconds)
+}
+
+fn psetex(context: &mut Context<'_>) -> Outcome {
+    set_for(context, Unit::Milliseconds)
+}
+
+fn set_for(context: &mut Context<'_>, unit: Unit) -> Outcome {
+    let deadline = deadline(context, 2, unit, Since::Now)?;
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    store(&mut transaction, key, context.word(3), Life::Until(deadline));
+    context.commit(transaction);
+    context.ok()
+}
+
+fn getset(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let old = transaction.string(key)?;
+    context.reply.bulk_or_null(old);
+    context.count_read(old.is_some());
+    transaction.string_set(key, context.word(2), Life::Forever);
+    context.commit(transaction);
+    Ok(Flow::Continue)
+}
+
+fn getdel(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let old = transaction.string(key)?;
+    context.reply.bulk_or_null(old);
+    context.count_read(old.is_some());
+    if old.is_some() {
+        transaction.remove(key);
+        context.commit(transaction);
+    }
+    Ok(Flow::Continue)
+}
+
+fn getex(context: &mut Context<'_>) -> Outcome {
+    let options = parse_options(context, 2, Syntax::Getex)?;
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let value = transaction.string(key)?;
+    context.reply.bulk_or_null(value);
+    context.count_read(value.is_some());
+    if value.is_none() {
+        return Ok(Flow::Continue);
+    }
+    // Only now: without the key the time is not looked at.
+    match options.life(context)? {
+        Some(Life::Until(deadline)) if deadline <= context.now => {
+            transaction.remove(key);
+        }
+        Some(Life::Until(deadline)) => {
+            transaction.set_deadline(key, Some(deadline));
+        }
+        _ if options.persists && transaction.deadline(key).flatten().is_some() => {
+            transaction.set_deadline(key, None);
+        }
+        _ => {}
+    }
+    context.commit(transaction);
+    Ok(Flow::Continue)
+}
+
+fn mget(context: &mut Context<'_>) -> Outcome {
+    let keys = context.keys(1..context.words());
+    let mut transaction = context.lock_keys(&keys);
+    let start = context.reply.bytes().len();
+    context.reply.array(keys.len());
+    for &key in &keys {
+        let value = transaction.string(key).unwrap_or(None);
+        context.reply.bulk_or_null(value);
+        context.count_read(value.is_some());
+        check_reply_size(context.reply, start)?;
+    }
+    Ok(Flow::Continue)
+}
+
+fn pairs<'c>(context: &Context<'c>) -> Result<Vec<Key<'c>>, Refusal> {
+    if context.words().is_multiple_of(2) {
+        return Err(super::wrong_arity(context.entry));
+    }
+    Ok(context.keys((1..context.words()).step_by(2)))
+}
+
+fn mset(context: &mut Context<'_>) -> Outcome {
+    let keys = pairs(context)?;
+    let mut transaction = context.lock_keys(&keys);
+    for (at, &key) in keys.iter().enumerate() {
+        transaction.string_set(key, context.word(2 + 2 * at), Life::Forever);
+    }
+    context.commit(transaction);
+    context.ok()
+}
+
+fn msetnx(context: &mut Context<'_>) -> Outcome {
+    let keys = pairs(context)?;
+    let mut transaction = context.lock_keys(&keys);
+    if keys.iter().any(|&key| transaction.kind(key).is_some()) {
+        return context.reply_integer(0);
+    }
+    for (at, &key) in keys.iter().enumerate() {
+        transaction.string_set(key, context.word(2 + 2 * at), Life::Forever);
+    }
+    context.commit(transaction);
+    context.reply_integer(1)
+}
+
+fn incr(context: &mut Context<'_>) -> Outcome {
+    add(context, 1)
+}
+
+fn decr(context: &mut Context<'_>) -> Outcome {
+    add(context, -1)
+}
+
+fn incrby(context: &mut Context<'_>) -> Outcome {
+    let increment = context.integer(2)?;
+    add(context, increment)
+}
+
+fn decrby(context: &mut Context<'_>) -> Outcome {
+    let decrement = context.integer(2)?;
+    add(context, decrement.checked_neg().ok_or(Refusal::Fixed("ERR decrement would overflow"))?)
+}
+
+fn add(context: &mut Context<'_>, increment: i64) -> Outcome {
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let sum = transaction.string_add(key, increment)?;
+    context.commit(transaction);
+    context.reply_integer(sum)
+}
+
+fn incrbyfloat(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let increment = context.word(2);
+    let mut transaction = context.lock(key);
+    let sum = transaction.string_add_float(key, increment)?;
+    context.commit(transaction);
+    context.reply.bulk(&sum);
+    Ok(Flow::Continue)
+}
+
+fn check_length(length: Option<usize>) -> Result<(), Refusal> {
+    if length.is_none_or(|length| length > MAX_STRING_BYTES) {
+        return Err(Refusal::Fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+    }
+    Ok(())
+}
+
+fn append(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let bytes = context.word(2);
+    let mut transaction = context.lock(key);
+    let current = transaction.string(key)?.map(<[u8]>::len);
+    check_length(current.unwrap_or(0).checked_add(bytes.len()))?;
+    // Nothing is added to what is there: nothing to tell anyone either.
+    let length = match current {
+        Some(length) if bytes.is_empty() => length,
+        _ => transaction.string_append(key, bytes)?,
+    };
+    context.commit(transaction);
+    context.reply_count(length)
+}
+
+fn strlen(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let value = transaction.string(key)?;
+    context.count_read(value.is_some());
+    context.reply_count(value.map_or(0, <[u8]>::len))
+}
+
+fn setrange(context: &mut Context<'_>) -> Outcome {
+    let key = context.key(1);
+    let bytes = context.word(3);
+    let offset = usize::try_from(context.integer(2)?).map_err(|_| Refusal::Fixed("ERR offset is out of range"))?;
+    let mut transaction = context.lock(key);
+    let length = transaction.string(key)?.map_or(0, <[u8]>::len);
+    if bytes.is_empty() {
+        return context.reply_count(length);
+    }
+    check_length(offset.checked_add(bytes.len()))?;
+    let length = transaction.string_set_range(key, offset, bytes)?;
+    context.commit(transaction);
+    context.reply_count(length)
+}
+
+fn getrange(context: &mut Context<'_>) -> Outcome {
+    let (start, end) = (context.integer(2)?, context.integer(3)?);
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let value = transaction.string(key)?;
+    context.count_read(value.is_some());
+    context.reply.bulk(part(value.unwrap_or_default(), start, end));
+    Ok(Flow::Continue)
+}
+
+/// The bytes from `start` to `end`, both included; negative positions count from the end.
+fn part(value: &[u8], start: i64, end: i64) -> &[u8] {
+    if start < 0 && end < 0 && start > end {
+        return &[];
+    }
+    let length = value.len() as i64;
+    let position = |at: i64| if at < 0 { at.saturating_add(length).max(0) } else { at };
+    let (start, end) = (position(start), position(end).min(length - 1));
+    if start > end {
+        return &[];
+    }
+    // Both lie within 0..length here.
+    &value[start as usize..=end as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::Flow;
+    use crate::commands::testing::Fixture;
+
+    const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+
+    #[test]
+    fn set_and_its_options() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("hset h f v", ":1\r\n"),
+            ("set s v", "+OK\r\n"),
+            ("get s", "$1\r\nv\r\n"),
+            ("get h", WRONG_TYPE),
+            ("set s v ex", "-ERR syntax error\r\n"),
+            ("set s v ex 0", "-ERR invalid expire time in 'set' command\r\n"),
+            ("set s v px 9223372036854775807", "-ERR invalid expire time in 'set' command\r\n"),
+            ("set s v exat 9223372036854775807", "-ERR invalid expire time in 'set' command\r\n"),
+            ("set s v ex abc", "-ERR value is not an integer or out of range\r\n"),
+            ("set s v ex 10 px 10", "-ERR syntax error\r\n"),
+            ("set s v ex 10 keepttl", "-ERR syntax error\r\n"),
+            ("set s v keepttl ex 10", "-ERR syntax error\r\n"),
+            ("set s v nx xx", "-ERR syntax error\r\n"),
+            ("set s v ex 5 px 6", "-ERR syntax error\r\n"),
+            ("set s v persist", "-ERR syntax error\r\n"),
+            ("set s v ex 5 ex 6", "+OK\r\n"),
+            ("ttl s", ":6\r\n"),
+            ("set s v foo", "-ERR syntax error\r\n"),
+            ("set s w nx get", "$1\r\nv\r\n"),
+            ("set s w nx", "$-1\r\n"),
+            ("set h v get", WRONG_TYPE),
+            ("set new v xx get", "$-1\r\n"),
+            ("set new v nx get", "$-1\r\n"),
+            ("get new", "$1\r\nv\r\n"),
+            ("set s w EX 10 xx", "+OK\r\n"),
+            ("ttl s", ":10\r\n"),
+            ("set s x keepttl", "+OK\r\n"),
+            ("ttl s", ":10\r\n"),
+            ("set s y", "+OK\r\n"),
+            ("ttl s", ":-1\r\n"),
+            ("set h v", "+OK\r\n"),
+            ("set s z pxat 1", "+OK\r\n"),
+            ("get s", "$-1\r\n"),
+        ]);
+    }
+
+    #[test]
+    fn the_older_forms_of_set() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("setnx s v", ":1\r\n"),
+            ("setnx s w", ":0\r\n"),
+            ("setex s 0 v", "-ERR invalid expire time in 'setex' command\r\n"),
+            ("psetex s x v", "-ERR value is not an integer or out of range\r\n"),
+            ("setex s 7 v", "+OK\r\n"),
+            ("pttl s", ":7000\r\n"),
+            ("getset s w", "$1\r\nv\r\n"),
+            ("ttl s", ":-1\r\n"),
+            ("getdel s", "$1\r\nw\r\n"),
+            ("getdel s", "$-1\r\n"),
+            ("getset s w", "$-1\r\n"),
+            ("getex s ex 5", "$1\r\nw\r\n"),
+            ("ttl s", ":5\r\n"),
+            ("getex s persist", "$1\r\nw\r\n"),
+            ("ttl s", ":-1\r\n"),
+            ("getex s persist ex 5", "-ERR syntax error\r\n"),
+            ("getex s nx", "-ERR syntax error\r\n"),
+            ("getex s ex 0", "-ERR invalid expire time in 'getex' command\r\n"),
+            ("getex nosuch ex 0", "$-1\r\n"),
+            ("getex s pxat 5", "$1\r\nw\r\n"),
+            ("exists s", ":0\r\n"),
+        ]);
+    }
+
+    #[test]
+    fn several_strings_at_once() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("mset a 1 b", "-ERR wrong number of arguments for 'mset' command\r\n"),
+            ("mset a 1 b 2 a 3", "+OK\r\n"),
+            ("hset h f v", ":1\r\n"),
+            ("mget a b nosuch h", "*4\r\n$1\r\n3\r\n$1\r\n2\r\n$-1\r\n$-1\r\n"),
+            ("msetnx c 1 a 2", ":0\r\n"),
+            ("exists c", ":0\r\n"),
+            ("msetnx c 1 d 2", ":1\r\n"),
+            ("get d", "$1\r\n2\r\n"),
+        ]);
+    }
+
+    #[test]
+    fn numbers() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("incr n", ":1\r\n"),
+            ("incrby n 9223372036854775807", "-ERR increment or decrement would overflow\r\n"),
+            ("decrby n -9223372036854775808", "-ERR decrement would overflow\r\n"),
+            ("decrby n 11", ":-10\r\n"),
+            ("decr n", ":-11\r\n"),
+            ("incrby n +1", "-ERR value is not an integer or out of range\r\n"),
+            ("incrbyfloat n 0.5", "$5\r\n-10.5\r\n"),
+            ("incr n", "-ERR value is not an integer or out of range\r\n"),
+            ("incrbyfloat n abc", "-ERR value is not a valid float\r\n"),
+            ("incrbyfloat n inf", "-ERR increment would produce NaN or Infinity\r\n"),
+            ("hset h f v", ":1\r\n"),
+            ("incr h", WRONG_TYPE),
+            ("incrbyfloat h 1", WRONG_TYPE),
+        ]);
+    }
+
+    #[test]
+    fn parts_of_strings() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("append s hello", ":5\r\n"),
+            ("append s \"\"", ":5\r\n"),
+            ("append e \"\"", ":0\r\n"),
+            ("exists e", ":1\r\n"),
+            ("getrange s 1 3", "$3\r\nell\r\n"),
+            ("getrange s -3 -1", "$3\r\nllo\r\n"),
+            ("getrange s -1 -3", "$0\r\n\r\n"),
+            ("getrange s 0 -100", "$1\r\nh\r\n"),
+            ("getrange s 3 100", "$2\r\nlo\r\n"),
+            ("getrange s 5 6", "$0\r\n\r\n"),
+            ("getrange nosuch 0 -1", "$0\r\n\r\n"),
+            ("substr s 0 0", "$1\r\nh\r\n"),
+            ("setrange s 7 x", ":8\r\n"),
+            ("get s", "$8\r\nhello\0\0x\r\n"),
+            ("strlen s", ":8\r\n"),
+            ("strlen nosuch", ":0\r\n"),
+            ("setrange s -1 x", "-ERR offset is out of range\r\n"),
+            ("setrange s 536870911 xx", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
+            ("setrange s 9223372036854775807 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
+            ("setrange nosuch 5 \"\"", ":0\r\n"),
+            ("exists nosuch", ":0\r\n"),
+        ]);
+    }
+
+    #[test]
+    fn a_write_in_a_cluster_is_remembered_for_wait() {
+        let mut fixture = Fixture::in_a_cluster();
+        fixture.run("set a 1");
+        assert_eq!(fixture.session.last_written, 1);
+        fixture.run("get a");
+        fixture.run("incr a");
+        assert_eq!(fixture.session.last_written, 2);
+        assert_eq!(fixture.run_flow(&[b"wait", b"0", b"0"]), (":0\r\n".to_string(), Flow::Continue));
+    }
+}

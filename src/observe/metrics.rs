@@ -1,0 +1,219 @@
+//! The metrics that `/metrics` shows, read when somebody asks.
+
+use prometheus::core::Collector;
+use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use super::stats::{Counter as Count, ThreadStats};
+use crate::commands::{ServerState, table};
+use crate::replication::ClusterReport;
+
+/// All metrics in Prometheus's text format. `report` is what is known of the other nodes, in a cluster.
+pub fn render(state: &ServerState, report: Option<&ClusterReport>) -> String {
+    let page = Page::default();
+    clients(&page, state);
+    commands(&page, state);
+    data(&page, state);
+    if let Some(report) = report {
+        cluster(&page, report);
+        peers(&page, report);
+    }
+    page.text()
+}
+
+fn clients(page: &Page, state: &ServerState) {
+    let total = |counter: fn(&ThreadStats) -> &Count| state.stats.total(counter);
+    page.labelled_gauge(
+        "swytch_build_info",
+        "The version of this node; always 1.",
+        &["version"],
+        [([env!("CARGO_PKG_VERSION")], 1)],
+    );
+    page.gauge(
+        "swytch_serving",
+        "1 when the node serves clients, 0 while it is loading.",
+        u64::from(state.is_serving()),
+    );
+    page.gauge("swytch_start_time_seconds", "When the process started, since the Unix epoch.", state.started / 1000);
+    page.gauge("swytch_connected_clients", "Client connections.", total(|thread| &thread.connections));
+    page.gauge("swytch_max_clients", "Client connections allowed at a time.", state.config.max_clients() as u64);
+    page.counter(
+        "swytch_connections_received_total",
+        "Client connections accepted.",
+        total(|thread| &thread.connections_received),
+    );
+    page.counter(
+        "swytch_connections_rejected_total",
+        "Client connections refused because there were too many.",
+        total(|thread| &thread.connections_rejected),
+    );
+    page.counter("swytch_received_bytes_total", "Bytes received from clients.", total(|thread| &thread.input_bytes));
+    page.counter("swytch_sent_bytes_total", "Bytes sent to clients.", total(|thread| &thread.output_bytes));
+    page.counter("swytch_error_replies_total", "Errors replied to clients.", total(|thread| &thread.errors));
+}
+
+fn commands(page: &Page, state: &ServerState) {
+    let used: Vec<_> = (0..)
+        .map_while(|id| table().name_of(id).map(|name| (name, state.stats.command(id))))
+        .filter(|(_, totals)| totals.calls > 0 || totals.rejected > 0)
+        .collect();
+    let counts = [
+        ("swytch_commands_total", "Commands run."),
+        ("swytch_commands_failed_total", "Commands that answered with an error."),
+        ("swytch_commands_rejected_total", "Commands refused before they ran."),
+    ];
+    for (at, (name, help)) in counts.into_iter().enumerate() {
+        let value = |totals: &super::stats::CommandTotals| [totals.calls, totals.failed, totals.rejected][at];
+        page.labelled_counter(name, help, &["command"], used.iter().map(|(name, totals)| ([*name], value(totals))));
+    }
+    let seconds = CounterVec::new(
+        Opts::new("swytch_command_duration_seconds_total", "Time spent in commands, estimated from a sample."),
+        &["command"],
+    )
+    .expect(VALID);
+    for (name, totals) in &used {
+        seconds.with_label_values(&[name]).inc_by(totals.nanoseconds as f64 / 1e9);
+    }
+    page.add(seconds);
+}
+
+fn data(page: &Page, state: &ServerState) {
+    let (keyspace, total) = (&state.keyspace, |counter: fn(&ThreadStats) -> &Count| state.stats.total(counter));
+    page.counter("swytch_keyspace_hits_total", "Reads of keys that were there.", total(|thread| &thread.hits));
+    page.counter("swytch_keyspace_misses_total", "Reads of keys that were not there.", total(|thread| &thread.misses));
+    page.counter("swytch_evicted_keys_total", "Keys evicted for want of memory.", keyspace.evicted());
+    page.counter("swytch_expired_keys_total", "Keys removed because their time was over.", keyspace.expired());
+    page.gauge("swytch_memory_used_bytes", "Memory that the data takes.", keyspace.memory() as u64);
+    page.gauge(
+        "swytch_memory_limit_bytes",
+        "Memory that the data may take; 0: no limit.",
+        keyspace.memory_limit() as u64,
+    );
+    let resident = (state.facts.resident_memory)() as u64;
+    page.gauge("swytch_memory_resident_bytes", "Memory that the process occupies.", resident);
+    let sizes: Vec<(String, (usize, usize))> =
+        (0..keyspace.databases()).map(|number| (format!("{number}"), keyspace.size(number))).collect();
+    let used = || sizes.iter().filter(|(number, (keys, _))| *keys > 0 || number == "0");
+    let keys = used().map(|(number, (keys, _))| ([number.as_str()], *keys as u64));
+    page.labelled_gauge("swytch_keys", "Keys.", &["database"], keys);
+    let expiring = used().map(|(number, (_, expiring))| ([number.as_str()], *expiring as u64));
+    page.labelled_gauge("swytch_expiring_keys", "Keys with a time to live.", &["database"], expiring);
+}
+
+fn cluster(page: &Page, report: &ClusterReport) {
+    let connected = report.members.iter().filter(|member| member.connected).count() as u64;
+    page.gauge("swytch_cluster_peers", "Other nodes that this node is connected to.", connected);
+    let known = report.members.iter().filter(|member| !member.expired).count() as u64;
+    page.gauge("swytch_cluster_members", "Other nodes in the membership.", known);
+    let gauges = [
+        ("swytch_cluster_log_effects", "Effects kept for other nodes.", report.log_effects),
+        ("swytch_cluster_log_bytes", "Size of the effects kept for other nodes.", report.log_bytes),
+        ("swytch_cluster_waiting_effects", "Effects received that wait for others.", report.waiting_effects),
+        ("swytch_cluster_waiting_bytes", "Size of the effects received that wait for others.", report.waiting_bytes),
+    ];
+    for (name, help, value) in gauges {
+        page.gauge(name, help, value as u64);
+    }
+    let counters = [
+        ("swytch_cluster_own_effects_total", "Effects made here.", report.own_seq),
+        ("swytch_cluster_effects_sent_total", "Effects sent, repetitions included.", report.effects_sent),
+        ("swytch_cluster_effects_received_total", "Effects received, duplicates included.", report.effects_received),
+        ("swytch_cluster_effects_duplicate_total", "Effects received that were there already.", report.duplicates),
+        ("swytch_cluster_repairs_total", "Ranges of effects that had to be asked for.", report.repairs),
+        ("swytch_cluster_snapshots_sent_total", "Snapshots begun to be sent.", report.snapshots_sent),
+        ("swytch_cluster_snapshots_received_total", "Snapshots received.", report.snapshots_received),
+        ("swytch_cluster_rebases_total", "Times that this node gave up its identity.", report.rebases),
+        ("swytch_cluster_peers_refused_total", "Peers disconnected for what they said.", report.refused_peers),
+    ];
+    for (name, help, value) in counters {
+        page.counter(name, help, value);
+    }
+}
+
+fn peers(page: &Page, report: &ClusterReport) {
+    let nodes: Vec<String> = report.members.iter().map(|member| member.node.to_string()).collect();
+    let labels =
+        || report.members.iter().zip(&nodes).map(|(member, node)| (member, [member.name.as_str(), node.as_str()]));
+    let names = ["peer", "node"];
+    page.labelled_gauge(
+        "swytch_cluster_peer_connected",
+        "1 when this node is connected to the peer.",
+        &names,
+        labels().map(|(member, labels)| (labels, u64::from(member.connected))),
+    );
+    page.labelled_gauge(
+        "swytch_cluster_peer_lag_effects",
+        "Effects made here that the peer has not acknowledged.",
+        &names,
+        labels().map(|(member, labels)| (labels, member.lag_effects)),
+    );
+    let seconds = GaugeVec::new(
+        Opts::new(
+            "swytch_cluster_peer_lag_seconds",
+            "For how long the peer has not acknowledged all effects made here.",
+        ),
+        &names,
+    )
+    .expect(VALID);
+    for (member, labels) in labels() {
+        seconds.with_label_values(&labels).set(member.lag_millis as f64 / 1e3);
+    }
+    page.add(seconds);
+}
+
+const VALID: &str = "the names are constants of the allowed form";
+
+/// Metrics on their way to being text.
+#[derive(Default)]
+struct Page {
+    registry: Registry,
+}
+
+impl Page {
+    fn gauge(&self, name: &str, help: &str, value: u64) {
+        let gauge = IntGauge::new(name, help).expect(VALID);
+        gauge.set(whole(value));
+        self.add(gauge);
+    }
+
+    fn counter(&self, name: &str, help: &str, value: u64) {
+        let counter = IntCounter::new(name, help).expect(VALID);
+        counter.inc_by(value);
+        self.add(counter);
+    }
+
+    fn labelled_gauge<'a, const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str; N],
+        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
+    ) {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID);
+        values.into_iter().for_each(|(labels, value)| gauges.with_label_values(&labels).set(whole(value)));
+        self.add(gauges);
+    }
+
+    fn labelled_counter<'a, const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str; N],
+        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
+    ) {
+        let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(VALID);
+        values.into_iter().for_each(|(labels, value)| counters.with_label_values(&labels).inc_by(value));
+        self.add(counters);
+    }
+
+    fn add(&self, metric: impl Collector + 'static) {
+        self.registry.register(Box::new(metric)).expect("each name is used once");
+    }
+
+    fn text(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).expect("text in memory cannot fail")
+    }
+}
+
+fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,494 @@
+//! From start to serving; snapshots; and when an identity has to be given up.
+//!
+//! # Joining
+//!
+//! A node starts with nothing and *seeks*. Until it serves it makes no effects.
+//! - It finds a peer that serves. If every peer's log reaches back far enough for it, directly or through another, it
+//!   *follows*: it gets all effects like anybody who was away for a while, and has caught up when it has what that
+//!   peer had when it began.
+//! - Otherwise it asks for a snapshot: *transfer*. One at a time, of the peer with the lowest id of those whose log is too
+//!   short; if that fails, of the next. What arrives meanwhile waits. When the snapshot is there, it *catches up*:
+//!   effects after the beginning of the snapshot are pushed and pulled as usual, until all that any part of the snapshot may
+//!   contain is applied.
+//! - It finds only peers that seek as well, or nobody. Then there is no cluster, and it begins one: with those, after a
+//!   short while in which a connection to an older cluster may still come about, or alone.
+//!
+//! # Admission
+//!
+//! A newcomer may make its first effect only once nobody will forget anything that it has not seen. Its sponsor knows
+//! of it; but the others, who may not have met it, wait for the sponsor only, and the sponsor moves on. So admission
+//! is an effect itself: before it sends a snapshot the sponsor writes the newcomer's entry to the membership, and the
+//! snapshot begins after that. Whoever has seen the sponsor's later claims, from which alone it could conclude that
+//! something the newcomer lacks is stable, has also applied the entry, and counts the newcomer as a participant. And
+//! the newcomer serves only when it has applied its own admission.
+//!
+//! # Giving up an identity
+//!
+//! A node that serves can be in a state that no effect can end: a peer's log begins after its frontier and no other
+//! peer bridges the gap; or a peer has an effect that cannot be applied here, because its origin had not seen what
+//! is folded here. Then one of the two takes the other's snapshot. As it has effects of its own by which others know it, it
+//! comes as a new node, and makes those of its effects anew that the snapshot lacks: a *rebase*.
+//!
+//! If only one of the two is in that state, it is that one. If both are, it is the one that can make anew all that the
+//! other lacks; else the one that has forgotten less; else the one with the lower id. Both know what this is decided
+//! by from gossip. A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
+//!
+//! # Bounds
+//!
+//! At most [`MAX_EXPORTS`] snapshots are sent at a time; further requests wait, one per peer. A snapshot must be transferred before
+//! the log of the sender is full: else the receiver is forced out, and asks again.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::core::Core;
+use super::delivery::MAX_ORIGINS;
+use super::frame::{Frame, Stage};
+use super::peers::{Peer, Said, Violation, check_frontier};
+use super::{Output, SnapshotHeader};
+use crate::effects::{Effect, Frontier, NodeId, SeenChanges};
+use crate::planted::{Bug, planted};
+
+/// Snapshots on their way at the same time.
+const MAX_EXPORTS: usize = 4;
+/// A request for a snapshot is repeated after this many milliseconds, as is a goodbye.
+const REPEAT_INTERVAL: u64 = 1_000;
+/// Nodes that all seek begin a cluster when none has met another for this many milliseconds.
+const MEETING: u64 = 500;
+
+/// Where this node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Looks for a cluster.
+    Seeking,
+    /// Waits for a snapshot.
+    Transfer { source: NodeId, attempt: u32, asked_at: u64 },
+    /// Gets all effects from the logs; has caught up at the target.
+    Following { source: NodeId, target: Frontier },
+    /// Has a snapshot and gets what came after it.
+    CatchingUp,
+    /// Serves clients.
+    Serving,
+    /// Is about to stop.
+    Leaving,
+    /// Does nothing any more.
+    GivenUp,
+}
+
+/// The way to serving, and away from it.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) phase: Phase,
+    attempts: u32,
+    /// Sources that failed since the last success; of those connected.
+    failed: BTreeSet<NodeId>,
+    /// Parts of the imported snapshot may contain effects up to here.
+    end: Option<Frontier>,
+    /// When a peer was met last.
+    met_at: u64,
+    /// Since when a node that joins has had no peer that serves.
+    unserved_since: Option<u64>,
+    /// Since when a rebase is called for.
+    hopeless_since: Option<u64>,
+    goodbye_at: u64,
+}
+
+impl Joining {
+    pub(super) fn new(now: u64) -> Self {
+        Joining {
+            phase: Phase::Seeking,
+            attempts: 0,
+            failed: BTreeSet::new(),
+            end: None,
+            met_at: now,
+            unserved_since: None,
+            hopeless_since: None,
+            goodbye_at: now,
+        }
+    }
+
+    /// A peer said its first word.
+    pub(super) fn met(&mut self, now: u64) {
+        self.met_at = now;
+    }
+}
+
+/// What own effects had seen, for those still in the log: so that they can be made anew.
+#[derive(Debug, Default)]
+pub(super) struct OwnPast {
+    /// All that was seen by the last own effect that is not in the log any more.
+    base: Frontier,
+    /// The changes of those in the log, where there are any. At most one per effect in the log.
+    changes: VecDeque<(u64, SeenChanges)>,
+}
+
+impl OwnPast {
+    pub(super) fn append(&mut self, effect: &Effect) {
+        if !effect.seen_changes.is_empty() {
+            self.changes.push_back((effect.dot.seq, effect.seen_changes.clone()));
+        }
+    }
+
+    /// Own effects up to `seq` have left the log.
+    pub(super) fn trim(&mut self, seq: u64) {
+        while let Some((at, changes)) = self.changes.front()
+            && *at <= seq
+        {
+            for &(node, seen) in changes {
+                self.base.raise(node, seen);
+            }
+            self.changes.pop_front();
+        }
+    }
+
+    /// All that each of these own effects, the next after those that left the log, had seen.
+    pub(super) fn seen(&self, effects: &[Effect]) -> Vec<Frontier> {
+        let mut seen = self.base.clone();
+        let each = effects.iter().map(|effect| {
+            for &(node, seq) in &effect.seen_changes {
+                seen.raise(node, seq);
+            }
+            seen.set(effect.dot.node, effect.dot.seq - 1);
+            seen.clone()
+        });
+        each.collect()
+    }
+}
+
+impl Core {
+    /// What peers are told of where this node is.
+    pub(super) fn stage(&self) -> Stage {
+        match self.joining.phase {
+            Phase::Seeking => Stage::Seeking,
+            Phase::Transfer { .. } | Phase::Following { .. } | Phase::CatchingUp => Stage::CatchingUp,
+            Phase::Serving => Stage::Serving,
+            Phase::Leaving | Phase::GivenUp => Stage::Leaving,
+        }
+    }
+
+    fn serving_peers(&self) -> impl Iterator<Item = (NodeId, &Said)> {
+        let said = self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
+        said.filter(|(_, said)| said.serves())
+    }
+
+    /// Does this peer's log begin after what is applied here, and no other peer bridges the gap?
+    fn is_out_of_reach(&self, peer: &Said) -> bool {
+        let frontier = self.delivery.frontier();
+        let bridges = |other: &Said| other.floor.within(frontier) && peer.floor.within(&other.frontier);
+        !self.serving_peers().any(|(_, other)| bridges(other)) && !peer.floor.within(frontier)
+    }
+
+    /// Takes the next step from seeking, if there is one.
+    pub(super) fn seek(&mut self, now: u64, out: &mut Vec<Output>) {
+        if self.joining.phase != Phase::Seeking {
+            return;
+        }
+        let first = self.serving_peers().next().map(|(peer, said)| (peer, said.frontier.clone()));
+        if let Some((source, target)) = first {
+            let too_short = self.serving_peers().filter(|(_, said)| self.is_out_of_reach(said));
+            let too_short: BTreeSet<NodeId> = too_short.map(|(peer, _)| peer).collect();
+            if too_short.is_empty() {
+                self.joining.phase = Phase::Following { source, target };
+                self.release(now, out);
+                self.check_caught_up(now, out);
+            } else if self.delivery.frontier().is_empty() {
+                self.ask_for_snapshot(now, &too_short, out);
+            }
+            return;
+        }
+        let all_seek = |state: &Peer| state.said.as_ref().is_some_and(|said| said.stage == Stage::Seeking);
+        let met = !self.peers.is_empty() && now >= self.joining.met_at + MEETING;
+        if met && self.peers.values().all(all_seek) {
+            self.serve(now, out);
+        }
+    }
+
+    fn ask_for_snapshot(&mut self, now: u64, sources: &BTreeSet<NodeId>, out: &mut Vec<Output>) {
+        let joining = &mut self.joining;
+        let fresh = sources.difference(&joining.failed).next().copied();
+        if fresh.is_none() {
+            joining.failed.clear();
+        }
+        let Some(source) = fresh.or(sources.first().copied()) else { return };
+        joining.attempts += 1;
+        let attempt = joining.attempts;
+        joining.phase = Phase::Transfer { source, attempt, asked_at: now };
+        out.push(Output::Send { peer: source, frame: Frame::SnapshotRequest { attempt } });
+    }
+
+    /// This peer will not send what it was asked for.
+    pub(super) fn source_failed(&mut self, now: u64, peer: NodeId) {
+        match &self.joining.phase {
+            Phase::Transfer { source, .. } if *source == peer => {
+                self.joining.phase = Phase::Seeking;
+                self.joining.failed.insert(peer);
+            }
+            Phase::Following { source, .. } if *source == peer && !self.peers.contains_key(&peer) => {
+                self.joining.phase = Phase::Seeking;
+                self.delivery.hold(true);
+            }
+            _ => {}
+        }
+        self.joining.met_at = now;
+    }
+
+    /// A peer asks for a snapshot.
+    pub(super) fn received_snapshot_request(&mut self, peer: NodeId, attempt: u32) {
+        if let Some(state) = self.peers.get_mut(&peer)
+            && state.export.as_ref().is_none_or(|&(under_way, _)| under_way < attempt)
+        {
+            state.wants_snapshot = Some(attempt);
+        }
+    }
+
+    /// Begins the snapshots that were asked for. Only right after all local effects were handed over: what each
+    /// origin's latest effect had seen, and what the snapshot begins with, are then of the same moment.
+    pub(super) fn start_exports(&mut self, out: &mut Vec<Output>) {
+        if self.joining.phase != Phase::Serving || self.claimed != *self.delivery.frontier() {
+            return;
+        }
+        let mut under_way = self.peers.values().filter(|state| state.export.is_some()).count();
+        for (&peer, state) in &mut self.peers {
+            let Some(attempt) = state.wants_snapshot else { continue };
+            let replaces = state.export.is_some();
+            if !self.membership.is_member(peer) || (under_way >= MAX_EXPORTS && !replaces) {
+                continue;
+            }
+            under_way += usize::from(!replaces);
+            state.wants_snapshot = None;
+            state.export = Some((attempt, self.claimed.clone()));
+            self.counters.snapshots_sent += 1;
+            let participants = self.stability.participants().chain([self.options.node]);
+            let seen = self.delivery.last_seen().iter();
+            let header = SnapshotHeader {
+                begin: self.claimed.clone(),
+                folded: self.stability.folded().clone(),
+                seen: seen.map(|(&origin, seen)| (origin, seen.clone())).collect(),
+                participants: participants.filter(|&node| node != peer).collect(),
+            };
+            out.push(Output::SendSnapshot { peer, header });
+        }
+    }
+
+    /// The snapshot is here and imported.
+    pub(super) fn snapshot_received(
+        &mut self,
+        now: u64,
+        peer: NodeId,
+        header: SnapshotHeader,
+        end: Frontier,
+        out: &mut Vec<Output>,
+    ) {
+        if !matches!(self.joining.phase, Phase::Transfer { source, .. } if source == peer) {
+            return;
+        }
+        if let Err(reason) = self.check_snapshot(&header, &end) {
+            self.refuse(now, peer, reason, out);
+            return;
+        }
+        if !self.delivery.frontier().is_empty() {
+            self.give_up("this node made effects while it was joining", out);
+            return;
+        }
+        let SnapshotHeader { begin, folded, seen, participants } = header;
+        self.counters.snapshots_received += 1;
+        self.joining.failed.clear();
+        self.joining.phase = Phase::CatchingUp;
+        self.joining.end = Some(end);
+        self.delivery.adopt(&begin, seen);
+        self.stability.adopt(&begin, &folded);
+        for node in participants.into_iter().filter(|&node| node != self.options.node) {
+            self.stability.include(node);
+        }
+        self.claimed = begin;
+        self.release(now, out);
+        self.check_caught_up(now, out);
+    }
+
+    fn check_snapshot(&self, header: &SnapshotHeader, end: &Frontier) -> Result<(), Violation> {
+        let SnapshotHeader { begin, folded, seen, participants } = header;
+        for frontier in [begin, folded, end].into_iter().chain(seen.iter().map(|(_, frontier)| frontier)) {
+            check_frontier(frontier)?;
+        }
+        let out_of_bounds = |seen: &Frontier| !seen.within(begin) && !planted(Bug::IgnoreDependencies);
+        if !folded.within(begin) || !begin.within(end) || seen.iter().any(|(_, seen)| out_of_bounds(seen)) {
+            return Err("a snapshot whose frontiers contradict each other");
+        }
+        if end.get(self.options.node) > 0 {
+            return Err("a snapshot with effects that this node never made");
+        }
+        if seen.len() > MAX_ORIGINS || participants.len() > MAX_ORIGINS {
+            return Err("a snapshot with absurdly many origins");
+        }
+        Ok(())
+    }
+
+    /// Applies what was held back.
+    fn release(&mut self, now: u64, out: &mut Vec<Output>) {
+        self.delivery.hold(false);
+        let mut delivered = Vec::new();
+        self.delivery.release(self.stability.folded(), &mut delivered);
+        self.apply(now, delivered, out);
+    }
+
+    /// Serves when everything is there.
+    pub(super) fn check_caught_up(&mut self, now: u64, out: &mut Vec<Output>) {
+        let frontier = self.delivery.frontier();
+        if self.joining.end.as_ref().is_some_and(|end| end.within(frontier)) {
+            self.joining.end = None;
+            out.push(Output::CatchUpComplete);
+        }
+        let complete = match &self.joining.phase {
+            Phase::Following { target, .. } => target.within(frontier),
+            Phase::CatchingUp => self.joining.end.is_none(),
+            _ => return,
+        };
+        if complete && self.membership.is_member(self.options.node) {
+            self.serve(now, out);
+        }
+    }
+
+    /// Begins to serve clients.
+    pub(super) fn serve(&mut self, now: u64, out: &mut Vec<Output>) {
+        self.joining.phase = Phase::Serving;
+        out.push(Output::Serving);
+        self.release(now, out);
+        self.include_members();
+        self.stability.settle(now + self.options.settle);
+        self.membership.beat_at_once();
+    }
+
+    /// Every member is a participant. (A node that catches up sees members come and go that are long gone by now.)
+    pub(super) fn include_members(&mut self) {
+        if self.joining.phase == Phase::Serving {
+            for &node in self.membership.members().keys().filter(|&&node| node != self.options.node) {
+                self.stability.include(node);
+            }
+        }
+    }
+
+    /// Discovery found nobody: then this node begins a cluster of its own.
+    pub(super) fn nobody_found(&mut self, now: u64, out: &mut Vec<Output>) {
+        if self.joining.phase == Phase::Seeking && self.peers.is_empty() {
+            self.serve(now, out);
+        }
+    }
+
+    /// What time asks for on the way to serving.
+    pub(super) fn tend_joining(&mut self, now: u64, out: &mut Vec<Output>) {
+        if let Phase::Transfer { source, attempt, asked_at } = &mut self.joining.phase
+            && now >= *asked_at + REPEAT_INTERVAL
+        {
+            *asked_at = now;
+            out.push(Output::Send { peer: *source, frame: Frame::SnapshotRequest { attempt: *attempt } });
+        }
+        self.joining.failed.retain(|peer| self.peers.contains_key(peer));
+        self.seek(now, out);
+        self.check_caught_up(now, out);
+        self.serve_unserved(now, out);
+    }
+
+    /// Serves with what is here when those who had the rest do not come back. With a torn snapshot this takes longer.
+    fn serve_unserved(&mut self, now: u64, out: &mut Vec<Output>) {
+        let is_joining = match self.joining.phase {
+            Phase::Following { .. } | Phase::CatchingUp => true,
+            Phase::Seeking => !self.delivery.frontier().is_empty(),
+            _ => false,
+        };
+        if !is_joining || self.serving_peers().next().is_some() {
+            self.joining.unserved_since = None;
+            return;
+        }
+        let since = *self.joining.unserved_since.get_or_insert(now);
+        let patience = if self.joining.end.is_some() { self.options.expiry } else { self.options.rebase_grace };
+        if now >= since + patience {
+            out.push(Output::Warn("the nodes that this one was joining are gone: it serves with what it has".into()));
+            self.serve(now, out);
+        }
+    }
+
+    /// This node stops: everything goes out, then the last word.
+    pub(super) fn leave(&mut self, now: u64, out: &mut Vec<Output>) {
+        self.joining.phase = Phase::Leaving;
+        self.pump_all(now, out);
+        self.say_goodbye(now, out);
+    }
+
+    /// Repeats the last word, which may have been lost.
+    pub(super) fn repeat_goodbye(&mut self, now: u64, out: &mut Vec<Output>) {
+        if self.joining.phase == Phase::Leaving && now >= self.joining.goodbye_at + REPEAT_INTERVAL {
+            self.say_goodbye(now, out);
+        }
+    }
+
+    fn say_goodbye(&mut self, now: u64, out: &mut Vec<Output>) {
+        self.joining.goodbye_at = now;
+        let last = self.delivery.frontier().get(self.options.node);
+        out.extend(self.peers.keys().map(|&peer| Output::Send { peer, frame: Frame::Goodbye { last } }));
+    }
+
+    /// Gives up this identity when nothing else helps, and has not for a while.
+    pub(super) fn consider_rebase(&mut self, now: u64, out: &mut Vec<Output>) {
+        let Some(reason) = self.reason_to_rebase() else {
+            self.joining.hopeless_since = None;
+            return;
+        };
+        let since = *self.joining.hopeless_since.get_or_insert(now);
+        if now >= since + self.options.rebase_grace {
+            self.give_up(reason, out);
+        }
+    }
+
+    fn reason_to_rebase(&self) -> Option<&'static str> {
+        match self.joining.phase {
+            Phase::Serving | Phase::Following { .. } | Phase::CatchingUp => {}
+            Phase::Seeking if !self.delivery.frontier().is_empty() => {}
+            _ => return None,
+        }
+        if let Some(end) = &self.joining.end
+            && self.serving_peers().next().is_some()
+        {
+            let mut attainable = self.delivery.frontier().clone();
+            for (_, said) in self.serving_peers() {
+                attainable.join(&said.frontier);
+            }
+            if !end.within(&attainable) {
+                return Some("the rest of the snapshot's effects is nowhere to be had");
+            }
+        }
+        self.serving_peers().find_map(|(peer, said)| {
+            let reason = if self.is_out_of_reach(said) {
+                "its log begins after what is applied here"
+            } else if self.delivery.blocked().any(|dot| said.frontier.includes(dot)) {
+                "it has effects that cannot be merged here any more"
+            } else {
+                return None;
+            };
+            self.gives_way_to(peer, said).then_some(reason)
+        })
+    }
+
+    /// This node is in need of the peer's snapshot. Is it, of the two, the one that takes it?
+    fn gives_way_to(&self, peer: NodeId, said: &Said) -> bool {
+        if self.joining.phase != Phase::Serving {
+            return true;
+        }
+        let floor = self.stability.floor();
+        let bridges = |(other, bridge): (NodeId, &Said)| {
+            other != peer && bridge.floor.within(&said.frontier) && floor.within(&bridge.frontier)
+        };
+        let peer_out_of_reach = !floor.within(&said.frontier) && !self.serving_peers().any(bridges);
+        if !peer_out_of_reach && !said.stuck {
+            return true;
+        }
+        let own = self.options.node;
+        let own_loss = floor.get(own).saturating_sub(said.frontier.get(own));
+        let peer_loss = said.floor.get(peer).saturating_sub(self.delivery.frontier().get(peer));
+        (own_loss, floor.total(), own) < (peer_loss, said.floor.total(), peer)
+    }
+
+    fn give_up(&mut self, reason: &'static str, out: &mut Vec<Output>) {
+        self.joining.phase = Phase::GivenUp;
+        self.counters.rebases += 1;
+        out.push(Output::Rebase { reason });
+    }
+}

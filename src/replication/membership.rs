@@ -1,0 +1,251 @@
+//! Who belongs to the cluster, who is alive, and whom to connect to.
+//!
+//! Membership is data: the hash `__swytch:members`, written with ordinary effects. This module is told what it contains
+//! and asks for changes of it; it does not know how it is stored.
+//!
+//! - A node that serves writes its own entry every [`super::CoreOptions::heartbeat_interval`], and at once when it is missing.
+//! - A member of which nothing was heard for [`super::CoreOptions::expiry`] is dead, by *this node's monotonic clock*: no entry
+//!   carries a time that is compared, so no clock that is wrong expires a healthy member. To hear of a node is to
+//!   receive a frame from it, or to apply an effect of it, which comes through others, too. The live member with the
+//!   lowest id removes the entry; if two do, that does no harm, and if it was wrong, the node writes its entry again.
+//! - Every node connects to every member, and goes on trying with those whose entries expired: after a long
+//!   partition neither side has the other in its membership any more, and yet they must find each other.
+//! - A node without any connection asks for discovery, and goes on asking.
+//!
+//! # Bounds
+//!
+//! One record for each member, participant and peer. Members beyond [`MAX_MEMBERS`] are ignored.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use super::core::Core;
+use super::frame::Stage;
+use super::joining::Phase;
+use super::{Member, Output};
+use crate::effects::NodeId;
+
+/// The most members that are heeded.
+const MAX_MEMBERS: usize = 1_024;
+/// Between two attempts to connect: at first, at most for a member, and at most for one that expired; milliseconds.
+const DIAL: (u64, u64, u64) = (1_000, 10_000, 60_000);
+/// Between two discoveries: at first, and at most; milliseconds.
+const DISCOVER: (u64, u64) = (5_000, 30_000);
+/// How long a node that had peers is without any before it asks for discovery, in milliseconds.
+const LONELY: u64 = 3_000;
+/// The same wish for a change of an entry is uttered at most this often, in milliseconds.
+const WISH_INTERVAL: u64 = 1_000;
+
+/// The members, and what was heard of whom.
+#[derive(Debug)]
+pub(super) struct Membership {
+    members: BTreeMap<NodeId, Member>,
+    acquaintances: BTreeMap<NodeId, Acquaintance>,
+    heartbeat_at: Option<u64>,
+    lonely_since: Option<u64>,
+    discover_at: u64,
+    discover_pause: u64,
+    rng: Rng,
+}
+
+#[derive(Debug)]
+struct Acquaintance {
+    member: Member,
+    heard_at: u64,
+    dial_at: u64,
+    dial_pause: u64,
+    removal_at: Option<u64>,
+}
+
+impl Membership {
+    pub(super) fn new(seed: u64, now: u64) -> Self {
+        Membership {
+            members: BTreeMap::new(),
+            acquaintances: BTreeMap::new(),
+            heartbeat_at: None,
+            lonely_since: None,
+            discover_at: now,
+            discover_pause: DISCOVER.0,
+            rng: Rng::with_seed(seed),
+        }
+    }
+
+    /// The members as they are now.
+    pub(super) fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members
+    }
+
+    /// Is there an entry for this node?
+    pub(super) fn is_member(&self, node: NodeId) -> bool {
+        self.members.contains_key(&node)
+    }
+
+    /// What is known of a node, member or not.
+    pub(super) fn describe(&self, node: NodeId) -> Option<&Member> {
+        self.acquaintances.get(&node).map(|acquaintance| &acquaintance.member)
+    }
+
+    /// The members have changed.
+    pub(super) fn set(&mut self, members: BTreeMap<NodeId, Member>, now: u64) {
+        self.members = members.into_iter().take(MAX_MEMBERS).collect();
+        for (&node, member) in &self.members {
+            let acquaintance = self.acquaintances.entry(node).or_insert_with(|| Acquaintance::new(now));
+            acquaintance.member.clone_from(member);
+        }
+    }
+
+    /// What a node says of itself.
+    pub(super) fn remember(&mut self, node: NodeId, member: Member) {
+        if let Some(acquaintance) = self.acquaintances.get_mut(&node) {
+            acquaintance.member = member;
+        }
+    }
+
+    /// Something came from this node, directly or not.
+    pub(super) fn heard(&mut self, node: NodeId, now: u64) {
+        if let Some(acquaintance) = self.acquaintances.get_mut(&node) {
+            acquaintance.heard_at = now;
+        }
+    }
+
+    /// When something came from this node last; 0 if never.
+    pub(super) fn heard_at(&self, node: NodeId) -> u64 {
+        self.acquaintances.get(&node).map_or(0, |acquaintance| acquaintance.heard_at)
+    }
+
+    /// For how long nothing came from this node.
+    pub(super) fn silent_for(&self, node: NodeId, now: u64) -> u64 {
+        now.saturating_sub(self.heard_at(node))
+    }
+
+    /// Is a later incarnation at the address of this one?
+    pub(super) fn is_replaced(&self, node: NodeId) -> bool {
+        let Some(Member { address, started, .. }) = self.describe(node) else { return false };
+        let replaces = |other: &Member| other.address == *address && other.started > *started;
+        !address.is_empty() && self.members.values().any(replaces)
+    }
+
+    /// A connection stands.
+    pub(super) fn connected(&mut self, node: NodeId, now: u64) {
+        let acquaintance = self.acquaintances.entry(node).or_insert_with(|| Acquaintance::new(now));
+        acquaintance.heard_at = now;
+        acquaintance.dial_pause = DIAL.0;
+        self.discover_pause = DISCOVER.0;
+    }
+
+    /// A connection is gone.
+    pub(super) fn disconnected(&mut self, node: NodeId, now: u64) {
+        if let Some(acquaintance) = self.acquaintances.get_mut(&node) {
+            // Both sides notice at about the same time, and one connection is enough.
+            acquaintance.dial_at = now + self.rng.u64(0..DIAL.0);
+        }
+    }
+
+    /// The next heartbeat is due now.
+    pub(super) fn beat_at_once(&mut self) {
+        self.heartbeat_at = None;
+    }
+}
+
+impl Acquaintance {
+    fn new(now: u64) -> Self {
+        Acquaintance { member: Member::default(), heard_at: now, dial_at: now, dial_pause: DIAL.0, removal_at: None }
+    }
+}
+
+impl Core {
+    /// What time asks for: heartbeats, removals, connections, discovery.
+    pub(super) fn tend_membership(&mut self, now: u64, out: &mut Vec<Output>) {
+        let keep = |node: &NodeId| {
+            self.membership.is_member(*node)
+                || self.peers.contains_key(node)
+                || self.stability.remembered().any(|remembered| remembered == *node)
+        };
+        let forgotten: Vec<NodeId> = self.membership.acquaintances.keys().filter(|node| !keep(node)).copied().collect();
+        for node in forgotten {
+            self.membership.acquaintances.remove(&node);
+        }
+        if matches!(self.joining.phase, Phase::Leaving | Phase::GivenUp) {
+            return;
+        }
+        if self.joining.phase == Phase::Serving {
+            self.beat(now, out);
+            self.admit(now, out);
+            self.remove_dead(now, out);
+        }
+        self.dial(now, out);
+        self.discover(now, out);
+    }
+
+    fn beat(&mut self, now: u64, out: &mut Vec<Output>) {
+        let missing = !self.membership.is_member(self.options.node);
+        let interval = if missing { WISH_INTERVAL } else { self.options.heartbeat_interval };
+        if self.membership.heartbeat_at.is_none_or(|at| now >= at + interval) {
+            self.membership.heartbeat_at = Some(now);
+            out.push(Output::Heartbeat);
+        }
+    }
+
+    /// Writes the entries of peers that join.
+    fn admit(&mut self, now: u64, out: &mut Vec<Output>) {
+        for (&node, state) in &mut self.peers {
+            let Some(said) = &state.said else { continue };
+            let joins = matches!(said.stage, Stage::Seeking | Stage::CatchingUp);
+            let due = state.admitted_at.is_none_or(|at| now >= at + WISH_INTERVAL);
+            if joins && due && !self.membership.is_member(node) {
+                state.admitted_at = Some(now);
+                out.push(Output::Admit { node, member: said.member.clone() });
+            }
+        }
+    }
+
+    fn remove_dead(&mut self, now: u64, out: &mut Vec<Output>) {
+        let own = self.options.node;
+        let alive = |node: NodeId| {
+            node == own || self.peers.contains_key(&node) || self.membership.silent_for(node, now) < self.options.expiry
+        };
+        let (alive, dead): (Vec<NodeId>, Vec<NodeId>) = self.membership.members.keys().partition(|&&node| alive(node));
+        if alive.iter().any(|&node| node < own) {
+            return;
+        }
+        for node in dead {
+            let Some(acquaintance) = self.membership.acquaintances.get_mut(&node) else { continue };
+            if acquaintance.removal_at.is_none_or(|at| now >= at + WISH_INTERVAL) {
+                acquaintance.removal_at = Some(now);
+                out.push(Output::RemoveMember(node));
+            }
+        }
+    }
+
+    fn dial(&mut self, now: u64, out: &mut Vec<Output>) {
+        let Membership { members, acquaintances, rng, .. } = &mut self.membership;
+        for (&node, acquaintance) in acquaintances {
+            let connected = node == self.options.node || self.peers.contains_key(&node);
+            if connected || acquaintance.member.address.is_empty() || now < acquaintance.dial_at {
+                continue;
+            }
+            let longest = if members.contains_key(&node) { DIAL.1 } else { DIAL.2 };
+            let pause = acquaintance.dial_pause.min(longest);
+            acquaintance.dial_pause = (pause * 2).min(longest);
+            // Between four and six fifths of the pause, so that nodes do not march in step.
+            acquaintance.dial_at = now + pause * 4 / 5 + rng.u64(0..=pause * 2 / 5);
+            out.push(Output::Connect { node, address: acquaintance.member.address.clone() });
+        }
+    }
+
+    fn discover(&mut self, now: u64, out: &mut Vec<Output>) {
+        if !self.peers.is_empty() {
+            self.membership.lonely_since = None;
+            return;
+        }
+        let since = *self.membership.lonely_since.get_or_insert(now);
+        let patience = if self.joining.phase == Phase::Seeking { 0 } else { LONELY };
+        let membership = &mut self.membership;
+        if now >= since + patience && now >= membership.discover_at {
+            membership.discover_at = now + membership.discover_pause;
+            membership.discover_pause = (membership.discover_pause * 2).min(DISCOVER.1);
+            out.push(Output::Discover);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The replication core: what a node of a cluster does, as a state machine without I/O.
+//!
+//! [`Core::step`] takes one [`Input`] and the time, and appends what is to be done to a list of [`Output`]s. The runtime
+//! (`cluster`) feeds it and carries the outputs out, in order.
+//!
+//! What each part is for, and where its algorithm is told in prose:
+//!
+//! | module | subject |
+//! |---|---|
+//! | `core` | the state, and how an input finds the part that it concerns |
+//! | `delivery` | causal delivery: when an effect may be applied, and where it waits until then |
+//! | `peers` | who is connected, what it said, and what no peer may say |
+//! | `log` | the effects that somebody may still need, within a byte budget |
+//! | `push` | own effects to every peer at once; acknowledgements, windows, loss |
+//! | `repair` | anti-entropy: gossip, and pulling what did not come by itself |
+//! | `stability` | who must have applied an effect before anyone may forget about it, and the floor |
+//! | `membership` | who belongs to the cluster, who is alive, whom to connect to |
+//! | `joining` | from start to serving; snapshots; when an identity has to be given up |
+//! | `frame` | what peers say to each other, and its wire form |
+//! | `report` | what operators and `WAIT` see |
+//!
+//! Architecture invariant: the core reads no clock, opens no socket, spawns nothing, draws no randomness (it is handed
+//! a seed), iterates no randomly seeded map, and knows neither keys and values nor RESP. Every queue has a bound,
+//! documented where it is held. Nothing a peer sends can make it panic.
+//!
+//! # What the runtime promises
+//!
+//! 1. Outputs are carried out in order, and those of one step before the next step.
+//! 2. Before each [`Input::Tick`] it collects the committed local effects and hands them over as
+//!    [`Input::LocalEffects`], even when there are none. What the core *claims* to have applied is its frontier at that
+//!    moment: every local effect that comes later has then seen all of it, and stability (see `stability`) rests on that.
+//! 3. When an applied effect (own or not) changed `__swytch:members`, [`Input::Members`] is the next input.
+//! 4. One connection per peer at a time: [`Input::Connected`], frames, [`Input::Disconnected`], and again. Frames of one
+//!    [`Stream`] arrive in the order in which they were sent.
+
+mod core;
+mod delivery;
+mod frame;
+#[cfg(test)]
+mod harness;
+mod joining;
+mod log;
+mod membership;
+mod peers;
+mod push;
+mod repair;
+mod report;
+#[cfg(test)]
+mod scenarios;
+mod stability;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::effects::{Effect, Frontier, NodeId};
+use crate::keyspace::Millis;
+
+pub use self::core::Core;
+pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stage, Stream};
+pub use report::{ClusterReport, MemberReport};
+
+/// The time at which an input is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since some fixed moment; never goes back. Everything the core decides by time, it decides by this.
+    pub monotonic: u64,
+    /// Milliseconds since the Unix epoch; may jump.
+    pub wall: Millis,
+}
+
+/// How a core is set up. Times are milliseconds, sizes bytes.
+#[derive(Clone, Debug)]
+pub struct CoreOptions {
+    /// This incarnation.
+    pub node: NodeId,
+    /// This node's own entry for `__swytch:members`, told to peers at the first word.
+    pub member: Member,
+    /// Starts by finding a cluster to join (true), or serves at once.
+    pub joining: bool,
+    /// Seed for the jitter of connection attempts.
+    pub seed: u64,
+    /// Budget for the encoded effects kept for peers.
+    pub log_limit: usize,
+    /// Budget for effects that arrived before what they depend on.
+    pub waiting_limit: usize,
+    /// At least this long between two gossips to one peer. The runtime's ticks should come about this often.
+    pub tick_interval: u64,
+    /// At most this long between two gossips to one peer.
+    pub gossip_interval: u64,
+    /// A member writes its entry anew this often.
+    pub heartbeat_interval: u64,
+    /// A member of which nothing was heard for this long is removed.
+    pub expiry: u64,
+    /// How long a node that serves bears with a state that only a rebase can end, in the hope of another peer.
+    pub rebase_grace: u64,
+    /// After it began to serve, and after each new peer, a node waits this long before it forgets anything: nodes that
+    /// start together, without a cluster to admit them, get to know each other first.
+    pub settle: u64,
+}
+
+impl CoreOptions {
+    /// The settings of a real node.
+    pub fn new(node: NodeId, member: Member) -> Self {
+        CoreOptions {
+            node,
+            member,
+            joining: true,
+            seed: node.0,
+            log_limit: 128 << 20,
+            waiting_limit: 32 << 20,
+            tick_interval: 50,
+            gossip_interval: 1_000,
+            heartbeat_interval: 10_000,
+            expiry: 30_000,
+            rebase_grace: 5_000,
+            settle: 5_000,
+        }
+    }
+}
+
+/// One entry of `__swytch:members`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Member {
+    /// The node's name, for people.
+    pub name: String,
+    /// Where its peers reach it: host and port.
+    pub address: String,
+    /// Where clients reach it.
+    pub client_port: u16,
+    /// The version of its software.
+    pub version: String,
+    /// When this incarnation began, by its own wall clock. A rebase begins a new one, later than the one before.
+    pub started: Millis,
+}
+
+/// What a snapshot says besides the data. The runtime carries it as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SnapshotHeader {
+    /// What the sender had applied when the export began. All of it is in the snapshot; parts of it may hold more.
+    pub begin: Frontier,
+    /// Up to here the sender has dropped metadata. It drops no more while the export lasts.
+    pub folded: Frontier,
+    /// For each origin, all that its latest effect within `begin` had seen.
+    pub seen: Vec<(NodeId, Frontier)>,
+    /// Whose effects may still come (see `stability`).
+    pub participants: Vec<NodeId>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Effects of this node, committed and applied, in order of seq and without gaps. Possibly none: see the promises
+    /// of the runtime.
+    LocalEffects(Vec<Effect>),
+    /// An authenticated connection stands.
+    Connected {
+        /// Who is at the other end, as its certificate proves.
+        peer: NodeId,
+    },
+    /// The connection is gone, whoever ended it.
+    Disconnected {
+        /// Who was at the other end.
+        peer: NodeId,
+    },
+    /// A peer said something.
+    Received {
+        /// Who.
+        peer: NodeId,
+        /// What.
+        frame: Frame,
+    },
+    /// All of `__swytch:members`, after each change of it.
+    Members(BTreeMap<NodeId, Member>),
+    /// A snapshot asked for by [`Output::Send`] of [`Frame::SnapshotRequest`] is here and imported.
+    SnapshotReceived {
+        /// Who sent it.
+        peer: NodeId,
+        /// As the sender's [`Output::SendSnapshot`] had it.
+        header: SnapshotHeader,
+        /// What the sender had applied when the export ended.
+        end: Frontier,
+    },
+    /// The snapshot will not come from this peer. What was imported of it counts for nothing: the keyspace is empty.
+    SnapshotFailed {
+        /// Who did not send it.
+        peer: NodeId,
+    },
+    /// Discovery ended and found no other node that can be reached.
+    NobodyFound,
+    /// This node stops, gracefully. Its own entry was removed from the membership by a local effect before this.
+    Leave,
+    /// Time passes. Comes every [`CoreOptions::tick_interval`] or so, after [`Input::LocalEffects`].
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Say this to a connected peer.
+    Send {
+        /// To whom.
+        peer: NodeId,
+        /// What.
+        frame: Frame,
+    },
+    /// Apply an effect of another node. Exactly once per effect, in causal order.
+    Apply {
+        /// The effect.
+        effect: Effect,
+        /// All that its origin had seen, its own earlier effects included.
+        seen: Frontier,
+    },
+    /// Metadata within this frontier may be dropped: no effect will be applied any more that has not seen all of it.
+    Fold(Frontier),
+    /// Export the keyspace to this peer, under this header. Replaces an export to it that is still under way.
+    SendSnapshot {
+        /// To whom.
+        peer: NodeId,
+        /// Goes with the data.
+        header: SnapshotHeader,
+    },
+    /// All that any part of the imported snapshot may contain is applied: its filters are not needed any more.
+    CatchUpComplete,
+    /// This node may serve clients from now on.
+    Serving,
+    /// Write this node's own entry to `__swytch:members`, as an ordinary effect.
+    Heartbeat,
+    /// Write the entry of a node that joins, as an ordinary effect. Its snapshot follows when the entry is there, so
+    /// that every node that could forget something which the newcomer lacks, knows of it first (see `joining`).
+    Admit {
+        /// Whose entry.
+        node: NodeId,
+        /// The entry.
+        member: Member,
+    },
+    /// Remove the entry of a node that is dead, as an ordinary effect.
+    RemoveMember(NodeId),
+    /// Try to connect. Repeated as long as it is wished for.
+    Connect {
+        /// To whom.
+        node: NodeId,
+        /// Where it is.
+        address: String,
+    },
+    /// End the connection to this peer.
+    Disconnect {
+        /// Whose.
+        peer: NodeId,
+        /// Why, for the log and for the peer.
+        reason: &'static str,
+    },
+    /// No peer is left: ask DNS again.
+    Discover,
+    /// This identity has to be given up: empty the keyspace, make a new core with a fresh node id that joins, connect
+    /// anew, and at [`Output::Serving`] issue those effects of [`Core::into_own_effects`] again that its frontier lacks
+    /// by then. Should the new identity have to be given up before that, the same effects wait for the next.
+    /// This core does nothing any more.
+    Rebase {
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// An operator should know this.
+    Warn(String),
+}

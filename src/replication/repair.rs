@@ -1,0 +1,190 @@
+//! Anti-entropy: telling peers what is applied here, and pulling what did not come by itself.
+//!
+//! # The algorithm
+//!
+//! Every node tells every peer its frontier: at the next tick after it changed, and at least once a second even if it
+//! did not. (Reconciliation by version vectors, as in Bayou: Petersen et al. 1997.) From what peers say a node sees what
+//! exists that it lacks. Usually that is on its way from its origin; so it is asked for only if nothing of that origin
+//! was applied for [`GRACE`] milliseconds, or [`GAP_GRACE`] if a later effect of that origin is here already. The range asked for is the
+//! first one that is neither applied nor waiting; any peer that has it in its log will do, the origin first, another at
+//! each further attempt. One request per origin is outstanding, for [`REQUEST_TIMEOUT`] at most. Its answer is a single
+//! frame; when that is here and something is still missing, the next request goes out at once.
+//!
+//! So lost frames, half-open links and pairs of nodes that only reach each other through a third heal in the same way,
+//! and nothing needs to know which of these it was.
+//!
+//! # Bounds
+//!
+//! One request and one record per origin. Answers take at most [`ANSWER_BYTES`] each, and per peer
+//! [`ANSWER_BYTES_PER_TICK`] between two ticks; beyond that requests are left unanswered, and are repeated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Output;
+use super::core::Core;
+use super::delivery::Missing;
+use super::frame::Frame;
+use super::joining::Phase;
+use super::peers::Violation;
+use crate::effects::{Dot, NodeId};
+use crate::planted::{Bug, planted};
+
+/// How long the direct path has for the next effect of an origin, in milliseconds.
+const GRACE: u64 = 300;
+/// The same, when a later effect shows that one was lost.
+const GAP_GRACE: u64 = 100;
+/// How long an answer may take, in milliseconds.
+const REQUEST_TIMEOUT: u64 = 1_000;
+/// Bytes of effects in one answer, unless a single effect is larger.
+const ANSWER_BYTES: usize = 1 << 20;
+/// Bytes of effects that one peer is sent in answers between two ticks.
+pub(super) const ANSWER_BYTES_PER_TICK: usize = 8 << 20;
+
+/// What is lacking of each origin. An origin of which nothing lacks has no record.
+#[derive(Debug, Default)]
+pub(super) struct Repair {
+    lacking: BTreeMap<NodeId, Lack>,
+}
+
+#[derive(Debug)]
+struct Lack {
+    /// What was applied when this was last looked at, and since when that has not changed.
+    applied: u64,
+    since: u64,
+    outstanding: Option<Outstanding>,
+    attempts: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    peer: NodeId,
+    after: u64,
+    at: u64,
+}
+
+impl Core {
+    /// Tells every peer what is applied here, as often as it has to be told.
+    pub(super) fn gossip(&mut self, now: u64, out: &mut Vec<Output>) {
+        let stuck = self.delivery.blocked().any(|dot| {
+            let has = |state: &super::peers::Peer| state.said.as_ref().is_some_and(|said| said.frontier.includes(dot));
+            self.peers.values().any(has)
+        });
+        let frame = Frame::Gossip {
+            frontier: self.claimed.clone(),
+            floor: self.stability.floor().clone(),
+            stage: self.stage(),
+            stuck,
+            departed: self.stability.departed(),
+        };
+        for (&peer, state) in self.peers.iter_mut().filter(|(_, state)| state.said.is_some()) {
+            let due = state.told.as_ref().is_none_or(|(told, at)| {
+                let changed = *told != frame && now >= at + self.options.tick_interval;
+                changed || now >= at + self.options.gossip_interval
+            });
+            if due {
+                state.told = Some((frame.clone(), now));
+                out.push(Output::Send { peer, frame: frame.clone() });
+            }
+        }
+    }
+
+    /// Asks for what is lacking and did not come by itself.
+    pub(super) fn request_lacking(&mut self, now: u64, out: &mut Vec<Output>) {
+        for state in self.peers.values_mut() {
+            state.answer_budget = ANSWER_BYTES_PER_TICK;
+        }
+        let frontier = self.delivery.frontier();
+        let mut lacking: BTreeSet<NodeId> = self.delivery.waiting_origins().collect();
+        for said in self.peers.values().filter_map(|state| state.said.as_ref()) {
+            lacking.extend(said.frontier.iter().filter(|&(node, seq)| seq > frontier.get(node)).map(|(node, _)| node));
+        }
+        self.repair.lacking.retain(|origin, _| lacking.contains(origin));
+        for origin in lacking {
+            self.request(now, origin, false, out);
+        }
+    }
+
+    /// Asks for what is lacking of one origin, if it is time to; `at_once`: if there is anything.
+    fn request(&mut self, now: u64, origin: NodeId, at_once: bool, out: &mut Vec<Output>) {
+        if planted(Bug::SkipRepair) || matches!(self.joining.phase, Phase::Seeking | Phase::Transfer { .. }) {
+            return;
+        }
+        let applied = self.delivery.frontier().get(origin);
+        let fresh = || Lack { applied, since: now, outstanding: None, attempts: 0 };
+        let lack = self.repair.lacking.entry(origin).or_insert_with(fresh);
+        if lack.applied != applied {
+            (lack.applied, lack.since, lack.attempts) = (applied, now, 0);
+        }
+        let peers = || self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
+        let exists = peers().map(|(_, said)| said.frontier.get(origin)).max().unwrap_or(0);
+        let Some(Missing { after, upto, overtaken }) = self.delivery.missing(origin, exists) else { return };
+        // What is needed next waits for other origins; more of this one is not urgent, and may not even fit.
+        if self.delivery.has_head(origin) && self.delivery.crowded() {
+            return;
+        }
+        if let Some(outstanding) = lack.outstanding {
+            if now < outstanding.at + REQUEST_TIMEOUT {
+                return;
+            }
+            lack.attempts += 1;
+        }
+        let grace = if overtaken { GAP_GRACE } else { GRACE };
+        if !at_once && now < lack.since + grace {
+            return;
+        }
+        let has = |said: &super::peers::Said| said.frontier.get(origin) > after && said.floor.get(origin) <= after;
+        let mut candidates: Vec<_> = peers().filter(|(_, said)| has(said)).collect();
+        candidates.sort_by_key(|&(peer, _)| (peer != origin, peer));
+        lack.outstanding = None;
+        if candidates.is_empty() {
+            return;
+        }
+        let (peer, said) = candidates[lack.attempts % candidates.len()];
+        let upto = upto.min(said.frontier.get(origin));
+        lack.outstanding = Some(Outstanding { peer, after, at: now });
+        self.counters.repairs += 1;
+        out.push(Output::Send { peer, frame: Frame::Request { origin, after, upto } });
+    }
+
+    /// The effects whose arrival from this peer answers a request.
+    pub(super) fn expected_from(&self, peer: NodeId) -> Vec<Dot> {
+        let outstanding = self.repair.lacking.iter().filter_map(|(&node, lack)| Some((node, lack.outstanding?)));
+        let asked = outstanding.filter(|(_, outstanding)| outstanding.peer == peer);
+        asked.map(|(node, outstanding)| Dot { node, seq: outstanding.after + 1 }).collect()
+    }
+
+    /// A request was answered: what else is missing of this origin is asked for at once.
+    pub(super) fn answered(&mut self, now: u64, origin: NodeId, out: &mut Vec<Output>) {
+        if let Some(lack) = self.repair.lacking.get_mut(&origin) {
+            lack.outstanding = None;
+        }
+        self.request(now, origin, true, out);
+    }
+
+    /// A peer asks for a range.
+    pub(super) fn received_request(
+        &mut self,
+        peer: NodeId,
+        origin: NodeId,
+        (after, upto): (u64, u64),
+        out: &mut Vec<Output>,
+    ) -> Result<(), Violation> {
+        if after >= upto {
+            return Err("it asks for an empty range");
+        }
+        let Some(state) = self.peers.get(&peer) else { return Ok(()) };
+        if state.answer_budget == 0 {
+            return Ok(());
+        }
+        let effects = self.log.range(origin, after, upto, ANSWER_BYTES);
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let bytes: usize = effects.iter().map(bytes::Bytes::len).sum();
+        let state = self.peers.get_mut(&peer).expect("it was there above");
+        state.answer_budget = state.answer_budget.saturating_sub(bytes);
+        self.counters.effects_sent += effects.len() as u64;
+        out.push(Output::Send { peer, frame: Frame::Effects(effects) });
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! What a node knows about its cluster, for operators (`INFO`, metrics) and for `WAIT`.
+
+use std::collections::BTreeSet;
+
+use super::Now;
+use super::core::Core;
+use super::frame::Stage;
+use super::peers::Said;
+use crate::effects::{Frontier, NodeId};
+
+/// One look at the cluster from one node.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ClusterReport {
+    /// This incarnation.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Does it serve clients?
+    pub serving: bool,
+    /// The other nodes that it knows, by ascending id.
+    pub members: Vec<MemberReport>,
+    /// The seq of the latest own effect.
+    pub own_seq: u64,
+    /// Effects kept for peers.
+    pub log_effects: usize,
+    /// Their bytes.
+    pub log_bytes: usize,
+    /// Effects that wait for others.
+    pub waiting_effects: usize,
+    /// Their bytes.
+    pub waiting_bytes: usize,
+    /// Effects sent, repetitions and answers to requests included.
+    pub effects_sent: u64,
+    /// Effects received, whatever became of them.
+    pub effects_received: u64,
+    /// Effects received that were applied or waiting already.
+    pub duplicates: u64,
+    /// Effects received that may not be applied any more because their origin had seen too little.
+    pub refused_effects: u64,
+    /// Effects dropped from the waiting buffer because it was full.
+    pub dropped_effects: u64,
+    /// Ranges asked for because they did not come by themselves.
+    pub repairs: u64,
+    /// Snapshots that were begun to be sent.
+    pub snapshots_sent: u64,
+    /// Snapshots received in full.
+    pub snapshots_received: u64,
+    /// Identities given up. (The runtime adds those of the cores before this one.)
+    pub rebases: u64,
+    /// Peers disconnected because of what they said.
+    pub refused_peers: u64,
+    /// Nodes that were given up because the log was full.
+    pub forced_out: u64,
+    /// Everything applied here.
+    pub frontier: Frontier,
+    /// Everything forgotten here: effects within it can not be sent to anyone any more.
+    pub floor: Frontier,
+}
+
+/// What is known of one other node.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct MemberReport {
+    /// The incarnation.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its cluster address.
+    pub address: String,
+    /// Is there a connection over which it said who it is?
+    pub connected: bool,
+    /// Is it gone from the membership, without having left or being replaced?
+    pub expired: bool,
+    /// Does it serve clients, by its last word?
+    pub serving: bool,
+    /// Up to which of this node's own effects it has applied.
+    pub acknowledged: u64,
+    /// Own effects that it has not acknowledged.
+    pub lag_effects: u64,
+    /// For how long it has not acknowledged all own effects; 0 when it has.
+    pub lag_millis: u64,
+}
+
+impl Core {
+    /// What this node knows about its cluster.
+    pub fn report(&self, now: Now) -> ClusterReport {
+        let own = self.options.node;
+        let own_seq = self.delivery.frontier().get(own);
+        let mut nodes: BTreeSet<NodeId> = self.membership.members().keys().copied().collect();
+        nodes.extend(self.peers.iter().filter(|(_, state)| state.said.is_some()).map(|(&peer, _)| peer));
+        nodes.extend(self.stability.remembered());
+        nodes.remove(&own);
+        let members = nodes.into_iter().map(|node| self.report_member(node, own_seq, now.monotonic)).collect();
+        let ((log_effects, log_bytes), (waiting_effects, waiting_bytes)) = (self.log.size(), self.delivery.waiting());
+        ClusterReport {
+            node: own,
+            name: self.options.member.name.clone(),
+            serving: self.stage() == Stage::Serving,
+            members,
+            own_seq,
+            log_effects,
+            log_bytes,
+            waiting_effects,
+            waiting_bytes,
+            effects_sent: self.counters.effects_sent,
+            effects_received: self.counters.effects_received,
+            duplicates: self.delivery.duplicates,
+            refused_effects: self.delivery.refused,
+            dropped_effects: self.delivery.dropped,
+            repairs: self.counters.repairs,
+            snapshots_sent: self.counters.snapshots_sent,
+            snapshots_received: self.counters.snapshots_received,
+            rebases: self.counters.rebases,
+            refused_peers: self.counters.refused_peers,
+            forced_out: self.counters.forced_out,
+            frontier: self.delivery.frontier().clone(),
+            floor: self.stability.floor().clone(),
+        }
+    }
+
+    fn report_member(&self, node: NodeId, own_seq: u64, now: u64) -> MemberReport {
+        let peer = self.peers.get(&node);
+        let said = peer.and_then(|state| state.said.as_ref());
+        let member = self.membership.describe(node).cloned().unwrap_or_default();
+        // Who is not connected may still be known to have some of it, through others.
+        let known = self.stability.claimed_by(node).map_or(0, |claim| claim.get(self.options.node));
+        let known = known.max(self.delivery.known_by(node).get(self.options.node));
+        let acknowledged = peer.map_or(0, |state| state.push.acknowledged()).max(known);
+        MemberReport {
+            node,
+            name: member.name,
+            address: member.address,
+            connected: said.is_some(),
+            expired: !self.membership.is_member(node) && said.is_none(),
+            serving: said.is_some_and(Said::serves),
+            acknowledged,
+            lag_effects: own_seq.saturating_sub(acknowledged),
+            lag_millis: peer.map_or(0, |state| state.push.lag_millis(now)),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Who must have applied an effect before anyone may forget about it.
+//!
+//! # Stable
+//!
+//! Forgetting has two parts: an effect may leave the log when nobody will ask for it, and its causality metadata may be
+//! *folded* away when every effect that is still to come has seen it. Both hold for what is *stable*: applied by every
+//! *participant*. (Causal stability, after Baquero, Almeida and Shoker 2014.)
+//!
+//! What is a participant *m* known to have, such that all its effects which are still to come here have seen it?
+//! - What it claimed in gossip, once this node has applied the effects of *m* that the claim includes: *m* claims only
+//!   what every later effect of its own has seen (the second promise of the runtime, in the module above).
+//! - What its latest effect that is applied here had seen. This needs no connection: it also comes through others.
+//!
+//! The stable frontier is the meet of these over all participants, and of what this node claims itself.
+//!
+//! # Participants
+//!
+//! Everybody who may still make effects that have not seen everything: all who said hello, all members, and members whose
+//! entries expired, for they may only be cut off. A newcomer that is catching up counts with what it says that it has,
+//! which is nothing: nothing is forgotten meanwhile. A node stops to be a participant when
+//! - it *retired*: it said goodbye and everything it made is applied here; or a later incarnation at the same address is
+//!   there, nothing was heard of the old one for the time in which members expire, and nobody is known to have more of
+//!   it than this node. Who retired is told to all, with its last seq. A word from it makes it a participant again.
+//! - it is *forced out*: the log is over its budget. The disconnected go first, then the slowest. It can come back: either its
+//!   frontier passes the floor by the help of another node, or it takes a snapshot (see `joining`).
+//!
+//! A node without any participant forgets nothing until its log is full: whom it meets then, it can merge with from
+//! the log, even if both were written to. Over the budget it forgets what was applied first.
+//!
+//! # Floor and folded
+//!
+//! The *floor* is where the log begins; *folded* is up to where metadata is gone. They are the same but for two times.
+//! After a snapshot the log begins at the snapshot, whereas only what the sender had folded is folded: effects of third
+//! nodes, concurrent to what the snapshot holds, can still be merged. While a snapshot is being exported
+//! nothing is folded, even if its receiver is forced out: all its parts are alike in this.
+//!
+//! # Bounds
+//!
+//! Participants whose entries expired: [`MAX_EXPIRED`], beyond which those heard of longest ago are dropped.
+//! Departed nodes told of: 256, for ten minutes. Retired nodes remembered: one number per origin.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::core::Core;
+use super::frame::Stage;
+use super::joining::Phase;
+use super::peers::{MAX_DEPARTED, Violation};
+use super::{Member, Output};
+use crate::effects::{Frontier, NodeId};
+use crate::planted::{Bug, planted};
+
+/// The most participants that are neither members nor connected.
+const MAX_EXPIRED: usize = 256;
+/// For how long, in milliseconds, others are told that a node departed.
+const DEPARTED_TOLD: u64 = 600_000;
+
+/// The participants, and what is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Stability {
+    participants: BTreeMap<NodeId, Participant>,
+    /// Every participant has this, or was given up.
+    stable: Frontier,
+    floor: Frontier,
+    folded: Frontier,
+    /// What the planted bug has told to fold last.
+    folded_too_early: Frontier,
+    departed: BTreeMap<NodeId, Departed>,
+    retired: BTreeSet<NodeId>,
+    settle_until: u64,
+}
+
+#[derive(Debug, Default)]
+struct Participant {
+    /// Its effects that are not applied here have seen this.
+    known: Frontier,
+    /// A claim that counts as soon as its own effects within it are applied here. The oldest such claim is kept, as under
+    /// constant load the latest is always a little ahead.
+    pending: Option<Frontier>,
+    /// Its latest claim.
+    latest: Frontier,
+    forced_out: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Departed {
+    last: u64,
+    learned_at: u64,
+}
+
+impl Stability {
+    /// Where the log begins.
+    pub(super) fn floor(&self) -> &Frontier {
+        &self.floor
+    }
+
+    /// Up to where metadata is gone.
+    pub(super) fn folded(&self) -> &Frontier {
+        &self.folded
+    }
+
+    /// The nodes that count.
+    pub(super) fn participants(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.participants.iter().filter(|(_, participant)| !participant.forced_out).map(|(&node, _)| node)
+    }
+
+    /// All nodes that may come back, those forced out included.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.participants.keys().copied()
+    }
+
+    /// The latest claim of a participant.
+    pub(super) fn claimed_by(&self, node: NodeId) -> Option<&Frontier> {
+        self.participants.get(&node).map(|participant| &participant.latest)
+    }
+
+    /// The nodes that retired of late, with their last seqs.
+    pub(super) fn departed(&self) -> Vec<(NodeId, u64)> {
+        self.departed.iter().map(|(&node, departed)| (node, departed.last)).collect()
+    }
+
+    /// From now on this node counts. Its last claim is not known yet.
+    pub(super) fn include(&mut self, node: NodeId) {
+        if !self.retired.contains(&node) {
+            self.participants.entry(node).or_default();
+        }
+    }
+
+    /// Nothing is forgotten before this time.
+    pub(super) fn settle(&mut self, until: u64) {
+        self.settle_until = self.settle_until.max(until);
+    }
+
+    /// Starts from a snapshot.
+    pub(super) fn adopt(&mut self, begin: &Frontier, folded: &Frontier) {
+        self.floor = begin.clone();
+        self.folded = folded.clone();
+        self.stable = folded.clone();
+    }
+}
+
+impl Core {
+    /// A peer said hello.
+    pub(super) fn meet(
+        &mut self,
+        now: u64,
+        peer: NodeId,
+        member: Member,
+        frontier: Frontier,
+        participants: &[NodeId],
+    ) -> Result<(), Violation> {
+        let stability = &mut self.stability;
+        stability.retired.remove(&peer);
+        stability.departed.remove(&peer);
+        if !stability.participants.contains_key(&peer) {
+            stability.settle(now + self.options.settle);
+        }
+        stability.include(peer);
+        if stability.participants.get(&peer).is_some_and(|participant| !participant.latest.within(&frontier)) {
+            return Err("its frontier went back while it was away");
+        }
+        if self.joining.phase != Phase::Serving {
+            for &node in participants.iter().filter(|&&node| node != self.options.node) {
+                stability.include(node);
+            }
+        }
+        self.membership.remember(peer, member);
+        self.heard_frontier(peer, frontier);
+        Ok(())
+    }
+
+    /// A participant claims this frontier.
+    pub(super) fn heard_frontier(&mut self, node: NodeId, claim: Frontier) {
+        let applied = self.delivery.frontier().get(node);
+        let Some(participant) = self.stability.participants.get_mut(&node) else { return };
+        participant.forced_out &= !self.stability.floor.within(&claim);
+        participant.latest.join(&claim);
+        if participant.pending.is_none() {
+            participant.pending = Some(claim);
+        }
+        participant.settle_claims(node, applied);
+    }
+
+    /// Nodes that others say have departed. Who is connected tells about itself.
+    pub(super) fn learn_departed(&mut self, now: u64, departed: &[(NodeId, u64)]) {
+        for &(node, last) in departed {
+            if !self.peers.contains_key(&node) && self.stability.participants.contains_key(&node) {
+                self.departs(now, node, last);
+            }
+        }
+    }
+
+    /// This node makes no effect after `last`.
+    pub(super) fn departs(&mut self, now: u64, node: NodeId, last: u64) {
+        let departed = &mut self.stability.departed;
+        departed.entry(node).or_insert(Departed { last, learned_at: now });
+        if departed.len() > MAX_DEPARTED {
+            let oldest = departed.iter().min_by_key(|(_, departed)| departed.learned_at).map(|(&node, _)| node);
+            departed.retain(|&node, _| Some(node) != oldest);
+        }
+    }
+
+    /// A peer says goodbye.
+    pub(super) fn received_goodbye(&mut self, now: u64, peer: NodeId, last: u64) -> Result<(), Violation> {
+        if last < self.delivery.frontier().get(peer) || last > super::peers::MAX_SEQ {
+            return Err("it leaves with fewer effects than it made");
+        }
+        if let Some(said) = self.peers.get_mut(&peer).and_then(|state| state.said.as_mut()) {
+            said.stage = Stage::Leaving;
+        }
+        self.departs(now, peer, last);
+        Ok(())
+    }
+
+    /// Lets go of participants that retired, and of what is stable then.
+    pub(super) fn advance_floor(&mut self, now: u64, out: &mut Vec<Output>) {
+        self.retire(now);
+        self.bound_expired();
+        let frontier = self.delivery.frontier();
+        for (&node, participant) in &mut self.stability.participants {
+            participant.settle_claims(node, frontier.get(node));
+        }
+        if now >= self.stability.settle_until
+            && self.joining.phase == Phase::Serving
+            && let Some(stable) = self.stable_frontier()
+        {
+            self.forget(&stable);
+        }
+        self.fold(out);
+        self.enforce_log_limit(out);
+    }
+
+    /// Gives up participants until the log is within its budget, and then the oldest part of the log.
+    pub(super) fn enforce_log_limit(&mut self, out: &mut Vec<Output>) {
+        while self.log.size().1 > self.log.allowance() {
+            if let Some(stable) = self.stable_frontier()
+                && !stable.within(&self.stability.floor)
+            {
+                self.forget(&stable);
+                continue;
+            }
+            let latest = |participant: &Participant| participant.latest.total();
+            let counting = self.stability.participants.iter().filter(|(_, participant)| !participant.forced_out);
+            let slowest = counting.min_by_key(|&(node, participant)| {
+                (self.peers.contains_key(node), self.membership.is_member(*node), latest(participant), *node)
+            });
+            if let Some((&node, _)) = slowest {
+                self.force_out(node);
+                let warning = "the log of effects is full: node {} is not waited for any more and will need a snapshot";
+                out.push(Output::Warn(warning.replace("{}", &node.to_string())));
+                continue;
+            }
+            // Down to seven eighths, so that this is not done anew for each effect.
+            let target = self.log.allowance() / 8 * 7;
+            let cut = self.log.cut(&self.stability.floor, &self.claimed, target);
+            if cut == self.stability.floor {
+                // What is not claimed yet is kept until the next claim.
+                break;
+            }
+            self.forget(&cut);
+        }
+        self.fold(out);
+    }
+
+    fn force_out(&mut self, node: NodeId) {
+        self.counters.forced_out += 1;
+        if let Some(participant) = self.stability.participants.get_mut(&node) {
+            participant.forced_out = true;
+        }
+    }
+
+    /// What every participant has; none when there is no participant.
+    fn stable_frontier(&self) -> Option<Frontier> {
+        let mut stable: Option<Frontier> = None;
+        for (&node, participant) in &self.stability.participants {
+            if participant.forced_out {
+                continue;
+            }
+            let mut known = self.delivery.known_by(node);
+            known.join(&participant.known);
+            stable.get_or_insert_with(|| self.claimed.clone()).meet(&known);
+        }
+        stable
+    }
+
+    fn forget(&mut self, stable: &Frontier) {
+        let stability = &mut self.stability;
+        stability.stable.join(stable);
+        stability.floor.join(stable);
+        assert!(
+            stability.floor.within(&self.claimed) || planted(Bug::IgnoreDependencies),
+            "only what is applied is forgotten"
+        );
+        self.log.trim(&stability.floor);
+        self.own_past.trim(stability.floor.get(self.options.node));
+    }
+
+    fn fold(&mut self, out: &mut Vec<Output>) {
+        let stability = &mut self.stability;
+        if planted(Bug::FoldTooEarly) {
+            let frontier = self.delivery.frontier();
+            if stability.folded_too_early != *frontier {
+                stability.folded_too_early.clone_from(frontier);
+                out.push(Output::Fold(frontier.clone()));
+            }
+            return;
+        }
+        let exporting = self.peers.values().any(|state| state.export.is_some());
+        if !exporting && !stability.stable.within(&stability.folded) {
+            stability.folded.join(&stability.stable);
+            out.push(Output::Fold(stability.folded.clone()));
+        }
+    }
+
+    fn retire(&mut self, now: u64) {
+        let frontier = self.delivery.frontier();
+        let gone = |node: &NodeId| {
+            let stability = &self.stability;
+            let left = stability.departed.get(node).is_some_and(|departed| frontier.get(*node) >= departed.last);
+            let most = stability.participants.values().map(|participant| participant.latest.get(*node)).max();
+            let complete = most.is_none_or(|most| most <= frontier.get(*node));
+            let replaced = !self.peers.contains_key(node)
+                && complete
+                && self.membership.is_replaced(*node)
+                && self.membership.silent_for(*node, now) >= self.options.expiry;
+            left || replaced
+        };
+        let gone: Vec<NodeId> = self.stability.participants.keys().filter(|node| gone(node)).copied().collect();
+        for node in gone {
+            let last = self.delivery.frontier().get(node);
+            self.departs(now, node, last);
+            self.stability.participants.remove(&node);
+            self.stability.retired.insert(node);
+        }
+        let departed = &mut self.stability.departed;
+        departed.retain(|_, departed| now < departed.learned_at + DEPARTED_TOLD);
+    }
+
+    /// Drops the participants that are neither members nor connected and were heard of longest ago, if there are many.
+    fn bound_expired(&mut self) {
+        let expired = |node: &NodeId| !self.membership.is_member(*node) && !self.peers.contains_key(node);
+        let mut expired: Vec<NodeId> = self.stability.remembered().filter(expired).collect();
+        if expired.len() <= MAX_EXPIRED {
+            return;
+        }
+        expired.sort_by_key(|&node| (self.membership.heard_at(node), node));
+        for &node in &expired[..expired.len() - MAX_EXPIRED] {
+            self.stability.participants.remove(&node);
+        }
+    }
+}
+
+impl Participant {
+    /// Lets claims count whose own effects are applied here.
+    fn settle_claims(&mut self, node: NodeId, applied: u64) {
+        while let Some(claim) = self.pending.take() {
+            if claim.get(node) > applied {
+                self.pending = Some(claim);
+                return;
+            }
+            self.known.join(&claim);
+            self.pending = (!self.latest.within(&self.known)).then(|| self.latest.clone());
+        }
+    }
+}

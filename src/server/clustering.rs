@@ -1,0 +1,64 @@
+//! Starting a node's part in its cluster: from flags to a running loop.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::options::{ClusterSettings, Options};
+use super::start::StartError;
+use crate::cluster::{
+    self, Clock, ClusterHandle, ClusterOptions, ClusterSecret, Identity, SystemNet, SystemResolver, fresh_identity,
+};
+use crate::keyspace::Keyspace;
+
+/// What has to be known before the keyspace is made: who this node is, and how keys are hashed in this cluster.
+pub struct Credentials {
+    secret: ClusterSecret,
+    /// This start of the node.
+    pub identity: Identity,
+}
+
+impl Credentials {
+    /// Stretches the passphrase and makes a fresh identity.
+    pub fn derive(settings: &ClusterSettings) -> Result<Credentials, StartError> {
+        let secret = ClusterSecret::derive(&settings.passphrase).map_err(refused)?;
+        let identity = fresh_identity(&secret, &[], &SystemNet::default()).map_err(refused)?;
+        Ok(Credentials { secret, identity })
+    }
+
+    /// The seed of the hash of keys: the same at every node of the cluster.
+    pub fn hash_seed(&self) -> u64 {
+        self.secret.hash_seed()
+    }
+}
+
+/// Binds the cluster's port and starts its thread.
+pub fn start(
+    settings: &ClusterSettings,
+    options: &Options,
+    credentials: Credentials,
+    keyspace: &Arc<Keyspace>,
+    clock: Arc<dyn Clock>,
+    seed: u64,
+) -> Result<ClusterHandle, StartError> {
+    let Credentials { secret, identity } = credentials;
+    let bind = SocketAddr::new(cluster_address(options), settings.port);
+    let options = ClusterOptions {
+        advertise: settings.advertise.clone(),
+        join: settings.join.clone(),
+        ..ClusterOptions::new(secret, identity, bind, options.port)
+    };
+    let resolver = Arc::new(SystemResolver::new(settings.dns_server));
+    cluster::start(options, Arc::clone(keyspace), Arc::new(SystemNet::default()), clock, resolver, seed).map_err(refused)
+}
+
+/// Peers are served where clients are; on every address when those are several or none.
+fn cluster_address(options: &Options) -> IpAddr {
+    match options.bind[..] {
+        [only] => only.address,
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> StartError {
+    StartError::Cluster(error.to_string())
+}

@@ -1,0 +1,340 @@
+//! One connection: read, execute, answer.
+//!
+//! While an answer cannot be sent because the client does not read, or while WAIT waits, what the client sends is still
+//! taken in (and not looked at): a client that sends a long pipeline before it reads the first answer must not get stuck.
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tracing::warn;
+
+use super::front::Front;
+use super::handle::{Asked, Handle};
+use crate::commands::{Connected, Flow, Session, execute};
+use crate::keyspace::Millis;
+use crate::replication::ClusterReport;
+use crate::resp::{Parsed, Parser, Protocol, Reply};
+
+/// What a read asks for at first, and what a silent connection keeps of each buffer, in bytes.
+const READ_SIZE: usize = 16 * 1024;
+/// What a read asks for at most, when pipelines are long.
+const MAX_READ_SIZE: usize = 64 * 1024;
+/// With less free space than this, the input buffer makes room before it reads.
+const MIN_ROOM: usize = 4 * 1024;
+/// Answers are sent when they reach this size, even if more requests are there.
+const FLUSH_SIZE: usize = 256 * 1024;
+/// The most input that is kept unexecuted, in bytes; Redis's `client-query-buffer-limit`.
+const MAX_INPUT: usize = 1024 * 1024 * 1024;
+
+/// Serves one client until it leaves, asks to be disconnected, breaks the protocol, or `handle` says so.
+///
+/// `thread` is the index of the block of statistics to write to, `second` counts the seconds of the housekeeping.
+pub async fn serve_connection<S>(
+    stream: S,
+    connected: Connected,
+    thread: usize,
+    second: Arc<AtomicU64>,
+    handle: Arc<Handle>,
+    front: Arc<Front>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let now = front.clock.wall();
+    let session = Session::open(&front.state, connected, thread, now, front.seed());
+    let mut connection = Connection {
+        stream,
+        input: Vec::new(),
+        consumed: 0,
+        read_size: READ_SIZE,
+        ended: false,
+        parser: Parser::default(),
+        reply: Reply::new(Protocol::Resp2),
+        received: 0,
+        sent: 0,
+        now,
+        session: Some(session),
+        thread,
+        second,
+        handle,
+        waker: None,
+        front,
+    };
+    // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
+    let _ = connection.run().await;
+}
+
+struct Connection<S> {
+    stream: S,
+    /// What the client sent; before `consumed` it is done.
+    input: Vec<u8>,
+    consumed: usize,
+    read_size: usize,
+    /// The client sends nothing any more.
+    ended: bool,
+    parser: Parser,
+    reply: Reply,
+    /// Bytes received and sent since the last note in the client's record.
+    received: u64,
+    sent: u64,
+    /// When the current batch began.
+    now: Millis,
+    /// Taken only when the connection is dropped.
+    session: Option<Session>,
+    thread: usize,
+    second: Arc<AtomicU64>,
+    handle: Arc<Handle>,
+    /// The task that the handle is known to wake.
+    waker: Option<Waker>,
+    front: Arc<Front>,
+}
+
+/// What a connection does next.
+enum Next {
+    /// All complete requests are executed.
+    Read,
+    /// Enough answers for now.
+    Flush,
+    /// WAIT: answer with the number of nodes that have the effect, once they are enough or the time is over.
+    Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
+    /// Answer, then hang up.
+    Close,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            match self.execute_requests() {
+                Next::Read => {
+                    let received = self.received;
+                    self.flush().await?;
+                    if self.received > received {
+                        // Requests came in while the answers went out.
+                        continue;
+                    }
+                    self.begin_waiting();
+                    if self.ended || !poll_fn(|context| self.poll_fill(context)).await? {
+                        return Ok(());
+                    }
+                    self.handle.end_waiting();
+                    self.now = self.front.clock.wall();
+                }
+                Next::Flush => self.flush().await?,
+                Next::Wait { replicas, timeout, seq } => {
+                    self.flush().await?;
+                    let count = self.wait(replicas, timeout, seq).await;
+                    self.reply.count(count);
+                    self.now = self.front.clock.wall();
+                }
+                Next::Close => return self.flush().await,
+            }
+        }
+    }
+
+    /// Executes every complete request of the input, or as many as answers may pile up.
+    fn execute_requests(&mut self) -> Next {
+        let session = self.session.as_mut().expect("there until the connection is dropped");
+        while self.consumed < self.input.len() {
+            let input = &self.input[self.consumed..];
+            match self.parser.parse(input, session.authenticated) {
+                Parsed::Incomplete => break,
+                Parsed::Error(error) => {
+                    self.reply.error(format!("ERR {error}").as_bytes());
+                    return Next::Close;
+                }
+                Parsed::Request { consumed } => {
+                    let arguments = self.parser.arguments(input);
+                    self.consumed += consumed;
+                    if arguments.is_empty() {
+                        continue;
+                    }
+                    match execute(&self.front.state, session, &arguments, &mut self.reply, self.now) {
+                        Flow::Continue => {}
+                        Flow::Close => return Next::Close,
+                        Flow::Wait { replicas, timeout, seq } => return Next::Wait { replicas, timeout, seq },
+                    }
+                    if self.reply.bytes().len() >= FLUSH_SIZE {
+                        return Next::Flush;
+                    }
+                }
+            }
+        }
+        Next::Read
+    }
+
+    /// Sends all answers.
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.reply.bytes().is_empty() {
+            return Ok(());
+        }
+        let mut sent = 0;
+        poll_fn(|context| self.poll_flush(context, &mut sent)).await?;
+        self.reply.bytes_mut().clear();
+        self.sent += sent as u64;
+        self.front.state.stats.thread(self.thread).output_bytes.add(sent as u64);
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>, sent: &mut usize) -> Poll<io::Result<()>> {
+        while *sent < self.reply.bytes().len() {
+            match Pin::new(&mut self.stream).poll_write(context, &self.reply.bytes()[*sent..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => *sent += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.poll_absorb(context)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Notes how the last batch went, for others to see.
+    fn begin_waiting(&mut self) {
+        let left = self.input.len() - self.consumed;
+        let session = self.session.as_ref().expect("there until the connection is dropped");
+        session.record.note_batch(self.now, left, 0, self.received, self.sent);
+        (self.received, self.sent) = (0, 0);
+        let oversized = self.input.capacity() > READ_SIZE || self.reply.bytes_mut().capacity() > READ_SIZE;
+        self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized);
+    }
+
+    /// Waits for the client to send more. False: hang up.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.handle.wake_me(context, &mut self.waker);
+        match self.handle.asked() {
+            Asked::Nothing => {}
+            Asked::Close => return Poll::Ready(Ok(false)),
+            Asked::Trim => self.trim(),
+        }
+        if self.input.len() - self.consumed >= MAX_INPUT {
+            warn!(limit = MAX_INPUT, "disconnected a client: its unfinished request reached the limit");
+            return Poll::Ready(Ok(false));
+        }
+        let count = ready!(self.poll_read(context))?;
+        Poll::Ready(Ok(count > 0))
+    }
+
+    /// Takes in what the client sends while something else is awaited.
+    fn poll_absorb(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while !self.ended && self.input.len() - self.consumed < MAX_INPUT {
+            match self.poll_read(context) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => break,
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads once. 0: the client sends nothing any more.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.make_room();
+        let room = self.input.capacity() - self.input.len();
+        let count = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(context))?;
+        if count == 0 {
+            self.ended = true;
+        } else if count == room {
+            self.read_size = (self.read_size * 2).min(MAX_READ_SIZE);
+        }
+        self.received += count as u64;
+        self.front.state.stats.thread(self.thread).input_bytes.add(count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Makes room in the input buffer for a read. A long word gets its room step by step, each time as much as has
+    /// arrived: announcing a length costs a client nothing, so it must not cost the server its memory.
+    fn make_room(&mut self) {
+        if self.consumed == self.input.len() {
+            self.input.clear();
+            self.consumed = 0;
+        }
+        let left = self.input.len() - self.consumed;
+        let wanted = self.parser.missing(left).clamp(self.read_size, left.max(self.read_size));
+        let enough = if wanted > self.read_size { wanted } else { MIN_ROOM };
+        if self.input.capacity() - self.input.len() >= enough {
+            return;
+        }
+        // What is moved is no more than what was executed since the last move.
+        if self.consumed > left {
+            self.input.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        if self.input.capacity() - self.input.len() < enough {
+            self.input.reserve(wanted);
+        }
+    }
+
+    /// Gives back what a silent connection does not need.
+    fn trim(&mut self) {
+        self.input.drain(..self.consumed);
+        self.consumed = 0;
+        self.input.shrink_to(READ_SIZE);
+        self.reply.bytes_mut().shrink_to(READ_SIZE);
+        self.parser.shrink();
+        self.read_size = READ_SIZE;
+    }
+
+    /// Waits until `replicas` other nodes have applied this node's effect `seq`, or for `timeout`, or until the client or
+    /// the process leaves. How many have it.
+    async fn wait(&mut self, replicas: usize, timeout: Option<Duration>, seq: u64) -> usize {
+        let mut reports = self.front.reports.clone();
+        let mut expired = pin!(async move {
+            match timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => pending().await,
+            }
+        });
+        loop {
+            let count = reports.as_mut().map_or(0, |reports| acknowledged(&reports.borrow_and_update(), seq));
+            if count >= replicas {
+                return count;
+            }
+            let changed = async {
+                match &mut reports {
+                    Some(reports) => reports.changed().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = poll_fn(|context| self.poll_interrupted(context)) => return count,
+                changed = changed => {
+                    if changed.is_err() {
+                        // The cluster's runtime has ended: nobody will acknowledge anything any more.
+                        return count;
+                    }
+                }
+                () = &mut expired => return count,
+            }
+        }
+    }
+
+    /// Ready when the client has gone or the process ends.
+    fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.handle.wake_me(context, &mut self.waker);
+        if self.handle.stopping() {
+            return Poll::Ready(());
+        }
+        let failed = self.poll_absorb(context).is_err();
+        if failed || self.ended { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close(&self.front.state);
+        }
+    }
+}
+
+/// How many other nodes have applied this node's effect `seq`.
+fn acknowledged(report: &ClusterReport, seq: u64) -> usize {
+    report.members.iter().filter(|member| !member.expired && member.acknowledged >= seq).count()
+}

@@ -1,0 +1,32 @@
+//! The front end: listeners, server threads, and the loop that serves one connection.
+//!
+//! A connection lives on one thread. What it sends is read in one go, every complete request in it is executed in place,
+//! and all answers leave with one write: no task, channel, allocation or clock call per command.
+//!
+//! [`serve`] and [`serve_connection`] know no sockets: they run on anything that can be accepted, read and written, also
+//! inside a simulation. [`run`] is the process around them.
+//!
+//! Architecture invariant: the server knows how bytes travel and when a connection ends, and nothing of what a command
+//! does.
+
+mod clustering;
+mod connection;
+mod descriptors;
+mod front;
+mod handle;
+mod listener;
+mod options;
+mod serve;
+mod socket;
+mod start;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+pub use connection::serve_connection;
+pub use front::Front;
+pub use handle::Handle;
+pub use listener::BindError;
+pub use options::{BindAddress, ClusterSettings, LogFormat, Options};
+pub use serve::{Accepted, ClientListener, keep_up, serve};
+pub use start::{StartError, run};

@@ -1,0 +1,67 @@
+//! What an operator decides, checked: everything that [`super::run`] needs to know.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// It may be missing on this machine.
+    pub optional: bool,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How to be part of a cluster.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// The root of trust.
+    pub passphrase: String,
+    /// The DNS name of the nodes; without one, this node starts a cluster alone and accepts others.
+    pub join: Option<String>,
+    /// The UDP port, also of nodes whose DNS records name none.
+    pub port: u16,
+    /// The address that other nodes are to use, host and port; found out without it.
+    pub advertise: Option<String>,
+    /// The DNS server to ask; the system's without it.
+    pub dns_server: Option<SocketAddr>,
+}
+
+/// How to run a node. Not printable: it holds secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The TCP port for clients; 0 for none.
+    pub port: u16,
+    /// The addresses for clients; none for no TCP at all.
+    pub bind: Vec<BindAddress>,
+    /// The path of a unix socket.
+    pub unix_socket: Option<PathBuf>,
+    /// Bytes of data above which keys are evicted; 0 for no limit.
+    pub max_memory: usize,
+    /// How many databases SELECT can choose from.
+    pub databases: u32,
+    /// Server threads; 0 for one per CPU.
+    pub threads: usize,
+    /// What clients have to say first.
+    pub password: Option<String>,
+    /// How many clients may be connected at a time.
+    pub max_clients: u64,
+    /// Seconds after which silent clients are disconnected; 0 for never.
+    pub timeout: u64,
+    /// How to log.
+    pub log_format: LogFormat,
+    /// The TCP port for `/health` and `/metrics`; none of it without.
+    pub metrics_port: Option<u16>,
+    /// Part of a cluster, or alone.
+    pub cluster: Option<ClusterSettings>,
+}

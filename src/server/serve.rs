@@ -1,0 +1,149 @@
+//! Accepting clients and looking after their connections.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{error, warn};
+
+use super::connection::serve_connection;
+use super::front::Front;
+use super::handle::Handle;
+use crate::commands::Connected;
+use crate::keyspace::Keyspace;
+use crate::resp::{Protocol, Reply};
+
+/// After a failed accept (no descriptors left, usually), the next one comes after this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// At the end, clients that do not take their last answers are given up after this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// How often expired keys are looked for.
+const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// How many shards are looked at each time: all of them in a second.
+const UPKEEP_SHARDS: usize = Keyspace::SHARDS.div_ceil(10);
+
+/// A client that has just connected.
+pub struct Accepted<S> {
+    /// Its bytes.
+    pub stream: S,
+    /// Where it comes from.
+    pub connected: Connected,
+}
+
+/// Where clients come from.
+pub trait ClientListener: Send {
+    /// What a connection is.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Waits for the next client. Dropping the future loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+}
+
+/// Serves all clients that `listener` brings, each in a task of its own, until `stop` turns true: then it accepts no
+/// more, lets every connection answer what is in flight, and returns when all have ended.
+///
+/// `thread` is the index of the block of statistics that these clients write to: no two calls share one.
+pub async fn serve<L: ClientListener>(
+    mut listener: L,
+    front: Arc<Front>,
+    thread: usize,
+    mut stop: watch::Receiver<bool>,
+) {
+    let second = Arc::new(AtomicU64::new(0));
+    let mut handles: Vec<Arc<Handle>> = Vec::new();
+    let mut connections = JoinSet::new();
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => note_end(ended),
+            _ = seconds.tick() => {
+                let now = second.fetch_add(1, Ordering::Relaxed) + 1;
+                let timeout = front.state.config.timeout_seconds();
+                handles.retain(|handle| Arc::strong_count(handle) > 1);
+                handles.iter().for_each(|handle| handle.inspect(now, timeout));
+            }
+            accepted = listener.accept() => match accepted {
+                Ok(Accepted { stream, connected }) => {
+                    let Some(place) = front.take_place() else {
+                        front.state.stats.thread(thread).connections_rejected.add(1);
+                        refuse(stream).await;
+                        continue;
+                    };
+                    let handle = Arc::new(Handle::default());
+                    handles.push(Arc::clone(&handle));
+                    let (second, front) = (Arc::clone(&second), Arc::clone(&front));
+                    connections.spawn(async move {
+                        let _place = place;
+                        serve_connection(stream, connected, thread, second, handle, front).await;
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept a client");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    handles.iter().for_each(|handle| handle.stop());
+    let all_ended = async {
+        while let Some(ended) = connections.join_next().await {
+            note_end(ended);
+        }
+    };
+    if timeout(LAST_ANSWERS, all_ended).await.is_err() {
+        warn!(clients = connections.len(), "gave up clients that do not read their last answers");
+    }
+}
+
+/// Background work of a node, once per process, until `stop` turns true: expired keys, and samples for the rates of INFO.
+pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+    let mut turns = interval(UPKEEP_INTERVAL);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return,
+            _ = turns.tick() => {
+                let now = front.clock.wall();
+                front.state.keyspace.upkeep(now, UPKEEP_SHARDS);
+                front.state.stats.sample(now);
+            }
+        }
+    }
+}
+
+/// Waits until `stop` is true, or until whoever could set it has gone.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A command that panics ends its connection, and only that. What it said went to the log when it happened.
+fn note_end(ended: Result<(), JoinError>) {
+    if let Err(failure) = ended
+        && failure.is_panic()
+    {
+        error!("closed a connection: its last command failed inside the server; please report this");
+    }
+}
+
+/// Tells a client that there are too many, if it can be told without waiting.
+async fn refuse(mut stream: impl AsyncWrite + Unpin) {
+    let mut reply = Reply::new(Protocol::Resp2);
+    reply.error(b"ERR max number of clients reached");
+    poll_fn(|context| {
+        let _ = Pin::new(&mut stream).poll_write(context, reply.bytes());
+        Poll::Ready(())
+    })
+    .await;
+}

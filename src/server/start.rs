@@ -1,0 +1,262 @@
+//! A node from start to end: everything bound before anything is promised, then serving, then an orderly end.
+
+use std::fmt::Write;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::clustering::{self, Credentials};
+use super::descriptors;
+use super::front::Front;
+use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
+use super::options::Options;
+use super::serve::{keep_up, stopped};
+use super::threads::{Dispatcher, Threads};
+use crate::cluster::{Clock, ClusterHandle, SystemClock};
+use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, resident_memory, table};
+use crate::keyspace::{Keyspace, KeyspaceOptions};
+use crate::observe::{self, Stats};
+use crate::replication::ClusterReport;
+
+/// Why a node does not start. Displayed as one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Where clients, peers or scrapers should have connected.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system has no randomness, threads, event loops or descriptors left.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The cluster.
+    #[error("cannot join the cluster: {0}")]
+    Cluster(String),
+}
+
+/// Runs a node until the process is asked to end (SIGTERM, SIGINT) and everything in flight is answered. Asked a second
+/// time, the process exits at once, with status 1.
+pub fn run(options: Options) -> Result<(), StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run_node(options))
+}
+
+async fn run_node(mut options: Options) -> Result<(), StartError> {
+    let mut signals = Signals::new()?;
+    options.max_clients = descriptors::make_room(options.max_clients);
+    let tcp = if options.port == 0 { Vec::new() } else { bind_all(&options.bind, options.port)? };
+    let unix = options.unix_socket.as_deref().map(UnixSocket::bind).transpose()?;
+    let metrics = options.metrics_port.map(|port| bind_metrics(&options, port)).transpose()?;
+
+    let clock = Arc::new(SystemClock::default());
+    let credentials = options.cluster.as_ref().map(Credentials::derive).transpose()?;
+    let mut state = make_state(&options, clock.wall(), credentials.as_ref())?;
+    let cluster = match (&options.cluster, credentials) {
+        (Some(settings), Some(credentials)) => {
+            Some(clustering::start(settings, &options, credentials, &state.keyspace, clock.clone(), random()?)?)
+        }
+        _ => None,
+    };
+    let reports = cluster.as_ref().map(ClusterHandle::report);
+    state.cluster = reports.clone();
+    let state = Arc::new(state);
+    if let Some(listener) = metrics {
+        let subject = Observed { state: Arc::clone(&state), reports: reports.clone() };
+        observe::serve_http(listener, Arc::new(subject))?;
+    }
+
+    let front = Arc::new(Front::new(Arc::clone(&state), clock, reports.clone(), random()?));
+    let (stop_sender, stop) = watch::channel(false);
+    let threads = Threads::start(state.facts.threads, &front, &stop)?;
+    let mut tasks = JoinSet::new();
+    for listener in tcp {
+        tasks.spawn(threads.dispatcher().accept_tcp(TcpListener::from_std(listener)?, stop.clone()));
+    }
+    if let Some(socket) = &unix {
+        spawn_unix(&mut tasks, threads.dispatcher(), socket, &state, &stop)?;
+    }
+    tasks.spawn(keep_up(Arc::clone(&front), stop.clone()));
+    match &cluster {
+        Some(cluster) => drop(tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()))),
+        None => state.serving.store(true, Ordering::Relaxed),
+    }
+    announce(&options, &state);
+
+    let name = signals.next().await;
+    info!(signal = name, "stopping: no new clients; what is in flight is completed");
+    // Nobody listening any more is no failure here.
+    let _ = stop_sender.send(true);
+    let ending = async {
+        while tasks.join_next().await.is_some() {}
+        let joined = tokio::task::spawn_blocking(|| threads.join()).await;
+        // Only when no client can write any more.
+        if let Some(cluster) = &cluster {
+            cluster.leave().await;
+        }
+        joined
+    };
+    tokio::select! {
+        biased;
+        ended = ending => if let Err(error) = ended {
+            warn!(%error, "could not wait for the server threads");
+        },
+        name = signals.next() => {
+            warn!(signal = name, "asked to stop a second time: exiting at once");
+            drop(unix);
+            std::process::exit(1);
+        }
+    }
+    drop(unix);
+    info!("stopped");
+    Ok(())
+}
+
+/// Keeps `state.serving` as the cluster says, until `stop` turns true.
+async fn follow_cluster(mut serving: watch::Receiver<bool>, state: Arc<ServerState>, mut stop: watch::Receiver<bool>) {
+    loop {
+        state.serving.store(*serving.borrow_and_update(), Ordering::Relaxed);
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return,
+            changed = serving.changed() => if changed.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn spawn_unix(
+    tasks: &mut JoinSet<()>,
+    dispatcher: Dispatcher,
+    socket: &UnixSocket,
+    state: &ServerState,
+    stop: &watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
+    tasks.spawn(dispatcher.accept_unix(listener, state.facts.unix_socket.clone(), stop.clone()));
+    Ok(())
+}
+
+/// The metrics listen where the first clients do.
+fn bind_metrics(options: &Options, port: u16) -> Result<std::net::TcpListener, BindError> {
+    let address = options.bind.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |bind| bind.address);
+    bind_tcp(SocketAddr::new(address, port), "--metrics-port")
+}
+
+fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) -> Result<ServerState, StartError> {
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism()?.get(),
+        threads => threads,
+    };
+    let keyspace = Keyspace::new(KeyspaceOptions {
+        databases: options.databases,
+        hash_seed: credentials.map_or_else(random, |credentials| Ok(credentials.hash_seed()))?,
+        memory_limit: options.max_memory,
+        random_seed: random()?,
+        node: credentials.map(|credentials| credentials.identity.node()),
+    });
+    let addresses: Vec<String> = options.bind.iter().map(|bind| bind.address.to_string()).collect();
+    let facts = ServerFacts {
+        port: options.port,
+        bind: addresses.join(" "),
+        unix_socket: options.unix_socket.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        process: std::process::id(),
+        executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("swytch")).display().to_string(),
+        threads,
+        resident_memory,
+        stopwatch: Some(nanoseconds),
+    };
+    Ok(ServerState {
+        keyspace: Arc::new(keyspace),
+        config: Config::new(
+            options.password.clone(),
+            usize::try_from(options.max_clients).unwrap_or(usize::MAX),
+            options.timeout,
+        ),
+        stats: Arc::new(Stats::new(threads, table().ids())),
+        clients: ClientRegistry::default(),
+        cluster: None,
+        serving: AtomicBool::new(false),
+        started: now,
+        run_id: run_id()?,
+        facts,
+    })
+}
+
+/// A random number from the operating system, to seed generators with.
+fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(|error| io::Error::other(format!("the system gives no randomness: {error}")))
+}
+
+/// 40 hexadecimal digits.
+fn run_id() -> io::Result<String> {
+    let mut id = String::with_capacity(48);
+    while id.len() < 40 {
+        write!(id, "{:016x}", random()?).map_err(io::Error::other)?;
+    }
+    id.truncate(40);
+    Ok(id)
+}
+
+/// Time for measuring commands.
+fn nanoseconds() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn announce(options: &Options, state: &ServerState) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        mode = if options.cluster.is_some() { "cluster" } else { "single node" },
+        bind = if options.port == 0 { "" } else { &state.facts.bind },
+        port = options.port,
+        unixsocket = state.facts.unix_socket,
+        threads = state.facts.threads,
+        maxmemory = options.max_memory,
+        process = state.facts.process,
+        "swytch accepts connections"
+    );
+}
+
+/// What the metrics and the health check look at.
+struct Observed {
+    state: Arc<ServerState>,
+    reports: Option<watch::Receiver<Arc<ClusterReport>>>,
+}
+
+impl observe::Subject for Observed {
+    fn is_serving(&self) -> bool {
+        self.state.is_serving()
+    }
+
+    fn metrics(&self) -> String {
+        let report = self.reports.as_ref().map(|reports| Arc::clone(&reports.borrow()));
+        observe::render(&self.state, report.as_deref())
+    }
+}
+
+/// The signals that ask the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

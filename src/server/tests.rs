@@ -1,0 +1,282 @@
+//! The connection loop over an in-memory stream, with time that the tests control.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::cluster::{Clock, SystemClock};
+use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use crate::keyspace::{Keyspace, KeyspaceOptions};
+use crate::observe::Stats;
+use crate::replication::{ClusterReport, MemberReport};
+
+/// Clients that a test brings.
+struct Clients(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl ClientListener for Clients {
+    type Stream = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<Accepted<DuplexStream>> {
+        match self.0.recv().await {
+            Some(stream) => Ok(Accepted { stream, connected: Connected::default() }),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A node that serves what the test connects.
+struct Node {
+    state: Arc<ServerState>,
+    clients: mpsc::UnboundedSender<DuplexStream>,
+    reports: watch::Sender<Arc<ClusterReport>>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Node {
+    fn start(password: Option<&str>, max_clients: u64, timeout: u64) -> Node {
+        let clock = Arc::new(SystemClock::default());
+        let state = Arc::new(ServerState {
+            keyspace: Arc::new(Keyspace::new(KeyspaceOptions::default())),
+            config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
+            cluster: None,
+            stats: Arc::new(Stats::new(1, table().ids())),
+            clients: ClientRegistry::default(),
+            serving: AtomicBool::new(true),
+            started: clock.wall(),
+            run_id: "0".repeat(40),
+            facts: ServerFacts {
+                port: 0,
+                bind: String::new(),
+                unix_socket: String::new(),
+                process: 1,
+                executable: String::new(),
+                threads: 1,
+                resident_memory: || 0,
+                stopwatch: None,
+            },
+        });
+        let (reports, received) = watch::channel(Arc::default());
+        let front = Arc::new(Front::new(Arc::clone(&state), clock, Some(received), 1));
+        let (clients, queue) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve(Clients(queue), front, 0, stopped));
+        Node { state, clients, reports, stop, serving }
+    }
+
+    /// A client with buffers of that many bytes in between.
+    fn connect(&self, between: usize) -> DuplexStream {
+        let (client, server) = duplex(between);
+        self.clients.send(server).expect("the node serves");
+        client
+    }
+}
+
+async fn expect(client: &mut DuplexStream, answer: &[u8]) {
+    let mut bytes = vec![0; answer.len()];
+    timeout(Duration::from_secs(60), client.read_exact(&mut bytes)).await.expect("in time").expect("answered");
+    assert_eq!(bytes.escape_ascii().to_string(), answer.escape_ascii().to_string());
+}
+
+async fn expect_end(client: &mut DuplexStream) {
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.expect("closed");
+    assert_eq!(bytes.escape_ascii().to_string(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_is_answered_in_order_whatever_its_pieces() {
+    let node = Node::start(None, 10, 0);
+    let mut client = node.connect(1 << 20);
+    let stream = b"PING\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n\r\n*0\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nPING\r\n$1\r\nx\r\n";
+    let answers = b"+PONG\r\n+OK\r\n$5\r\nvalue\r\n$1\r\nx\r\n";
+    client.write_all(stream).await.expect("room");
+    expect(&mut client, answers).await;
+    for byte in stream {
+        client.write_all(&[*byte]).await.expect("room");
+        tokio::task::yield_now().await;
+    }
+    expect(&mut client, answers).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_that_nobody_reads_the_answers_of_does_not_get_stuck() {
+    let node = Node::start(None, 10, 0);
+    let mut client = node.connect(1000);
+    let value = "v".repeat(100_000);
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len());
+    client.write_all(set.as_bytes()).await.expect("room");
+    expect(&mut client, b"+OK\r\n").await;
+    for _ in 0..200 {
+        client.write_all(b"GET k\r\n").await.expect("the server goes on reading");
+    }
+    let answer = format!("${}\r\n{value}\r\n", value.len());
+    for _ in 0..200 {
+        expect(&mut client, answer.as_bytes()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_protocol_is_answered_and_ends_the_connection() {
+    let node = Node::start(None, 10, 0);
+    let mut client = node.connect(1000);
+    client.write_all(b"PING\r\n*1\r\nPING\r\nPING\r\n").await.expect("room");
+    expect(&mut client, b"+PONG\r\n-ERR Protocol error: expected '$', got 'P'\r\n").await;
+    expect_end(&mut client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_are_small_until_the_client_has_authenticated() {
+    let node = Node::start(Some("secret"), 10, 0);
+    let mut client = node.connect(1000);
+    client.write_all(b"AUTH secret\r\n*11\r\n$4\r\nPING\r\n").await.expect("room");
+    expect(&mut client, b"+OK\r\n").await;
+    let mut stranger = node.connect(1000);
+    stranger.write_all(b"*11\r\n$4\r\nPING\r\n").await.expect("room");
+    expect(&mut stranger, b"-ERR Protocol error: unauthenticated multibulk length\r\n").await;
+    expect_end(&mut stranger).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn quit_answers_and_ends_the_connection() {
+    let node = Node::start(None, 10, 0);
+    let mut client = node.connect(1000);
+    client.write_all(b"QUIT\r\nPING\r\n").await.expect("room");
+    expect(&mut client, b"+OK\r\n").await;
+    expect_end(&mut client).await;
+    tokio::task::yield_now().await;
+    assert_eq!(node.state.stats.total(|thread| &thread.connections), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_clients_are_told_so() {
+    let node = Node::start(None, 1, 0);
+    let mut first = node.connect(1000);
+    first.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut first, b"+PONG\r\n").await;
+    let mut second = node.connect(1000);
+    expect(&mut second, b"-ERR max number of clients reached\r\n").await;
+    expect_end(&mut second).await;
+    drop(first);
+    sleep(Duration::from_millis(1)).await;
+    let mut third = node.connect(1000);
+    third.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut third, b"+PONG\r\n").await;
+    assert_eq!(node.state.stats.total(|thread| &thread.connections_rejected), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_clients_are_disconnected_and_others_are_not() {
+    let node = Node::start(None, 10, 5);
+    let mut silent = node.connect(1000);
+    let mut lively = node.connect(1000);
+    let start = Instant::now();
+    for _ in 0..10 {
+        lively.write_all(b"PING\r\n").await.expect("room");
+        expect(&mut lively, b"+PONG\r\n").await;
+        sleep(Duration::from_secs(3)).await;
+    }
+    expect_end(&mut silent).await;
+    assert!(start.elapsed() < Duration::from_secs(31), "it was gone before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_counts_the_nodes_that_have_the_effect() {
+    let node = Node::start(None, 10, 0);
+    let report = |acknowledged: [u64; 2]| {
+        let member = |acknowledged| MemberReport { acknowledged, ..MemberReport::default() };
+        Arc::new(ClusterReport { members: acknowledged.map(member).to_vec(), ..ClusterReport::default() })
+    };
+    node.reports.send_replace(report([1, 0]));
+    let mut client = node.connect(1000);
+    client.write_all(b"WAIT 1 0\r\nWAIT 2 0\r\nPING\r\n").await.expect("room");
+    expect(&mut client, b":1\r\n").await;
+    sleep(Duration::from_secs(100)).await;
+    node.reports.send_replace(report([1, 7]));
+    expect(&mut client, b":2\r\n+PONG\r\n").await;
+    let start = Instant::now();
+    client.write_all(b"WAIT 3 500\r\nPING\r\n").await.expect("room");
+    expect(&mut client, b":2\r\n+PONG\r\n").await;
+    assert_eq!(start.elapsed(), Duration::from_millis(500));
+    client.write_all(b"WAIT 3 0\r\n").await.expect("room");
+    sleep(Duration::from_secs(1)).await;
+    drop(client);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.state.stats.total(|thread| &thread.connections), 0, "who waits for ever may leave");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_answers_what_is_in_flight() {
+    let node = Node::start(None, 10, 0);
+    let mut idle = node.connect(1000);
+    let mut waiting = node.connect(1000);
+    let mut slow = node.connect(100);
+    waiting.write_all(b"WAIT 1 0\r\nPING\r\n").await.expect("room");
+    slow.write_all(b"PING\r\n".repeat(200).as_slice()).await.expect("room");
+    sleep(Duration::from_secs(1)).await;
+    node.stop.send(true).expect("it listens");
+    expect_end(&mut idle).await;
+    expect(&mut waiting, b":0\r\n+PONG\r\n").await;
+    expect_end(&mut waiting).await;
+    expect(&mut slow, b"+PONG\r\n".repeat(200).as_slice()).await;
+    expect_end(&mut slow).await;
+    node.serving.await.expect("ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait_for_ever_for_who_does_not_read() {
+    let node = Node::start(None, 10, 0);
+    let mut deaf = node.connect(100);
+    deaf.write_all(b"PING\r\n".repeat(200).as_slice()).await.expect("room");
+    sleep(Duration::from_secs(1)).await;
+    node.stop.send(true).expect("it listens");
+    timeout(Duration::from_secs(30), node.serving).await.expect("in time").expect("ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_requests_arrive_whole_and_their_memory_is_given_back() {
+    let node = Node::start(None, 10, 0);
+    let mut client = node.connect(1 << 16);
+    let value = "x".repeat(3_000_000);
+    client.write_all(format!("*2\r\n$4\r\nPING\r\n${}\r\n", value.len()).as_bytes()).await.expect("room");
+    let (mut read, mut write) = tokio::io::split(client);
+    let writing = tokio::spawn(async move {
+        write.write_all(format!("{value}\r\n").as_bytes()).await.expect("room");
+        write
+    });
+    let mut answer = vec![0; 3_000_000 + "$3000000\r\n\r\n".len()];
+    read.read_exact(&mut answer).await.expect("answered");
+    let mut client = read.unsplit(writing.await.expect("written"));
+    sleep(Duration::from_secs(10)).await;
+    client.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut client, b"+PONG\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn handles_can_be_used_without_a_listener() {
+    let node = Node::start(None, 10, 0);
+    let front = Arc::new(Front::new(Arc::clone(&node.state), Arc::new(SystemClock::default()), None, 1));
+    let (mut client, server) = duplex(1000);
+    let handle = Arc::new(Handle::default());
+    let second = Arc::new(AtomicU64::new(0));
+    let serving = tokio::spawn(serve_connection(server, Connected::default(), 0, second, handle, front));
+    client.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut client, b"+PONG\r\n").await;
+    drop(client);
+    serving.await.expect("ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_arrive_while_answers_leave_are_executed() {
+    let node = Node::start(None, 10, 0);
+    let mut client = node.connect(100);
+    client.write_all(b"PING\r\n".repeat(200).as_slice()).await.expect("the server goes on reading");
+    expect(&mut client, b"+PONG\r\n".repeat(200).as_slice()).await;
+}

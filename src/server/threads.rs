@@ -1,0 +1,160 @@
+//! The server threads, and the acceptors that hand clients to them in turn.
+
+use std::future::{Future, pending};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+use super::front::Front;
+use super::serve::{Accepted, ClientListener, serve, stopped};
+use super::socket::{LooseSocket, Socket};
+use crate::commands::Connected;
+
+/// A silent client is probed after this long; Redis's `tcp-keepalive`.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+/// After an unanswered probe, the next one comes after this long.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(100);
+/// After so many unanswered probes the client is gone.
+const KEEPALIVE_PROBES: u32 = 3;
+/// After a failed accept (no descriptors left, usually), the next one comes after this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Handed = Accepted<LooseSocket>;
+
+/// The server threads of this process.
+pub(super) struct Threads {
+    queues: Arc<[mpsc::UnboundedSender<Handed>]>,
+    next: Arc<AtomicUsize>,
+    running: Vec<JoinHandle<()>>,
+}
+
+/// Hands clients to the server threads, one after the other.
+#[derive(Clone)]
+pub(super) struct Dispatcher {
+    queues: Arc<[mpsc::UnboundedSender<Handed>]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Threads {
+    /// Starts that many threads; each ends when `stop` turns true and its clients have their answers.
+    pub(super) fn start(count: usize, front: &Arc<Front>, stop: &watch::Receiver<bool>) -> io::Result<Threads> {
+        let (mut queues, mut running) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (front, stop) = (Arc::clone(front), stop.clone());
+            let serving = move || runtime.block_on(serve(Queue { receiver }, front, index, stop));
+            running.push(thread::Builder::new().name(format!("swytch-{index}")).spawn(serving)?);
+            queues.push(sender);
+        }
+        Ok(Threads { queues: queues.into(), next: Arc::default(), running })
+    }
+
+    /// Who brings clients to these threads.
+    pub(super) fn dispatcher(&self) -> Dispatcher {
+        Dispatcher { queues: Arc::clone(&self.queues), next: Arc::clone(&self.next) }
+    }
+
+    /// Waits until all threads have ended. Blocks.
+    pub(super) fn join(self) {
+        drop(self.queues);
+        for thread in self.running {
+            if thread.join().is_err() {
+                warn!("a server thread failed; please report this");
+            }
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Accepts TCP clients until `stop` turns true.
+    pub(super) async fn accept_tcp(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        while let Some(accepted) = unless_stopped(&mut stop, listener.accept()).await {
+            let handed = accepted.and_then(|(stream, address)| {
+                let connected = Connected {
+                    address: address.to_string(),
+                    local_address: stream.local_addr()?.to_string(),
+                    descriptor: stream.as_raw_fd(),
+                    unix: false,
+                };
+                stream.set_nodelay(true)?;
+                let keepalive = TcpKeepalive::new()
+                    .with_time(KEEPALIVE)
+                    .with_interval(KEEPALIVE_INTERVAL)
+                    .with_retries(KEEPALIVE_PROBES);
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                Ok(Accepted { stream: LooseSocket::Tcp(stream.into_std()?), connected })
+            });
+            self.hand_over(handed).await;
+        }
+    }
+
+    /// Accepts clients of a unix socket until `stop` turns true.
+    pub(super) async fn accept_unix(self, listener: UnixListener, path: String, mut stop: watch::Receiver<bool>) {
+        while let Some(accepted) = unless_stopped(&mut stop, listener.accept()).await {
+            let handed = accepted.and_then(|(stream, _)| {
+                // Redis shows the path with port 0 at both ends.
+                let address = format!("{path}:0");
+                let descriptor = stream.as_raw_fd();
+                let connected = Connected { address: address.clone(), local_address: address, descriptor, unix: true };
+                Ok(Accepted { stream: LooseSocket::Unix(stream.into_std()?), connected })
+            });
+            self.hand_over(handed).await;
+        }
+    }
+
+    async fn hand_over(&self, handed: io::Result<Handed>) {
+        match handed {
+            Ok(handed) => {
+                let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+                // A thread that has ended takes no more clients; then the process is about to end, too.
+                let _ = self.queues[index].send(handed);
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                warn!(%error, "cannot accept a client");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The client left before it was accepted.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected | InvalidInput)
+}
+
+/// The outcome of `work`, or nothing once `stop` is true.
+async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stopped(stop) => None,
+        done = work => Some(done),
+    }
+}
+
+/// The clients handed to one thread.
+struct Queue {
+    receiver: mpsc::UnboundedReceiver<Handed>,
+}
+
+impl ClientListener for Queue {
+    type Stream = Socket;
+
+    async fn accept(&mut self) -> io::Result<Accepted<Socket>> {
+        match self.receiver.recv().await {
+            Some(Accepted { stream, connected }) => Ok(Accepted { stream: stream.register()?, connected }),
+            // Nobody accepts any more; what is left to do here is to serve those who are here.
+            None => pending().await,
+        }
+    }
+}

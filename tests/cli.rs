@@ -1,0 +1,216 @@
+//! The executable as an operator meets it.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn swytch(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swytch"));
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end.
+fn run(words: &[&str]) -> Output {
+    swytch(words).output().expect("the executable runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// A port that nobody had a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A node that ends with the test.
+struct Node {
+    process: Child,
+    port: u16,
+}
+
+impl Node {
+    fn start(more: &[&str]) -> Node {
+        let port = free_port();
+        let process = swytch(&[&["redis", "--threads=2", &format!("--port={port}")], more].concat()).spawn();
+        let mut node = Node { process: process.expect("the executable runs"), port };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < PATIENCE, "it accepts connections in time");
+            assert!(node.process.try_wait().expect("a child").is_none(), "it runs");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        node
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("accepted");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        stream
+    }
+
+    /// Sends a signal by name and waits for the end: exit status and log.
+    fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status().expect("kill runs");
+        assert!(sent.success());
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.process.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(start.elapsed() < PATIENCE, "it ends in time");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut log = String::new();
+        self.process.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+        (status.code(), log)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn ask(mut stream: impl Read + Write, request: &[u8], answer: &[u8]) {
+    stream.write_all(request).expect("open");
+    let mut bytes = vec![0; answer.len()];
+    stream.read_exact(&mut bytes).expect("answered");
+    assert_eq!(text(&bytes), text(answer));
+}
+
+fn http(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("accepted");
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).expect("open");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+#[test]
+fn a_node_serves_tcp_and_a_unix_socket_and_ends_in_order() {
+    let path = std::env::temp_dir().join(format!("swytch-cli-{}.sock", std::process::id()));
+    let node = Node::start(&["--unixsocket", path.to_str().expect("text"), "--log-format", "json"]);
+    ask(node.connect(), b"PING\r\nPING x\r\n", b"+PONG\r\n$1\r\nx\r\n");
+    ask(UnixStream::connect(&path).expect("accepted"), b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n");
+    let mut idle = node.connect();
+    let (status, log) = node.end("TERM");
+    assert_eq!(status, Some(0), "{log}");
+    assert_eq!(idle.read(&mut [0]).expect("closed"), 0);
+    assert!(!path.exists(), "the socket's file is removed");
+    assert!(log.lines().count() >= 2);
+    for line in log.lines() {
+        assert!(line.starts_with("{\"timestamp\":") && line.contains("\"message\":") && line.ends_with('}'), "{line}");
+    }
+}
+
+#[test]
+fn only_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("swytch-cli-only-{}.sock", std::process::id()));
+    let mut process =
+        swytch(&["redis", "--bind=", "--unixsocket", path.to_str().expect("text")]).spawn().expect("runs");
+    let start = Instant::now();
+    let stream = loop {
+        if let Ok(stream) = UnixStream::connect(&path) {
+            break stream;
+        }
+        assert!(start.elapsed() < PATIENCE, "it accepts connections in time");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    ask(stream, b"PING\r\n", b"+PONG\r\n");
+    process.kill().expect("a child");
+    process.wait().expect("a child");
+    std::fs::remove_file(&path).expect("killed before it could remove it");
+}
+
+#[test]
+fn health_and_metrics() {
+    let port = free_port();
+    let node = Node::start(&[&format!("--metrics-port={port}")]);
+    let mut client = node.connect();
+    ask(&mut client, b"SET a b\r\nGET a\r\nGET z\r\n", b"+OK\r\n$1\r\nb\r\n$-1\r\n");
+    assert!(http(port, "/health").ends_with("\r\n\r\nok"));
+    let metrics = http(port, "/metrics");
+    for line in [
+        "swytch_connected_clients 1",
+        "swytch_commands_total{command=\"get\"} 2",
+        "swytch_keyspace_hits_total 1",
+        "swytch_keyspace_misses_total 1",
+        "swytch_memory_limit_bytes 67108864",
+        "swytch_keys{database=\"0\"} 1",
+        "swytch_serving 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    assert_eq!(node.end("INT").0, Some(0));
+}
+
+#[test]
+fn mistakes_cost_one_line_and_status_2() {
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&["redis", "--maxmemory=lots"], &["--maxmemory", "lots", "64mb"]),
+        (&["redis", "--nonsense"], &["--nonsense"]),
+        (&["redis", "--join=cache.local"], &["--join=cache.local", "--cluster-passphrase"]),
+        (&["redis", "--cluster-passphrase=0123456789abcdef", "--port=65000"], &["--port=65000", "--cluster-port"]),
+    ];
+    for (words, parts) in cases {
+        let output = run(words);
+        let line = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    }
+}
+
+#[test]
+fn values_come_from_the_environment_too() {
+    let output = swytch(&["redis"]).env("SWYTCH_PORT", "many").output().expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("many"));
+    let output = swytch(&["redis", "--help"]).env("SWYTCH_REQUIREPASS", "top-secret").output().expect("runs");
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains("SWYTCH_REQUIREPASS") && !text(&output.stdout).contains("top-secret"));
+}
+
+#[test]
+fn what_is_in_use_costs_one_line_and_status_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let free = free_port().to_string();
+    for words in [
+        &["redis", "--port", &port][..],
+        &["redis", "--port", &free, "--metrics-port", &port],
+        &["redis", "--port", &free, "--unixsocket", "/nowhere/at/all"],
+    ] {
+        let output = run(words);
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(log.contains("cannot listen on"), "{log}");
+    }
+}
+
+#[test]
+fn passphrase_version_and_help() {
+    let passphrase = text(&run(&["gen-passphrase"]).stdout);
+    assert_eq!(passphrase.trim_end().len(), 43);
+    assert_ne!(passphrase, text(&run(&["gen-passphrase"]).stdout));
+    assert_eq!(text(&run(&["version"]).stdout), format!("swytch {}\n", env!("CARGO_PKG_VERSION")));
+    for words in [&["help"][..], &["-h"], &["redis", "-h"], &["gen-passphrase", "-h"], &["help", "redis"]] {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert!(text(&output.stdout).contains("Usage:"), "{words:?}");
+    }
+    assert_eq!(run(&[]).status.code(), Some(2));
+}
