@@ -1,1 +1,3 @@
+//! Runs one scenario, or many seeds of it.
+
 fn main() {}
