@@ -20,7 +20,7 @@ use swytch::cluster::Net;
 use turmoil::net::UdpSocket;
 
 use super::crypto;
-use super::packets::{Fate, PacketTrace};
+use super::record::{Fate, Record};
 
 /// No datagram of QUIC is longer where the MTU is fixed at [`MTU`].
 const LONGEST_DATAGRAM: usize = 2048;
@@ -60,16 +60,16 @@ impl Weather {
 pub struct SimulatedNet {
     address: IpAddr,
     weather: Weather,
-    trace: PacketTrace,
+    record: Record,
     random: Mutex<fastrand::Rng>,
     crypto: Arc<CryptoProvider>,
 }
 
 impl SimulatedNet {
     /// The network of the machine with this address. `seed` decides which datagrams faults befall.
-    pub fn new(address: IpAddr, weather: Weather, trace: PacketTrace, seed: u64) -> SimulatedNet {
+    pub fn new(address: IpAddr, weather: Weather, record: Record, seed: u64) -> SimulatedNet {
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
-        SimulatedNet { address, weather, trace, random, crypto: crypto::provider() }
+        SimulatedNet { address, weather, record, random, crypto: crypto::provider() }
     }
 }
 
@@ -86,7 +86,7 @@ impl Net for SimulatedNet {
             receiving: Mutex::new(receive(socket.clone())),
             socket,
             weather: self.weather.clone(),
-            trace: self.trace.clone(),
+            record: self.record.clone(),
             random: Mutex::new(self.random.lock().fork()),
         }))
     }
@@ -118,7 +118,7 @@ struct SimulatedSocket {
     socket: Arc<UdpSocket>,
     receiving: Mutex<Receiving>,
     weather: Weather,
-    trace: PacketTrace,
+    record: Record,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -132,22 +132,22 @@ impl SimulatedSocket {
     /// Sends a datagram after a while, if the socket is still there.
     fn send_later(&self, bytes: Vec<u8>, to: SocketAddr, delay: Duration) {
         // Weak: a datagram in flight does not keep the port occupied.
-        let (socket, trace, from): (Weak<UdpSocket>, _, _) =
-            (Arc::downgrade(&self.socket), self.trace.clone(), self.address);
+        let (socket, record, from): (Weak<UdpSocket>, _, _) =
+            (Arc::downgrade(&self.socket), self.record.clone(), self.address);
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             if let Some(socket) = socket.upgrade() {
-                send(&socket, &trace, from, &bytes, to);
+                send(&socket, &record, from, &bytes, to);
             }
         });
     }
 }
 
 /// Hands a datagram to turmoil.
-fn send(socket: &UdpSocket, trace: &PacketTrace, from: SocketAddr, bytes: &[u8], to: SocketAddr) {
+fn send(socket: &UdpSocket, record: &Record, from: SocketAddr, bytes: &[u8], to: SocketAddr) {
     // Nobody at this address, or a full queue on the way: lost, and the sender does not know.
     let fate = if socket.try_send_to(bytes, to).is_ok() { Fate::Sent } else { Fate::Lost };
-    trace.note(from, to, bytes, fate);
+    record.packet(from, to, bytes, fate);
 }
 
 impl AsyncUdpSocket for SimulatedSocket {
@@ -166,18 +166,18 @@ impl AsyncUdpSocket for SimulatedSocket {
         let (first, second) = (faults.longest_delay.mul_f64(random.f64()), faults.longest_delay.mul_f64(random.f64()));
         drop(random);
         if lost {
-            self.trace.note(self.address, to, bytes, Fate::Lost);
+            self.record.packet(self.address, to, bytes, Fate::Lost);
             return Ok(());
         }
         if duplicated {
-            self.trace.note(self.address, to, bytes, Fate::Duplicated);
+            self.record.packet(self.address, to, bytes, Fate::Duplicated);
             self.send_later(bytes.to_vec(), to, second);
         }
         if delayed {
-            self.trace.note(self.address, to, bytes, Fate::Delayed);
+            self.record.packet(self.address, to, bytes, Fate::Delayed);
             self.send_later(bytes.to_vec(), to, first);
         } else {
-            send(&self.socket, &self.trace, self.address, bytes, to);
+            send(&self.socket, &self.record, self.address, bytes, to);
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl AsyncUdpSocket for SimulatedSocket {
             };
             *receiving = receive(self.socket.clone());
             let (bytes, from) = outcome?;
-            self.trace.note(from, self.address, &bytes, Fate::Received);
+            self.record.packet(from, self.address, &bytes, Fate::Received);
             let length = bytes.len().min(buffers[count].len());
             buffers[count][..length].copy_from_slice(&bytes[..length]);
             meta[count] = RecvMeta { addr: from, len: length, stride: length, ecn: None, dst_ip: None };
