@@ -100,6 +100,8 @@ fn converge(world: &mut World<'_>, scenario: &Scenario, violations: &mut Vec<Str
         world.advance(world.now() + CONVERGENCE_INTERVAL)?;
         compare(world, scenario, violations);
         match agree(&running(world, scenario), scenario.nodes) {
+            // A client's last command may still be on its way.
+            Ok(()) if world.clients.active.get() > 0 => disagreement = "clients have not come to their end".to_owned(),
             Ok(()) => return Ok(world.now() - healed),
             Err(difference) => disagreement = difference,
         }

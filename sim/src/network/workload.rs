@@ -31,8 +31,10 @@ pub struct Clients {
     pub workload: Workload,
     /// What they did.
     pub history: RefCell<History>,
-    /// Do they still?
+    /// Are they to go on?
     pub busy: Cell<bool>,
+    /// How many of them have not come to their end.
+    pub active: Cell<usize>,
     /// Where it is written down.
     pub record: Record,
 }
@@ -84,6 +86,7 @@ pub async fn run(clients: Rc<Clients>, machine: Rc<Machine>, name: String, seed:
         }
         sleep(RECONNECT_PAUSE).await;
     }
+    clients.active.set(clients.active.get() - 1);
 }
 
 /// One connection, and what it has seen.

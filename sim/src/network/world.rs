@@ -72,6 +72,7 @@ impl World<'_> {
             workload: scenario.workload.clone(),
             history: Default::default(),
             busy: true.into(),
+            active: (CLIENTS_PER_NODE * (scenario.nodes + usize::from(stranger))).into(),
             record: record.clone(),
         });
         let count = scenario.nodes + usize::from(stranger);
