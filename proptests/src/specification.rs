@@ -2,15 +2,79 @@
 //!
 //! No state is kept and nothing is merged: for each key, the writes that *survive* are those that no removal and no
 //! overwriting write has seen; the value is made from the survivors in the order of their stamps. This is slow, and
-//! plainly right.
+//! plainly right. The simulation (`sim`) holds whole clusters against it, too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use swytch::effects::{Action, Dot, Frontier, Operation, Stamp};
-use swytch::keyspace::{integer, long_double};
+use swytch::effects::{Action, Dot, Effect, Frontier, Operation, Stamp};
+use swytch::keyspace::{integer, is_system_key, long_double};
 
 use crate::replicas::Made;
+
+/// Effects, and which keys they touch: all that is needed to say what the data must be where some of them are applied.
+#[derive(Default)]
+pub struct History {
+    made: Vec<(Effect, Frontier)>,
+    keys: BTreeMap<(u32, Vec<u8>), Vec<usize>>,
+    flushes: Vec<usize>,
+}
+
+/// What a key must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// As `Keyspace::dump` prints it, but for the deadline.
+    pub text: String,
+    /// When its life ends.
+    pub deadline: Option<u64>,
+}
+
+impl History {
+    /// Adds an effect; `seen` is all that its origin had seen. An effect that was made again after a rebase acts on less.
+    pub fn add(&mut self, effect: Effect, seen: Frontier) {
+        let at = self.made.len();
+        for operation in effect.operations() {
+            let touching = match operation {
+                Operation::Flush { .. } => &mut self.flushes,
+                Operation::Key { database, key, .. } => self.keys.entry((database, key.to_vec())).or_default(),
+            };
+            if touching.last() != Some(&at) {
+                touching.push(at);
+            }
+        }
+        let reach = effect.acts_on.clone().unwrap_or(seen);
+        self.made.push((effect, reach));
+    }
+
+    /// The lines that `Keyspace::dump` must print on every node that has applied exactly the effects within `applied`.
+    pub fn dump(&self, applied: &Frontier) -> Vec<String> {
+        let lines = self.keys.keys().filter_map(|(database, key)| {
+            let Expected { text, deadline } = self.expected(*database, key, applied)?;
+            Some(text + &deadline.map_or(String::new(), |deadline| format!(" until {deadline}")))
+        });
+        let mut lines: Vec<String> = lines.collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    /// What one key must hold where exactly the effects within `applied` are.
+    pub fn expected(&self, database: u32, key: &[u8], applied: &Frontier) -> Option<Expected> {
+        let touching = self.keys.get(&(database, key.to_vec()))?.iter().chain(&self.flushes);
+        let within = touching.map(|&at| &self.made[at]).filter(|(effect, _)| applied.includes(effect.dot));
+        let mut events = Vec::new();
+        for (effect, seen) in within {
+            for (place, operation) in effect.operations().enumerate() {
+                if let Some(action) = action_on(operation, database, key) {
+                    events.push((Event { dot: effect.dot, place, stamp: effect.stamp(), seen }, action));
+                }
+            }
+        }
+        // An effect that both flushes and touches the key was found twice.
+        events.sort_by_key(|(event, _)| (event.stamp, event.place));
+        events.dedup_by_key(|(event, _)| (event.stamp, event.place));
+        describe(&events, database, key)
+    }
+}
 
 struct Event<'a> {
     dot: Dot,
@@ -18,7 +82,6 @@ struct Event<'a> {
     place: usize,
     stamp: Stamp,
     seen: &'a Frontier,
-    operation: Operation<'a>,
 }
 
 impl Event<'_> {
@@ -57,19 +120,13 @@ fn element<'a>(action: &Action<'a>) -> Option<&'a [u8]> {
 
 /// The lines that `Keyspace::dump` must print on every node that has all of this history.
 pub fn dump(history: &[Arc<Made>]) -> Vec<String> {
-    let mut events = Vec::new();
-    let mut keys = BTreeSet::new();
+    let mut all = History::default();
+    let mut frontier = Frontier::EMPTY;
     for made in history {
-        for (place, operation) in made.effect.operations().enumerate() {
-            if let Operation::Key { database, key, .. } = operation {
-                keys.insert((database, key));
-            }
-            let (dot, stamp) = (made.effect.dot, made.effect.stamp());
-            events.push(Event { dot, place, stamp, seen: &made.seen, operation });
-        }
+        frontier.raise(made.effect.dot.node, made.effect.dot.seq);
+        all.add(made.effect.clone(), made.seen.clone());
     }
-    events.sort_by_key(|event| (event.stamp, event.place));
-    keys.into_iter().filter_map(|(database, key)| describe(&events, database, key)).collect()
+    all.dump(&frontier)
 }
 
 /// Does `later` end `write`, if it has seen it?
@@ -87,24 +144,25 @@ fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
     }
 }
 
-/// What an event does to one key.
-fn action_on<'a>(event: &Event<'a>, database: u32, key: &[u8]) -> Option<Action<'a>> {
-    match event.operation {
+/// What an operation does to one key.
+fn action_on<'a>(operation: Operation<'a>, database: u32, key: &[u8]) -> Option<Action<'a>> {
+    match operation {
+        Operation::Flush { .. } if is_system_key(key) => None,
         Operation::Flush { database: None } => Some(Action::Remove),
         Operation::Flush { database: Some(number) } => (number == database).then_some(Action::Remove),
         Operation::Key { database: number, key: name, action } => (number == database && name == key).then_some(action),
     }
 }
 
-fn describe(events: &[Event<'_>], database: u32, key: &[u8]) -> Option<String> {
-    let mine: Vec<_> = events.iter().filter_map(|event| Some((event, action_on(event, database, key)?))).collect();
-    let survivors: Vec<_> = mine
-        .iter()
-        .filter(|(event, action)| {
-            let removal = matches!(action, Action::Remove | Action::FieldRemove { .. } | Action::MemberRemove { .. });
-            !removal && !mine.iter().any(|(later, by)| later.has_seen(event) && ends(by, action))
-        })
-        .collect();
+fn describe(mine: &[(Event<'_>, Action<'_>)], database: u32, key: &[u8]) -> Option<Expected> {
+    // Who has seen a write has a later stamp: one pass in the order of the stamps finds all that ends it.
+    let mut survivors: Vec<&(Event<'_>, Action<'_>)> = Vec::new();
+    for event @ (later, by) in mine {
+        survivors.retain(|(earlier, action)| !(ends(by, action) && later.has_seen(earlier)));
+        if !matches!(by, Action::Remove | Action::FieldRemove { .. } | Action::MemberRemove { .. }) {
+            survivors.push(event);
+        }
+    }
     let shown = survivors.iter().filter_map(|(event, action)| Some((event.stamp, event.place, kind(action)?))).max()?.2;
     let writes: Vec<_> = survivors.iter().filter(|(_, action)| kind(action) == Some(shown)).collect();
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
@@ -143,8 +201,7 @@ fn describe(events: &[Event<'_>], database: u32, key: &[u8]) -> Option<String> {
         Some(deadline) => Some(deadline),
         None => winner.and_then(|(_, deadline)| *deadline),
     };
-    let until = deadline.map_or(String::new(), |deadline| format!(" until {deadline}"));
-    Some(format!("{database} {} {type_name} [{value}]{until}", text(key)))
+    Some(Expected { text: format!("{database} {} {type_name} [{value}]", text(key)), deadline })
 }
 
 /// A register's value: its writes, one after the other.

@@ -18,6 +18,8 @@ pub struct Scenario {
     pub duration: u64,
     /// So long after that, all nodes must have the same data.
     pub convergence: u64,
+    /// Bytes of effects that a node keeps for its peers; none: as shipped.
+    pub log_limit: Option<usize>,
 }
 
 /// Something that happens to nodes or to the world around them.

@@ -20,6 +20,7 @@ fn scenario(name: &str, faults: Vec<(u64, Fault)>) -> Scenario {
         workload: Workload { rate: 20, keys: 5, reads: 0.3, flushes: false },
         duration: 30_000,
         convergence: 60_000,
+        log_limit: None,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::event::LinkId;
-use super::rebase::OwnPast;
 use super::runtime::ClusterLoop;
 use super::snapshot::Part;
 use crate::effects::{Frontier, NodeId};
@@ -135,8 +134,9 @@ impl ClusterLoop {
     fn begin_import(&mut self) {
         self.folding.cancel();
         self.is_stale = true;
+        self.heritage = None;
         let late = self.keyspace.begin_import(self.node);
         self.keep_late_effects(late);
-        self.own_past = OwnPast::default();
+        self.own_past.end();
     }
 }

@@ -1,14 +1,15 @@
 //! Giving up an identity: when the cluster has forgotten what this node lacks, it joins again under a new node id, and
 //! makes those of its own effects again that nobody else has.
 //!
-//! Until the first word of the snapshot, the data stays as it is. If all nodes that could send one are gone, the node takes
-//! its data along into the new identity and serves alone: nothing is lost then. From the first word of the snapshot until
-//! its end, the node that sends it is the one that keeps the data of others; this node keeps only its own effects.
+//! Until the first word of the snapshot, the data stays as it is; `inheritance` tells what becomes of it when nobody is
+//! left to send one. From the first word of the snapshot until its end, the node that sends it is the one that keeps the
+//! data of others; this node keeps only its own effects.
 
 use std::time::Duration;
 
 use super::discovery::Discovery;
 use super::import::Import;
+use super::inheritance::Heritage;
 use super::mesh::Mesh;
 use super::runtime::{ClusterLoop, bind_transport, new_core};
 use super::start::fresh_identity;
@@ -16,8 +17,9 @@ use super::{ClusterError, Identity, Transport, members};
 use crate::effects::{Effect, Frontier, NodeId};
 use crate::replication::Input;
 
-/// The socket of the former identity may take so long to close.
-const BIND_PATIENCE: Duration = Duration::from_secs(5);
+/// The socket of the former identity may take so long to close: QUIC sees its connections off in three round trips, as it
+/// estimates them.
+const BIND_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pause between two attempts to bind.
 const BIND_PAUSE: Duration = Duration::from_millis(50);
@@ -37,6 +39,11 @@ impl OwnPast {
         self.seen.set(effect.dot.node, effect.dot.seq - 1);
         &self.seen
     }
+
+    /// What the latest own effect had seen. The next one begins anew.
+    pub fn end(&mut self) -> Frontier {
+        std::mem::take(&mut self.seen)
+    }
 }
 
 /// The identity before, until its effects are made again.
@@ -51,24 +58,29 @@ impl ClusterLoop {
     /// Leaves the current identity behind and joins as another node.
     pub(super) async fn give_up_identity(&mut self, reason: &str) -> Result<(), ClusterError> {
         tracing::warn!(node = %self.node, reason, "rebase: this node joins again under a new id");
-        self.serving.send_replace(false);
+        let has_served = self.serving.send_replace(false);
+        self.reports.urgent = true;
+        self.publish();
         self.reports.rebases += 1;
         self.reports.refused_before += self.mesh.refused();
         self.mesh.close("it joins again under a new id").await;
         while self.events.try_recv().is_ok() {}
 
         let identity = fresh_identity(&self.settings.secret, &self.settings.also_accepted, &*self.net)?;
-        let former = std::mem::replace(&mut self.node, identity.node());
+        let node = std::mem::replace(&mut self.node, identity.node());
         let transport = self.bind_again(identity).await?;
         self.mesh = Mesh::start(transport, self.mesh.next_link(), self.event_sender.clone());
 
+        let member = self.member.clone();
         // One of two starts within a millisecond still has to be the later one.
-        self.member.started = self.clock.wall().max(self.member.started + 1);
+        self.member.started = self.clock.wall().max(member.started + 1);
         let (core, _) = new_core(&self.settings, self.node, self.member.clone(), &*self.clock);
-        let (effects, seen) = std::mem::replace(&mut self.core, core).into_own_effects();
+        let ended = std::mem::replace(&mut self.core, core);
         // An identity that never served made no effects but entries of members, which the next one makes anew.
-        if self.former.is_none() {
-            self.former = Some(Former { node: former, effects, seen });
+        if has_served {
+            self.heritage = Some(Heritage { node, member, header: ended.snapshot_header() });
+            let (effects, seen) = ended.into_own_effects();
+            self.formers.push(Former { node, effects, seen });
         }
         let waiting = std::mem::take(&mut self.inputs);
         for input in waiting {
@@ -102,7 +114,7 @@ impl ClusterLoop {
     pub(super) fn keep_late_effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             let seen = self.own_past.follow(&effect);
-            if let Some(former) = self.former.as_mut().filter(|former| former.node == effect.dot.node) {
+            if let Some(former) = self.formers.last_mut().filter(|former| former.node == effect.dot.node) {
                 former.seen.push(seen.clone());
                 former.effects.push(effect);
             }
@@ -111,7 +123,7 @@ impl ClusterLoop {
 
     /// The addresses of the members as the former identity knew them: where to look for peers besides DNS.
     pub(super) fn former_peers(&self) -> Vec<String> {
-        if self.former.is_none() {
+        if self.heritage.is_none() {
             return Vec::new();
         }
         let members = members::read(&self.keyspace, self.clock.wall());
@@ -122,7 +134,7 @@ impl ClusterLoop {
     /// The core says that clients can be served.
     pub(super) fn begin_to_serve(&mut self) {
         self.drop_stale_data();
-        if let Some(former) = self.former.take() {
+        for former in std::mem::take(&mut self.formers) {
             self.make_again(former);
         }
         self.serving.send_replace(true);
@@ -130,13 +142,25 @@ impl ClusterLoop {
         tracing::info!(node = %self.node, "serving");
     }
 
+    /// Makes those effects of a former identity again that are not here. With an inheritance all of them are here; they
+    /// are kept in case this identity has to be given up, too, before another node has them.
     fn make_again(&mut self, former: Former) {
         let applied = self.keyspace.frontier();
+        let is_here = former.effects.iter().all(|effect| applied.includes(effect.dot));
+        let now = self.clock.wall();
+        self.members_changed |= members::remove(&self.keyspace, now, former.node);
+        if is_here {
+            self.formers.push(former);
+            return;
+        }
         let lacking = former.effects.into_iter().zip(former.seen).filter(|(effect, _)| !applied.includes(effect.dot));
         let (effects, seen): (Vec<_>, Vec<_>) = lacking.unzip();
-        let now = self.clock.wall();
         self.keyspace.reissue(&effects, &seen, former.node, now);
-        self.members_changed |= members::remove(&self.keyspace, now, former.node);
-        tracing::info!(node = %self.node, former = %former.node, effects = effects.len(), "rebase complete");
+        tracing::info!(node = %self.node, former = %former.node, effects = effects.len(), "own effects made again");
+    }
+
+    /// Another node has applied an effect of the current identity, and so everything that was here before it.
+    pub(super) fn forget_formers(&mut self) {
+        self.formers.clear();
     }
 }

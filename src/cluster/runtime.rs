@@ -15,8 +15,10 @@ use tokio::task::spawn_local;
 use super::discovery::{Discovery, Step};
 use super::event::{Event, LinkEvent, LinkId};
 use super::import::Import;
+use super::inheritance::Heritage;
 use super::leaving::Leaving;
 use super::mesh::{Change, Mesh};
+use super::options::Tune;
 use super::rebase::{Former, OwnPast};
 use super::start::random_bytes;
 use super::upkeep::{Folding, Reports};
@@ -43,7 +45,7 @@ pub(super) struct Settings {
     pub join_port: u16,
     pub idle_timeout: Duration,
     pub keep_alive: Duration,
-    pub tune: fn(&mut CoreOptions),
+    pub tune: Tune,
 }
 
 /// A node of a cluster, bound and ready to run.
@@ -68,7 +70,10 @@ pub struct ClusterLoop {
     pub(super) import: Import,
     pub(super) folding: Folding,
     pub(super) own_past: OwnPast,
-    pub(super) former: Option<Former>,
+    pub(super) formers: Vec<Former>,
+    /// The data of the identity before, for as long as it is untouched.
+    pub(super) heritage: Option<Heritage>,
+    pub(super) unserved_since: Option<Duration>,
     pub(super) leaving: Option<Leaving>,
     /// The core wants another identity; it does nothing more itself.
     pub(super) rebase: Option<&'static str>,
@@ -130,7 +135,9 @@ impl ClusterLoop {
             import: Import::default(),
             folding: Folding::default(),
             own_past: OwnPast::default(),
-            former: None,
+            formers: Vec::new(),
+            heritage: None,
+            unserved_since: None,
             leaving: None,
             rebase: None,
             inputs: VecDeque::new(),
@@ -215,6 +222,7 @@ impl ClusterLoop {
             Step::Ask => self.ask_for_peers(),
             Step::NobodyFound => self.nobody_found(),
         }
+        self.consider_inheritance(now);
         self.mesh.dial(now);
         self.folding.advance(&self.keyspace);
         self.renew_certificate(now);
@@ -410,16 +418,12 @@ impl ClusterLoop {
 
     /// Begins to look for peers, or finds at once that nobody was named.
     fn search(&mut self, now: Duration) {
-        if self.settings.join.is_some() {
+        if self.settings.join.is_some() || self.heritage.is_some() {
             self.discovery.start(now);
         } else {
-            self.nobody_found();
+            // Not now: the core may be in the middle of a step.
+            self.inputs.push_back(Input::NobodyFound);
         }
-    }
-
-    fn nobody_found(&mut self) {
-        self.inputs.push_back(Input::NobodyFound);
-        self.process_inputs();
     }
 
     /// Looks up the name to join, and during a rebase also the peers of before.

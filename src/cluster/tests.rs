@@ -83,6 +83,14 @@ impl AsyncUdpSocket for PluggedSocket {
         self.socket.local_addr()
     }
 
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.socket.max_receive_segments()
+    }
+
     fn may_fragment(&self) -> bool {
         self.socket.may_fragment()
     }
@@ -100,7 +108,8 @@ struct Node {
 impl Node {
     /// A node that joins the others of the table, and is in it from then on.
     fn start(table: &Table, passphrase: u8) -> Node {
-        let _ = tracing_subscriber::fmt().with_env_filter("swytch=debug").with_ansi(false).try_init();
+        let _ =
+            tracing_subscriber::fmt().with_env_filter("swytch=debug").with_ansi(false).with_test_writer().try_init();
         let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
         Node::start_at(table, passphrase, free)
     }
@@ -119,7 +128,7 @@ impl Node {
         options.join_port = 1;
         options.idle_timeout = Duration::from_secs(1);
         options.keep_alive = Duration::from_millis(200);
-        options.tune = |core| {
+        options.tune = Arc::new(|core| {
             core.tick_interval = 10;
             core.gossip_interval = 50;
             core.heartbeat_interval = 300;
@@ -127,7 +136,7 @@ impl Node {
             core.rebase_grace = 200;
             core.settle = 100;
             core.log_limit = 64 << 10;
-        };
+        });
         let handle =
             start(options, keyspace.clone(), Arc::new(net), Arc::new(clock), Arc::new(table.clone()), 7).unwrap();
         table.0.lock().push(address);
@@ -291,4 +300,33 @@ fn a_node_that_was_away_for_too_long_keeps_its_own_writes() {
     });
     eventually("all are members again", || [&first, &second, &third].iter().all(|node| node.members().len() == 3));
     converge(&[&first, &second, &third]);
+}
+
+#[test]
+fn data_outlives_the_nodes_that_it_should_have_come_from() {
+    let table = Table::default();
+    let (first, second) = (Node::serving(&table), Node::serving(&table));
+    eventually("both are members", || first.members().len() == 2 && second.members().len() == 2);
+    first.set("from first", "kept");
+    eventually("it is everywhere", || second.get("from first").is_some());
+    second.out.store(true, Relaxed);
+    second.set("alone", "kept");
+    eventually("it is given up", || first.members().len() == 1);
+    for number in 0..4_000 {
+        first.set(&format!("key {number}"), "0123456789012345678901234567890123456789");
+    }
+    let node = second.report().node;
+    second.out.store(false, Relaxed);
+    eventually("it gives up its identity", || second.report().rebases == 1);
+    // Gone for good, before it could send its snapshot.
+    first.out.store(true, Relaxed);
+    second.wait_until_serving();
+    assert_ne!(second.report().node, node);
+    assert_eq!(second.get("key 3999"), None);
+    assert_eq!(second.get("alone").as_deref(), Some("kept"));
+    assert_eq!(second.get("from first").as_deref(), Some("kept"));
+    let third = Node::serving(&table);
+    eventually("two are left", || second.members().len() == 2 && third.members().len() == 2);
+    converge(&[&second, &third]);
+    assert_eq!(third.get("alone").as_deref(), Some("kept"));
 }

@@ -66,7 +66,7 @@ pub(super) struct Reports {
     published: watch::Sender<Arc<ClusterReport>>,
     last: Duration,
     acknowledged: u64,
-    /// Acknowledgements came in since the last report.
+    /// What others wait for may have changed: acknowledgements came in, or serving began or ended.
     pub urgent: bool,
     /// Identities given up.
     pub rebases: u64,
@@ -110,8 +110,12 @@ impl ClusterLoop {
         }
         let report = self.report();
         let acknowledged = report.members.iter().map(|member| member.acknowledged).sum();
+        if report.serving && acknowledged > 0 {
+            self.forget_formers();
+        }
         let reports = &mut self.reports;
-        if std::mem::take(&mut reports.urgent) && reports.acknowledged == acknowledged {
+        let news = reports.acknowledged != acknowledged || reports.published.borrow().serving != report.serving;
+        if std::mem::take(&mut reports.urgent) && !news {
             return;
         }
         reports.acknowledged = acknowledged;

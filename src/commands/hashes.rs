@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn a_reply_without_end_is_refused() {
         let mut fixture = Fixture::new();
-        fixture.run(&format!("hset h f {}", "x".repeat(8 << 20)));
+        fixture.run(&format!("hset h f {}", "x".repeat(1 << 20)));
         assert_eq!(
             fixture.run("hrandfield h -4611686018427387903 withvalues"),
             "-ERR the reply would be larger than 1 GB\r\n"

@@ -7,6 +7,7 @@
 //! Architecture invariant: commands know requests, replies and the keyspace. They know no socket and no peer, read no
 //! clock (the caller passes the time) and wait for nothing: what must be waited for is said by [`Flow`].
 
+mod assign;
 mod clients;
 mod config;
 mod configuration;

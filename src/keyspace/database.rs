@@ -9,9 +9,9 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::Millis;
 use super::causality::KeyCausality;
 use super::entry::Entry;
+use super::{Millis, is_system_key};
 
 /// The hash of a key's name.
 pub fn hash_key(hasher: &FixedState, key: &[u8]) -> u64 {
@@ -25,6 +25,8 @@ pub fn hash_key(hasher: &FixedState, key: &[u8]) -> u64 {
 pub struct Database {
     index: HashTable<u32>,
     entries: Vec<Entry>,
+    /// How many entries are keys of the system.
+    of_system: usize,
     /// How many entries end at some time.
     with_deadline: usize,
     /// No deadline is earlier than this: lets expiry pass over most shards at a glance.
@@ -39,6 +41,11 @@ impl Database {
     /// How many keys.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many keys are those of clients.
+    pub fn visible(&self) -> usize {
+        self.entries.len() - self.of_system
     }
 
     /// How many keys end at some time.
@@ -138,6 +145,9 @@ impl Database {
     }
 
     fn account(&mut self, before: Option<&Entry>, after: Option<&Entry>) {
+        let is_system = |entry: &Entry| usize::from(is_system_key(entry.key()));
+        self.of_system += after.map_or(0, is_system);
+        self.of_system -= before.map_or(0, is_system);
         self.payload += after.map_or(0, Entry::memory);
         self.payload -= before.map_or(0, Entry::memory);
         self.account_deadline(before.and_then(Entry::deadline), after.and_then(Entry::deadline));

@@ -352,9 +352,8 @@ impl Shard {
         }
         let database = self.database_mut(number);
         let before = database.len();
-        let is_system = |entry: &Entry| super::is_system_key(entry.key());
         let all_seen = mark.is_none_or(|mark| mark.seen.stable) && database.unstable.is_empty();
-        if all_seen && !database.entries().iter().any(is_system) {
+        if all_seen && database.visible() == before {
             *database = Database::default();
             return before;
         }

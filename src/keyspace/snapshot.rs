@@ -183,6 +183,18 @@ impl Keyspace {
         self.loading.store(false, Release);
     }
 
+    /// Goes on as `node`: everything stays as it is, as if it had come in a snapshot of the former identity. Returns the
+    /// effects of that identity that nobody had collected.
+    pub fn rename(&self, node: NodeId) -> Vec<Effect> {
+        let mut transaction = self.lock_all(0, 0);
+        let origin = transaction.origin();
+        let left = origin.drain();
+        let (frontier, time) = (origin.frontier().clone(), origin.last_time());
+        *origin = Origin::new(node);
+        origin.adopt(&frontier, time);
+        left
+    }
+
     /// Everything up to the end of the export is applied: all shards are at one frontier.
     pub fn end_catch_up(&self) {
         for shard in 0..Self::SHARDS {

@@ -191,10 +191,11 @@ impl<'k> Transaction<'k> {
     }
 
     pub(super) fn size(&self) -> (usize, usize) {
-        let system = self.all_entries().filter(|entry| is_system_key(entry.key())).count();
+        if self.void {
+            return (0, 0);
+        }
         let databases = self.guards.iter().filter_map(|guard| guard.1.databases.get(self.database as usize));
-        let (keys, ending) = databases.fold((0, 0), |sum, keys| (sum.0 + keys.len(), sum.1 + keys.with_deadline()));
-        (keys - system, ending)
+        databases.fold((0, 0), |sum, keys| (sum.0 + keys.visible(), sum.1 + keys.with_deadline()))
     }
 
     pub(super) fn random_key(&self, random: &mut fastrand::Rng) -> Option<Vec<u8>> {

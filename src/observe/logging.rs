@@ -26,7 +26,9 @@ pub fn start_logging(json: bool) -> Result<(), TryInitError> {
     }
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        error!(place, "internal error: {}", info.payload_as_str().unwrap_or("no message"));
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        error!(place, "internal error: {}", text.unwrap_or("no message"));
     }));
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The metrics that `/metrics` shows, read when somebody asks.
 
+use std::sync::Arc;
+
 use prometheus::core::Collector;
 use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -7,15 +9,16 @@ use super::stats::{Counter as Count, ThreadStats};
 use crate::commands::{ServerState, table};
 use crate::replication::ClusterReport;
 
-/// All metrics in Prometheus's text format. `report` is what is known of the other nodes, in a cluster.
-pub fn render(state: &ServerState, report: Option<&ClusterReport>) -> String {
+/// All metrics in Prometheus's text format.
+pub fn render(state: &ServerState) -> String {
     let page = Page::default();
     clients(&page, state);
     commands(&page, state);
     data(&page, state);
-    if let Some(report) = report {
-        cluster(&page, report);
-        peers(&page, report);
+    if let Some(reports) = &state.cluster {
+        let report = Arc::clone(&reports.borrow());
+        cluster(&page, &report);
+        peers(&page, &report);
     }
     page.text()
 }

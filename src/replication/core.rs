@@ -12,7 +12,7 @@ use super::membership::Membership;
 use super::peers::{MAX_SEQ, Peer, Violation};
 use super::repair::Repair;
 use super::stability::Stability;
-use super::{CoreOptions, Input, Now, Output};
+use super::{CoreOptions, Input, Now, Output, SnapshotHeader};
 use crate::effects::{Effect, Frontier, NodeId};
 use crate::planted::{Bug, planted};
 
@@ -44,6 +44,7 @@ pub(super) struct Counters {
     pub(super) rebases: u64,
     pub(super) refused_peers: u64,
     pub(super) forced_out: u64,
+    pub(super) lost_effects: u64,
 }
 
 impl Core {
@@ -100,6 +101,19 @@ impl Core {
     /// Everything applied here.
     pub fn frontier(&self) -> &Frontier {
         self.delivery.frontier()
+    }
+
+    /// What a snapshot of this moment would say of itself. The runtime sends snapshots when it is told to; it asks for this
+    /// when a node that has given up its identity is the only one left that has the data.
+    pub fn snapshot_header(&self) -> SnapshotHeader {
+        let participants = self.stability.participants().chain([self.options.node]);
+        let seen = self.delivery.last_seen().iter();
+        SnapshotHeader {
+            begin: self.claimed.clone(),
+            folded: self.stability.folded().clone(),
+            seen: seen.map(|(&origin, seen)| (origin, seen.clone())).collect(),
+            participants: participants.collect(),
+        }
     }
 
     /// The own effects that are still in the log, in order, with all that each had seen: for a rebase.
@@ -164,6 +178,10 @@ impl Core {
         let heard = match frame {
             Frame::Hello(hello) => self.received_hello(now, peer, *hello, out),
             gossip @ Frame::Gossip { .. } => self.received_gossip(now, peer, gossip, out),
+            Frame::Introduce { nodes } => {
+                self.membership.introduced(nodes, now);
+                Ok(())
+            }
             Frame::Ack { seq } => self.received_ack(now, peer, seq, out),
             Frame::Effects(effects) => self.received_effects(now, peer, effects, out),
             Frame::Request { origin, after, upto } => self.received_request(peer, origin, (after, upto), out),

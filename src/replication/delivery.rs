@@ -226,13 +226,20 @@ impl Delivery {
     }
 
     fn block(&mut self, dot: Dot) {
-        self.refused += 1;
         self.blocked.insert(dot.node, dot.seq);
-        for effect in self.waiting.remove(&dot.node).unwrap_or_default().into_values() {
-            self.waiting_effects -= 1;
-            self.waiting_bytes -= cost(&effect);
-            self.refused += 1;
-        }
+        self.refused += 1 + self.remove_waiting(dot.node);
+    }
+
+    /// Drops what waits of this origin.
+    pub(super) fn discard_waiting(&mut self, origin: NodeId) {
+        self.dropped += self.remove_waiting(origin);
+    }
+
+    fn remove_waiting(&mut self, origin: NodeId) -> u64 {
+        let queue = self.waiting.remove(&origin).unwrap_or_default();
+        self.waiting_effects -= queue.len();
+        self.waiting_bytes -= queue.values().map(cost).sum::<usize>();
+        queue.len() as u64
     }
 
     fn advance(&mut self, dot: Dot, seen: Frontier) {

@@ -61,6 +61,11 @@ pub enum Frame {
         /// Nodes that left gracefully, with their last seq.
         departed: Vec<(NodeId, u64)>,
     },
+    /// Other nodes that the sender is connected to, and where they are.
+    Introduce {
+        /// Who.
+        nodes: Vec<(NodeId, Member)>,
+    },
     /// The receiver's own effects up to this seq are applied. Says no more than that; comes sooner than gossip.
     Ack {
         /// The seq.
@@ -111,6 +116,7 @@ pub struct Hello {
 enum Control {
     Hello(Box<Hello>),
     Gossip { frontier: Frontier, floor: Frontier, stage: Stage, stuck: bool, departed: Vec<(NodeId, u64)> },
+    Introduce { nodes: Vec<(NodeId, Member)> },
     Ack { seq: u64 },
     Request { origin: NodeId, after: u64, upto: u64 },
     SnapshotRequest { attempt: u32 },
@@ -137,6 +143,7 @@ impl Frame {
             Frame::Gossip { frontier, floor, stage, stuck, departed } => {
                 Control::Gossip { frontier, floor, stage, stuck, departed }
             }
+            Frame::Introduce { nodes } => Control::Introduce { nodes },
             Frame::Ack { seq } => Control::Ack { seq },
             Frame::Request { origin, after, upto } => Control::Request { origin, after, upto },
             Frame::SnapshotRequest { attempt } => Control::SnapshotRequest { attempt },
@@ -209,6 +216,7 @@ fn decode_control(body: &[u8]) -> Result<Frame, CodecError> {
         Control::Gossip { frontier, floor, stage, stuck, departed } => {
             Frame::Gossip { frontier, floor, stage, stuck, departed }
         }
+        Control::Introduce { nodes } => Frame::Introduce { nodes },
         Control::Ack { seq } => Frame::Ack { seq },
         Control::Request { origin, after, upto } => Frame::Request { origin, after, upto },
         Control::SnapshotRequest { attempt } => Frame::SnapshotRequest { attempt },
@@ -237,6 +245,7 @@ mod tests {
         vec![
             Frame::Hello(Box::new(hello)),
             Frame::Gossip { frontier: frontier(), floor: frontier(), stage, stuck: true, departed: vec![] },
+            Frame::Introduce { nodes: vec![(NodeId(8), Member::default())] },
             Frame::Ack { seq: 7 },
             Frame::Effects(vec![]),
             Frame::Effects(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 300])]),
@@ -285,6 +294,6 @@ mod tests {
             let _ = Frame::decode(Bytes::from(noise));
         }
         assert!(Frame::decode(Bytes::from_static(&[PROTOCOL_VERSION + 1, 0])).is_err());
-        assert!(Frame::decode(Bytes::from(vec![PROTOCOL_VERSION, KIND_CONTROL, 2, 1, 0])).is_err(), "bytes are left");
+        assert!(Frame::decode(Bytes::from(vec![PROTOCOL_VERSION, KIND_CONTROL, 3, 1, 0])).is_err(), "bytes are left");
     }
 }

@@ -1,1 +1,627 @@
+//! A cluster of bare cores for tests: a fake keyspace per node, and a network that loses, repeats, reorders and delays.
+//!
+//! The fake keyspace is a set of members with observed removal, whose metadata is folded as the real one's is: what a
+//! fold or a snapshot gets wrong shows in its contents. It checks each effect that it is told to apply: exactly once,
+//! after everything that its origin had seen, with exactly the frontier that its origin had, and never behind a fold.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use fastrand::Rng;
+
+use super::*;
+use crate::effects::{Action, Dot, Operation, Origin};
+
+const MEMBERS: &[u8] = b"__swytch:members";
+pub(super) const TICK: u64 = 50;
+
+/// An effect with one operation, as a peer would send it.
+pub(super) fn effect(node: u64, seq: u64, changes: &[(u64, u64)]) -> Effect {
+    let mut writer = crate::effects::OperationsWriter::default();
+    writer.push(Operation::Key { database: 0, key: b"k", action: Action::Remove });
+    let changes: Vec<_> = changes.iter().map(|&(node, seq)| (NodeId(node), seq)).collect();
+    let mut encoded = Vec::new();
+    Effect::encode(&mut encoded, Dot { node: NodeId(node), seq }, 1, &changes, None, writer.bytes());
+    Effect::decode(Bytes::from(encoded)).expect("well formed")
+}
+
+/// Who wrote an element: unless that is folded away.
+type Marks = BTreeSet<Option<Dot>>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Data {
+    elements: BTreeMap<Vec<u8>, Marks>,
+    members: BTreeMap<NodeId, BTreeMap<Option<Dot>, Member>>,
+    folded: Frontier,
+}
+
+impl Data {
+    fn new() -> Self {
+        Data { elements: BTreeMap::new(), members: BTreeMap::new(), folded: Frontier::EMPTY }
+    }
+
+    fn apply(&mut self, effect: &Effect, seen: &Frontier) {
+        let reach = effect.acts_on.as_ref().unwrap_or(seen);
+        let is_reached = |mark: &Option<Dot>| mark.is_none_or(|dot| reach.includes(dot));
+        for operation in effect.operations() {
+            match operation {
+                Operation::Key { action: Action::MemberAdd { member }, .. } => {
+                    let marks = self.elements.entry(member.to_vec()).or_default();
+                    marks.retain(|mark| !is_reached(mark));
+                    marks.insert(Some(effect.dot));
+                }
+                Operation::Key { action: Action::MemberRemove { member }, .. } => {
+                    let Some(marks) = self.elements.get_mut(member) else { continue };
+                    marks.retain(|mark| !is_reached(mark));
+                    if marks.is_empty() {
+                        self.elements.remove(member);
+                    }
+                }
+                Operation::Key { action: Action::FieldSet { field, value }, .. } => {
+                    let entries = self.members.entry(node_of(field)).or_default();
+                    entries.retain(|mark, _| !is_reached(mark));
+                    entries.insert(Some(effect.dot), serde_json::from_slice(value).expect("written by the harness"));
+                }
+                Operation::Key { action: Action::FieldRemove { field }, .. } => {
+                    let Some(entries) = self.members.get_mut(&node_of(field)) else { continue };
+                    entries.retain(|mark, _| !is_reached(mark));
+                    if entries.is_empty() {
+                        self.members.remove(&node_of(field));
+                    }
+                }
+                other => panic!("the harness writes no {other:?}"),
+            }
+        }
+    }
+
+    fn fold(&mut self, stable: &Frontier) {
+        let fold = |mark: Option<Dot>| mark.filter(|&dot| !stable.includes(dot));
+        for marks in self.elements.values_mut() {
+            *marks = marks.iter().map(|&mark| fold(mark)).collect();
+        }
+        for entries in self.members.values_mut() {
+            *entries = std::mem::take(entries).into_iter().map(|(mark, member)| (fold(mark), member)).collect();
+        }
+        self.folded = stable.clone();
+    }
+
+    fn member_map(&self) -> BTreeMap<NodeId, Member> {
+        let last = |entries: &BTreeMap<Option<Dot>, Member>| entries.values().next_back().cloned().unwrap_or_default();
+        self.members.iter().map(|(&node, entries)| (node, last(entries))).collect()
+    }
+}
+
+fn node_of(field: &[u8]) -> NodeId {
+    NodeId(u64::from_le_bytes(field.try_into().expect("written by the harness")))
+}
+
+/// One machine: the node that runs on it, and its runtime.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) alive: bool,
+    pub(super) core: Core,
+    pub(super) data: Data,
+    origin: Origin,
+    /// Parts of an imported snapshot hold effects up to here.
+    imported: Frontier,
+    /// Own effects of identities given up.
+    to_reissue: (Vec<Effect>, Vec<Frontier>),
+    members_changed: bool,
+    pub(super) serving: bool,
+    pub(super) rebases: usize,
+    pub(super) lost: u64,
+    pub(super) applied: u64,
+    pub(super) warnings: Vec<String>,
+    pub(super) disconnects: Vec<&'static str>,
+}
+
+impl Machine {
+    pub(super) fn node(&self) -> NodeId {
+        self.origin.node()
+    }
+
+    /// The elements of the set.
+    pub(super) fn contents(&self) -> BTreeSet<Vec<u8>> {
+        self.data.elements.keys().cloned().collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Tick { machine: usize },
+    Frame { from: usize, to: usize, link: u64, bytes: Bytes },
+    Link { one: usize, other: usize },
+    Nobody { machine: usize },
+    Snapshot { from: usize, to: usize, link: u64, header: SnapshotHeader },
+}
+
+/// What the network does to frames, in percent, and how long they take, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weather {
+    pub(super) loss: u32,
+    pub(super) repeat: u32,
+    pub(super) latency: (u64, u64),
+}
+
+pub(super) const CALM: Weather = Weather { loss: 0, repeat: 0, latency: (1, 3) };
+
+/// Machines and the network between them.
+pub(super) struct Cluster {
+    pub(super) now: u64,
+    pub(super) rng: Rng,
+    pub(super) machines: Vec<Machine>,
+    pub(super) weather: Weather,
+    pub(super) snapshot_millis: u64,
+    /// What each machine's wall clock says.
+    pub(super) wall_offset: fn(usize, u64) -> u64,
+    events: BTreeMap<(u64, u64), Event>,
+    counter: u64,
+    /// Connections that stand: which, for each pair in ascending order.
+    links: BTreeMap<(usize, usize), u64>,
+    blocked: BTreeSet<(usize, usize)>,
+    /// What each effect had seen, as its origin knows.
+    truth: BTreeMap<Dot, Frontier>,
+    adjust: fn(&mut CoreOptions),
+    next_node: u64,
+    /// Counts the members added to the set, to make each unique.
+    pub(super) writes: u64,
+    /// Must a fold be within everybody's frontier? Not when nodes are given up.
+    pub(super) strict_folds: bool,
+}
+
+fn pair(one: usize, other: usize) -> (usize, usize) {
+    (one.min(other), one.max(other))
+}
+
+impl Cluster {
+    pub(super) fn new(seed: u64, machines: usize, adjust: fn(&mut CoreOptions)) -> Self {
+        let mut cluster = Cluster {
+            now: 1_000,
+            rng: Rng::with_seed(seed),
+            machines: Vec::new(),
+            weather: CALM,
+            snapshot_millis: 100,
+            wall_offset: |_, now| now,
+            events: BTreeMap::new(),
+            counter: 0,
+            links: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            truth: BTreeMap::new(),
+            adjust,
+            next_node: 0,
+            writes: 0,
+            strict_folds: true,
+        };
+        for _ in 0..machines {
+            cluster.add_machine();
+        }
+        cluster
+    }
+
+    pub(super) fn add_machine(&mut self) -> usize {
+        let machine = self.machines.len();
+        let (core, origin) = self.fresh_node(machine, Vec::new());
+        self.machines.push(Machine {
+            alive: true,
+            core,
+            data: Data::new(),
+            origin,
+            imported: Frontier::EMPTY,
+            to_reissue: Default::default(),
+            members_changed: false,
+            serving: false,
+            rebases: 0,
+            lost: 0,
+            applied: 0,
+            warnings: Vec::new(),
+            disconnects: Vec::new(),
+        });
+        let delay = self.rng.u64(0..TICK);
+        self.schedule(delay, Event::Tick { machine });
+        machine
+    }
+
+    /// A node with an id that says nothing about its age.
+    fn fresh_node(&mut self, machine: usize, former: Vec<NodeId>) -> (Core, Origin) {
+        self.next_node += 1;
+        let node = NodeId(self.rng.u64(1..1_000) * 1_000 + self.next_node);
+        let member = Member {
+            name: format!("machine-{machine}"),
+            address: machine.to_string(),
+            started: (self.wall_offset)(machine, self.now),
+            ..Member::default()
+        };
+        let mut options = CoreOptions::new(node, member);
+        options.former = former;
+        (self.adjust)(&mut options);
+        (Core::new(options, self.time()), Origin::new(node))
+    }
+
+    fn time(&self) -> Now {
+        Now { monotonic: self.now, wall: self.now }
+    }
+
+    fn schedule(&mut self, delay: u64, event: Event) {
+        self.counter += 1;
+        self.events.insert((self.now + delay, self.counter), event);
+    }
+
+    /// Lets this many milliseconds pass.
+    pub(super) fn run(&mut self, millis: u64) {
+        let end = self.now + millis;
+        while let Some(entry) = self.events.first_entry()
+            && entry.key().0 <= end
+        {
+            let ((at, _), event) = entry.remove_entry();
+            self.now = at;
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Tick { machine } => {
+                self.schedule(TICK, Event::Tick { machine });
+                if self.machines[machine].alive {
+                    self.hand_over(machine);
+                    self.feed(machine, Input::Tick);
+                }
+            }
+            Event::Frame { from, to, link, bytes } => {
+                if self.links.get(&pair(from, to)) == Some(&link) {
+                    let frame = Frame::decode(bytes).expect("what was encoded can be decoded");
+                    let peer = self.machines[from].node();
+                    self.feed(to, Input::Received { peer, frame });
+                }
+            }
+            Event::Link { one, other } => self.link(one, other),
+            Event::Nobody { machine } => self.feed(machine, Input::NobodyFound),
+            Event::Snapshot { from, to, link, header } => {
+                if self.links.get(&pair(from, to)) == Some(&link) {
+                    self.transfer(from, to, header);
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self, machine: usize, input: Input) {
+        if !self.machines[machine].alive {
+            return;
+        }
+        let mut outputs = Vec::new();
+        let time = Now { monotonic: self.now, wall: (self.wall_offset)(machine, self.now) };
+        self.machines[machine].core.step(time, input, &mut outputs);
+        for output in outputs {
+            self.carry_out(machine, output);
+        }
+        if std::mem::take(&mut self.machines[machine].members_changed) {
+            let members = self.machines[machine].data.member_map();
+            self.feed(machine, Input::Members(members));
+        }
+    }
+
+    /// Hands the local effects over to the core.
+    pub(super) fn hand_over(&mut self, machine: usize) {
+        let effects = self.machines[machine].origin.drain();
+        self.feed(machine, Input::LocalEffects(effects));
+    }
+
+    fn carry_out(&mut self, machine: usize, output: Output) {
+        match output {
+            Output::Send { peer, frame } => self.send(machine, peer, &frame),
+            Output::Apply { effect, seen } => self.apply(machine, &effect, &seen),
+            Output::Fold(stable) => {
+                assert!(stable.within(self.machines[machine].origin.frontier()));
+                for other in self.machines.iter().filter(|other| self.strict_folds && other.serving) {
+                    assert!(stable.within(other.origin.frontier()), "folded before everybody had it");
+                }
+                self.machines[machine].data.fold(&stable);
+            }
+            Output::SendSnapshot { peer, header } => {
+                let Some(to) = self.machine_of(peer) else { return };
+                let Some(&link) = self.links.get(&pair(machine, to)) else { return };
+                let delay = self.snapshot_millis;
+                self.schedule(delay, Event::Snapshot { from: machine, to, link, header });
+            }
+            Output::CatchUpComplete => {
+                let machine = &mut self.machines[machine];
+                assert!(machine.imported.within(machine.core.frontier()));
+            }
+            Output::Serving => self.reissue(machine),
+            Output::Heartbeat => {
+                let member = self.machines[machine].core.options.member.clone();
+                let node = self.machines[machine].node();
+                self.write_member(machine, node, Some(&member));
+            }
+            Output::Admit { node, member } => self.write_member(machine, node, Some(&member)),
+            Output::RemoveMember(node) => self.write_member(machine, node, None),
+            Output::Connect { address, .. } => {
+                let other = address.parse().expect("written by the harness");
+                self.dial(machine, other);
+            }
+            Output::Disconnect { peer, reason } => {
+                self.machines[machine].disconnects.push(reason);
+                if let Some(other) = self.machine_of(peer) {
+                    self.unlink(machine, other);
+                }
+            }
+            Output::Discover => {
+                let others: Vec<usize> = (0..self.machines.len()).filter(|&other| other != machine).collect();
+                let found = others.into_iter().filter(|&other| self.dial(machine, other)).count();
+                if found == 0 {
+                    self.schedule(100, Event::Nobody { machine });
+                }
+            }
+            Output::Rebase { .. } => self.rebase(machine),
+            Output::Warn(text) => self.machines[machine].warnings.push(text),
+        }
+    }
+
+    fn machine_of(&self, node: NodeId) -> Option<usize> {
+        self.machines.iter().position(|machine| machine.alive && machine.node() == node)
+    }
+
+    fn send(&mut self, from: usize, peer: NodeId, frame: &Frame) {
+        let Some(to) = self.machine_of(peer) else { return };
+        let Some(&link) = self.links.get(&pair(from, to)) else { return };
+        let bytes = Bytes::from(frame.encode().concat());
+        let Weather { loss, repeat, latency } = self.weather;
+        let copies = if self.rng.u32(..100) < repeat { 2 } else { 1 };
+        for _ in 0..copies {
+            if self.rng.u32(..100) >= loss {
+                let delay = self.rng.u64(latency.0..=latency.1);
+                self.schedule(delay, Event::Frame { from, to, link, bytes: bytes.clone() });
+            }
+        }
+    }
+
+    /// Has this machine apply an effect, and checks that it may.
+    fn apply(&mut self, machine: usize, effect: &Effect, seen: &Frontier) {
+        let machine = &mut self.machines[machine];
+        assert_eq!(self.truth.get(&effect.dot), Some(seen), "{:?}: what its origin had seen", effect.dot);
+        if machine.imported.includes(effect.dot) {
+            return;
+        }
+        let frontier = machine.origin.frontier();
+        assert_eq!(frontier.get(effect.dot.node) + 1, effect.dot.seq, "exactly once and without gaps");
+        assert!(seen.within(frontier), "{:?} before what its origin had seen", effect.dot);
+        assert!(machine.data.folded.within(seen), "{:?} behind a fold", effect.dot);
+        machine.applied += 1;
+        machine.data.apply(effect, seen);
+        machine.origin.observe(effect.dot, effect.time);
+        machine.members_changed |= touches_members(effect);
+    }
+
+    /// One local effect: made and applied at once, handed over to the core at the next tick or before.
+    fn write(&mut self, machine: usize, operation: Operation<'_>, acts_on: Option<&Frontier>) {
+        let now = self.now;
+        let machine = &mut self.machines[machine];
+        let seen = machine.origin.frontier().clone();
+        let (dot, stamp) = machine.origin.open(now);
+        if let Some(acts_on) = acts_on {
+            machine.origin.restrict(acts_on.clone());
+        }
+        machine.origin.push(operation);
+        machine.origin.commit();
+        let mut writer = crate::effects::OperationsWriter::default();
+        writer.push(operation);
+        let mut encoded = Vec::new();
+        Effect::encode(&mut encoded, dot, stamp.time, &[], acts_on, writer.bytes());
+        let effect = Effect::decode(Bytes::from(encoded)).expect("well formed");
+        machine.data.apply(&effect, &seen);
+        machine.members_changed |= touches_members(&effect);
+        self.truth.insert(dot, seen);
+    }
+
+    fn write_member(&mut self, machine: usize, node: NodeId, member: Option<&Member>) {
+        let field = node.0.to_le_bytes();
+        let value = member.map(|member| serde_json::to_vec(member).expect("plain data"));
+        let action = match &value {
+            Some(value) => Action::FieldSet { field: &field, value },
+            None => Action::FieldRemove { field: &field },
+        };
+        self.write(machine, Operation::Key { database: 0, key: MEMBERS, action }, None);
+    }
+
+    /// A client adds an element that nobody added before, of at least `size` bytes.
+    pub(super) fn add(&mut self, machine: usize, size: usize) -> Vec<u8> {
+        self.writes += 1;
+        let mut member = format!("{:05}", self.writes).into_bytes();
+        member.resize(size.max(5), b'.');
+        let action = Action::MemberAdd { member: &member };
+        self.write(machine, Operation::Key { database: 0, key: b"set", action }, None);
+        member
+    }
+
+    /// A client adds an element again, or removes it.
+    pub(super) fn change(&mut self, machine: usize, member: &[u8], is_there: bool) {
+        let action = if is_there { Action::MemberAdd { member } } else { Action::MemberRemove { member } };
+        self.write(machine, Operation::Key { database: 0, key: b"set", action }, None);
+    }
+
+    /// Some client does something, at any machine that serves.
+    pub(super) fn client(&mut self) {
+        let machine = self.rng.usize(..self.machines.len());
+        if !self.machines[machine].serving || !self.machines[machine].alive {
+            return;
+        }
+        let some = self.machines[machine].data.elements.keys();
+        let chosen = self.rng.choice(some.cloned().collect::<Vec<_>>());
+        match (self.rng.u32(..4), chosen) {
+            (0, Some(member)) => self.change(machine, &member, false),
+            (1, Some(member)) => self.change(machine, &member, true),
+            _ => {
+                self.add(machine, 20);
+            }
+        }
+        if self.rng.bool() {
+            self.hand_over(machine);
+        }
+    }
+
+    /// Bytes of all frames that were sent and have not arrived.
+    pub(super) fn bytes_under_way(&self) -> usize {
+        let frames = self.events.values().map(|event| match event {
+            Event::Frame { bytes, .. } => bytes.len(),
+            _ => 0,
+        });
+        frames.sum()
+    }
+
+    /// Tries to connect, and again after a while, as a handshake repeats itself. False when nobody is there to answer.
+    fn dial(&mut self, machine: usize, other: usize) -> bool {
+        let reachable = self.machines.get(other).is_some_and(|other| other.alive);
+        if !reachable || machine == other {
+            return false;
+        }
+        for delay in [self.rng.u64(1..20), self.rng.u64(380..400)] {
+            self.schedule(delay, Event::Link { one: machine, other });
+        }
+        !self.blocked.contains(&pair(machine, other))
+    }
+
+    fn link(&mut self, one: usize, other: usize) {
+        let ends = pair(one, other);
+        let both_live = self.machines[one].alive && self.machines[other].alive;
+        if both_live && !self.blocked.contains(&ends) && !self.links.contains_key(&ends) {
+            self.counter += 1;
+            self.links.insert(ends, self.counter);
+            for (machine, peer) in [(one, other), (other, one)] {
+                let peer = self.machines[peer].node();
+                self.feed(machine, Input::Connected { peer });
+            }
+        }
+    }
+
+    fn unlink(&mut self, one: usize, other: usize) {
+        if self.links.remove(&pair(one, other)).is_some() {
+            for (machine, peer) in [(one, other), (other, one)] {
+                let peer = self.machines[peer].node();
+                self.feed(machine, Input::Disconnected { peer });
+            }
+        }
+    }
+
+    /// Cuts the connection between two machines, or lets them connect again.
+    pub(super) fn block(&mut self, one: usize, other: usize, blocked: bool) {
+        if blocked {
+            self.blocked.insert(pair(one, other));
+            self.unlink(one, other);
+        } else {
+            self.blocked.remove(&pair(one, other));
+        }
+    }
+
+    /// Cuts a machine off from all others, or lets it connect again.
+    pub(super) fn isolate(&mut self, machine: usize, blocked: bool) {
+        for other in (0..self.machines.len()).filter(|&other| other != machine) {
+            self.block(machine, other, blocked);
+        }
+    }
+
+    /// Power loss.
+    pub(super) fn crash(&mut self, machine: usize) {
+        for other in (0..self.machines.len()).filter(|&other| other != machine) {
+            self.unlink(machine, other);
+        }
+        self.machines[machine].alive = false;
+        self.machines[machine].serving = false;
+    }
+
+    /// A new node on a machine that crashed.
+    pub(super) fn restart(&mut self, machine: usize) {
+        (self.machines[machine].core, self.machines[machine].origin) = self.fresh_node(machine, Vec::new());
+        self.machines[machine].data = Data::new();
+        self.machines[machine].imported = Frontier::EMPTY;
+        self.machines[machine].alive = true;
+    }
+
+    /// The graceful end of a node: its entry goes, everything goes out, then the last word.
+    pub(super) fn leave(&mut self, machine: usize) {
+        let node = self.machines[machine].node();
+        self.write_member(machine, node, None);
+        self.hand_over(machine);
+        self.feed(machine, Input::Leave);
+    }
+
+    fn transfer(&mut self, from: usize, to: usize, header: SnapshotHeader) {
+        let source = &self.machines[from];
+        let (peer, end, data) = (source.node(), source.origin.frontier().clone(), source.data.clone());
+        assert_eq!(data.folded, header.folded, "nothing is folded during an export");
+        let target = &mut self.machines[to];
+        if !matches!(target.core.joining.phase, joining::Phase::Transfer { source, .. } if source == peer) {
+            return;
+        }
+        target.data = data;
+        target.imported.clone_from(&end);
+        target.origin.adopt(&end, 0);
+        target.members_changed = true;
+        self.feed(to, Input::SnapshotReceived { peer, header, end });
+    }
+
+    fn rebase(&mut self, machine: usize) {
+        for other in (0..self.machines.len()).filter(|&other| other != machine) {
+            self.unlink(machine, other);
+        }
+        let mut former = self.machines[machine].core.options.former.clone();
+        former.push(self.machines[machine].node());
+        self.machines[machine].lost += self.machines[machine].core.report(self.time()).lost_effects;
+        let (core, origin) = self.fresh_node(machine, former);
+        let machine = &mut self.machines[machine];
+        let (effects, seen) = std::mem::replace(&mut machine.core, core).into_own_effects();
+        machine.to_reissue.0.extend(effects);
+        machine.to_reissue.1.extend(seen);
+        machine.origin = origin;
+        machine.data = Data::new();
+        machine.imported = Frontier::EMPTY;
+        machine.serving = false;
+        machine.rebases += 1;
+    }
+
+    fn reissue(&mut self, machine: usize) {
+        self.machines[machine].serving = true;
+        let (effects, seen) = std::mem::take(&mut self.machines[machine].to_reissue);
+        for (effect, seen) in effects.iter().zip(seen) {
+            if self.machines[machine].origin.frontier().includes(effect.dot) || touches_members(effect) {
+                continue;
+            }
+            assert_eq!(self.truth.get(&effect.dot), Some(&seen));
+            for operation in effect.operations() {
+                self.write(machine, operation, Some(&seen));
+            }
+        }
+    }
+
+    /// Do all machines that run serve, know each other and have the same? What is under way, such as a heartbeat, may
+    /// arrive first.
+    pub(super) fn assert_converged(&mut self) {
+        for _ in 0..20 {
+            let mut frontiers = self.machines.iter().filter(|one| one.alive).map(|one| one.origin.frontier());
+            let first = frontiers.next();
+            if frontiers.all(|frontier| Some(frontier) == first) {
+                break;
+            }
+            self.run(TICK);
+        }
+        let live: Vec<&Machine> = self.machines.iter().filter(|machine| machine.alive).collect();
+        let first = live.first().expect("one lives");
+        for machine in &live {
+            let report = machine.core.report(self.time());
+            assert!(machine.serving, "{} does not serve: {:?}", machine.node(), machine.core.joining);
+            assert_eq!(machine.core.frontier(), first.core.frontier(), "{report:#?}");
+            assert_eq!(machine.core.frontier(), machine.origin.frontier());
+            assert_eq!(machine.contents(), first.contents());
+            assert_eq!(report.members.iter().filter(|member| member.connected).count(), live.len() - 1, "{report:#?}");
+            assert_eq!(report.waiting_effects, 0, "{report:#?}");
+            assert_eq!(
+                machine.data.members.keys().copied().collect::<BTreeSet<_>>(),
+                live.iter().map(|one| one.node()).collect()
+            );
+        }
+    }
+}
+
+fn touches_members(effect: &Effect) -> bool {
+    effect.operations().any(|operation| matches!(operation, Operation::Key { key, .. } if key == MEMBERS))
+}

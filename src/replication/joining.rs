@@ -7,7 +7,7 @@
 //!   *follows*: it gets all effects like anybody who was away for a while, and has caught up when it has what that
 //!   peer had when it began.
 //! - Otherwise it asks for a snapshot: *transfer*. One at a time, of the peer with the lowest id of those whose log is too
-//!   short; if that fails, of the next. What arrives meanwhile waits. When the snapshot is there, it *catches up*:
+//!   short (after a rebase: of the one that has most of this node's former effects); if that fails, of the next. What arrives meanwhile waits. When the snapshot is there, it *catches up*:
 //!   effects after the beginning of the snapshot are pushed and pulled as usual, until all that any part of the snapshot may
 //!   contain is applied.
 //! - It finds only peers that seek as well, or nobody. Then there is no cluster, and it begins one: with those, after a
@@ -31,13 +31,16 @@
 //!
 //! If only one of the two is in that state, it is that one. If both are, it is the one that can make anew all that the
 //! other lacks; else the one that has forgotten less; else the one with the lower id. Both know what this is decided
-//! by from gossip. A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
+//! by from gossip. (Where each side of a split forgot what the other lacks, because its log was full, or because the sides
+//! never knew of each other, something is lost: what the side that gives way has dropped. It is counted, and the operator
+//! is told.) A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
 //!
 //! # Bounds
 //!
 //! At most [`MAX_EXPORTS`] snapshots are sent at a time; further requests wait, one per peer. A snapshot must be transferred before
 //! the log of the sender is full: else the receiver is forced out, and asks again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 
 use super::core::Core;
@@ -87,6 +90,8 @@ pub(super) struct Joining {
     met_at: u64,
     /// Since when a node that joins has had no peer that serves.
     unserved_since: Option<u64>,
+    /// Since when nothing lacks but effects of identities given up.
+    complete_since: Option<u64>,
     /// Since when a rebase is called for.
     hopeless_since: Option<u64>,
     goodbye_at: u64,
@@ -101,6 +106,7 @@ impl Joining {
             end: None,
             met_at: now,
             unserved_since: None,
+            complete_since: None,
             hopeless_since: None,
             goodbye_at: now,
         }
@@ -204,11 +210,15 @@ impl Core {
 
     fn ask_for_snapshot(&mut self, now: u64, sources: &BTreeSet<NodeId>, out: &mut Vec<Output>) {
         let joining = &mut self.joining;
-        let fresh = sources.difference(&joining.failed).next().copied();
-        if fresh.is_none() {
+        if sources.is_subset(&joining.failed) {
             joining.failed.clear();
         }
-        let Some(source) = fresh.or(sources.first().copied()) else { return };
+        let former_effects = |source: &NodeId| {
+            let said = self.peers.get(source).and_then(|state| state.said.as_ref());
+            said.map_or(0, |said| self.options.former.iter().map(|&node| said.frontier.get(node)).sum::<u64>())
+        };
+        let fresh = sources.difference(&joining.failed);
+        let Some(&source) = fresh.min_by_key(|source| (Reverse(former_effects(source)), **source)) else { return };
         joining.attempts += 1;
         let attempt = joining.attempts;
         joining.phase = Phase::Transfer { source, attempt, asked_at: now };
@@ -246,6 +256,10 @@ impl Core {
         if self.joining.phase != Phase::Serving || self.claimed != *self.delivery.frontier() {
             return;
         }
+        if self.peers.values().all(|state| state.wants_snapshot.is_none()) {
+            return;
+        }
+        let header = self.snapshot_header();
         let mut under_way = self.peers.values().filter(|state| state.export.is_some()).count();
         for (&peer, state) in &mut self.peers {
             let Some(attempt) = state.wants_snapshot else { continue };
@@ -257,14 +271,8 @@ impl Core {
             state.wants_snapshot = None;
             state.export = Some((attempt, self.claimed.clone()));
             self.counters.snapshots_sent += 1;
-            let participants = self.stability.participants().chain([self.options.node]);
-            let seen = self.delivery.last_seen().iter();
-            let header = SnapshotHeader {
-                begin: self.claimed.clone(),
-                folded: self.stability.folded().clone(),
-                seen: seen.map(|(&origin, seen)| (origin, seen.clone())).collect(),
-                participants: participants.filter(|&node| node != peer).collect(),
-            };
+            let mut header = header.clone();
+            header.participants.retain(|&node| node != peer);
             out.push(Output::SendSnapshot { peer, header });
         }
     }
@@ -342,9 +350,21 @@ impl Core {
             Phase::CatchingUp => self.joining.end.is_none(),
             _ => return,
         };
-        if complete && self.membership.is_member(self.options.node) {
+        if !complete || !self.membership.is_member(self.options.node) {
+            return;
+        }
+        let since = *self.joining.complete_since.get_or_insert(now);
+        if self.has_former_effects() || now >= since + self.options.rebase_grace {
             self.serve(now, out);
         }
+    }
+
+    /// Is everything here that peers have of the identities that this node gave up?
+    fn has_former_effects(&self) -> bool {
+        let frontier = self.delivery.frontier();
+        let has_all =
+            |said: &Said| self.options.former.iter().all(|&node| said.frontier.get(node) <= frontier.get(node));
+        self.serving_peers().all(|(_, said)| has_all(said))
     }
 
     /// Begins to serve clients.
@@ -428,17 +448,33 @@ impl Core {
 
     /// Gives up this identity when nothing else helps, and has not for a while.
     pub(super) fn consider_rebase(&mut self, now: u64, out: &mut Vec<Output>) {
-        let Some(reason) = self.reason_to_rebase() else {
+        let Some((reason, winner)) = self.reason_to_rebase() else {
             self.joining.hopeless_since = None;
             return;
         };
         let since = *self.joining.hopeless_since.get_or_insert(now);
         if now >= since + self.options.rebase_grace {
+            self.count_loss(winner, out);
             self.give_up(reason, out);
         }
     }
 
-    fn reason_to_rebase(&self) -> Option<&'static str> {
+    /// Own effects that neither the log still has nor the one that this node gives way to.
+    fn count_loss(&mut self, winner: Option<NodeId>, out: &mut Vec<Output>) {
+        let own = self.options.node;
+        let said = winner.and_then(|winner| self.peers.get(&winner)).and_then(|state| state.said.as_ref());
+        let lost = said.map_or(0, |said| self.stability.floor().get(own).saturating_sub(said.frontier.get(own)));
+        if lost > 0 {
+            self.counters.lost_effects += lost;
+            out.push(Output::Warn(format!(
+                "{lost} writes of this node are lost unless another node still has them: while the cluster was split, \
+                 both sides forgot what the other lacks"
+            )));
+        }
+    }
+
+    /// Why this identity has to be given up, and to which peer it gives way, if to one.
+    fn reason_to_rebase(&self) -> Option<(&'static str, Option<NodeId>)> {
         match self.joining.phase {
             Phase::Serving | Phase::Following { .. } | Phase::CatchingUp => {}
             Phase::Seeking if !self.delivery.frontier().is_empty() => {}
@@ -452,26 +488,32 @@ impl Core {
                 attainable.join(&said.frontier);
             }
             if !end.within(&attainable) {
-                return Some("the rest of the snapshot's effects is nowhere to be had");
+                return Some(("the rest of the snapshot's effects is nowhere to be had", None));
             }
         }
-        self.serving_peers().find_map(|(peer, said)| {
-            let reason = if self.is_out_of_reach(said) {
-                "its log begins after what is applied here"
+        let hopeless = |said: &Said| {
+            if self.is_out_of_reach(said) {
+                Some("a peer's log begins after what is applied here")
             } else if self.delivery.blocked().any(|dot| said.frontier.includes(dot)) {
-                "it has effects that cannot be merged here any more"
+                Some("a peer has effects that cannot be merged here any more")
             } else {
-                return None;
-            };
-            self.gives_way_to(peer, said).then_some(reason)
-        })
+                None
+            }
+        };
+        if self.joining.phase == Phase::Serving {
+            return self.serving_peers().find_map(|(peer, said)| {
+                let reason = hopeless(said).filter(|_| self.gives_way_to(peer, said))?;
+                Some((reason, Some(peer)))
+            });
+        }
+        // A node that joins only needs some cluster to join; what it cannot be part of, too, is for later.
+        let mut reasons = self.serving_peers().map(|(_, said)| hopeless(said));
+        let reason = reasons.next().flatten().filter(|_| reasons.all(|reason| reason.is_some()))?;
+        Some((reason, None))
     }
 
     /// This node is in need of the peer's snapshot. Is it, of the two, the one that takes it?
     fn gives_way_to(&self, peer: NodeId, said: &Said) -> bool {
-        if self.joining.phase != Phase::Serving {
-            return true;
-        }
         let floor = self.stability.floor();
         let bridges = |(other, bridge): (NodeId, &Said)| {
             other != peer && bridge.floor.within(&said.frontier) && floor.within(&bridge.frontier)

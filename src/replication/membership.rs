@@ -10,18 +10,22 @@
 //!   lowest id removes the entry; if two do, that does no harm, and if it was wrong, the node writes its entry again.
 //! - Every node connects to every member, and goes on trying with those whose entries expired: after a long
 //!   partition neither side has the other in its membership any more, and yet they must find each other.
+//! - Peers introduce to each other whom they are connected to. So a newcomer knows everybody before it serves, and two
+//!   clusters that grew apart, of which neither would ask DNS as neither is alone, find each other through whoever
+//!   joins one of them.
 //! - A node without any connection asks for discovery, and goes on asking.
 //!
 //! # Bounds
 //!
-//! One record for each member, participant and peer. Members beyond [`MAX_MEMBERS`] are ignored.
+//! One record for each member, participant and peer, and for a minute for each node introduced, if there are fewer than
+//! [`MAX_MEMBERS`]. Members beyond [`MAX_MEMBERS`] are ignored.
 
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
 use super::core::Core;
-use super::frame::Stage;
+use super::frame::{Frame, Stage};
 use super::joining::Phase;
 use super::{Member, Output};
 use crate::effects::NodeId;
@@ -34,6 +38,8 @@ const DIAL: (u64, u64, u64) = (1_000, 10_000, 60_000);
 const DISCOVER: (u64, u64) = (5_000, 30_000);
 /// How long a node that had peers is without any before it asks for discovery, in milliseconds.
 const LONELY: u64 = 3_000;
+/// For how long a node that was introduced is dialled, in milliseconds.
+const INTRODUCED: u64 = 60_000;
 /// The same wish for a change of an entry is uttered at most this often, in milliseconds.
 const WISH_INTERVAL: u64 = 1_000;
 
@@ -56,6 +62,7 @@ struct Acquaintance {
     dial_at: u64,
     dial_pause: u64,
     removal_at: Option<u64>,
+    introduced_until: u64,
 }
 
 impl Membership {
@@ -99,6 +106,20 @@ impl Membership {
     pub(super) fn remember(&mut self, node: NodeId, member: Member) {
         if let Some(acquaintance) = self.acquaintances.get_mut(&node) {
             acquaintance.member = member;
+        }
+    }
+
+    /// A peer is connected to these.
+    pub(super) fn introduced(&mut self, nodes: Vec<(NodeId, Member)>, now: u64) {
+        for (node, member) in nodes {
+            if self.acquaintances.len() >= MAX_MEMBERS {
+                return;
+            }
+            let acquaintance = self.acquaintances.entry(node).or_insert_with(|| Acquaintance::new(now));
+            acquaintance.introduced_until = now + INTRODUCED;
+            if acquaintance.member.address.is_empty() {
+                acquaintance.member = member;
+            }
         }
     }
 
@@ -150,20 +171,39 @@ impl Membership {
 
 impl Acquaintance {
     fn new(now: u64) -> Self {
-        Acquaintance { member: Member::default(), heard_at: now, dial_at: now, dial_pause: DIAL.0, removal_at: None }
+        Acquaintance {
+            member: Member::default(),
+            heard_at: now,
+            dial_at: now,
+            dial_pause: DIAL.0,
+            removal_at: None,
+            introduced_until: 0,
+        }
     }
 }
 
 impl Core {
+    /// Introduces a new peer to the others, and them to it.
+    pub(super) fn introduce(&mut self, newcomer: NodeId, out: &mut Vec<Output>) {
+        let said = self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?.member.clone())));
+        let (of_newcomer, others): (Vec<_>, Vec<_>) = said.partition(|&(peer, _)| peer == newcomer);
+        if others.is_empty() {
+            return;
+        }
+        for &(peer, _) in &others {
+            out.push(Output::Send { peer, frame: Frame::Introduce { nodes: of_newcomer.clone() } });
+        }
+        out.push(Output::Send { peer: newcomer, frame: Frame::Introduce { nodes: others } });
+    }
+
     /// What time asks for: heartbeats, removals, connections, discovery.
     pub(super) fn tend_membership(&mut self, now: u64, out: &mut Vec<Output>) {
         let keep = |node: &NodeId| {
-            self.membership.is_member(*node)
-                || self.peers.contains_key(node)
-                || self.stability.remembered().any(|remembered| remembered == *node)
+            self.membership.is_member(*node) || self.peers.contains_key(node) || self.stability.remembers(*node)
         };
-        let forgotten: Vec<NodeId> = self.membership.acquaintances.keys().filter(|node| !keep(node)).copied().collect();
-        for node in forgotten {
+        let acquaintances = self.membership.acquaintances.iter();
+        let forgotten = acquaintances.filter(|(node, known)| now >= known.introduced_until && !keep(node));
+        for node in forgotten.map(|(&node, _)| node).collect::<Vec<_>>() {
             self.membership.acquaintances.remove(&node);
         }
         if matches!(self.joining.phase, Phase::Leaving | Phase::GivenUp) {

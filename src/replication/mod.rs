@@ -78,6 +78,9 @@ pub struct CoreOptions {
     pub member: Member,
     /// Starts by finding a cluster to join (true), or serves at once.
     pub joining: bool,
+    /// Identities that this node gave up, whose effects it will make anew where they are lacking. It takes its snapshot
+    /// from who has most of them, and waits for those that others have: nothing is made anew that exists.
+    pub former: Vec<NodeId>,
     /// Seed for the jitter of connection attempts.
     pub seed: u64,
     /// Budget for the encoded effects kept for peers.
@@ -106,6 +109,7 @@ impl CoreOptions {
             node,
             member,
             joining: true,
+            former: Vec::new(),
             seed: node.0,
             log_limit: 128 << 20,
             waiting_limit: 32 << 20,

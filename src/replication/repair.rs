@@ -117,6 +117,11 @@ impl Core {
         }
         let peers = || self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
         let exists = peers().map(|(_, said)| said.frontier.get(origin)).max().unwrap_or(0);
+        if exists <= applied && now >= lack.since + self.options.expiry {
+            // Nobody has what these wait for: their origin is gone with it, or comes back and sends them again.
+            self.delivery.discard_waiting(origin);
+            return;
+        }
         let Some(Missing { after, upto, overtaken }) = self.delivery.missing(origin, exists) else { return };
         // What is needed next waits for other origins; more of this one is not urgent, and may not even fit.
         if self.delivery.has_head(origin) && self.delivery.crowded() {

@@ -47,6 +47,9 @@ pub struct ClusterReport {
     pub snapshots_received: u64,
     /// Identities given up. (The runtime adds those of the cores before this one.)
     pub rebases: u64,
+    /// Own effects that could not be made anew when the identity was given up: nobody else has them, and the log was too
+    /// small to keep them.
+    pub lost_effects: u64,
     /// Peers disconnected because of what they said.
     pub refused_peers: u64,
     /// Nodes that were given up because the log was full.
@@ -110,6 +113,7 @@ impl Core {
             snapshots_sent: self.counters.snapshots_sent,
             snapshots_received: self.counters.snapshots_received,
             rebases: self.counters.rebases,
+            lost_effects: self.counters.lost_effects,
             refused_peers: self.counters.refused_peers,
             forced_out: self.counters.forced_out,
             frontier: self.delivery.frontier().clone(),

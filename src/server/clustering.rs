@@ -48,7 +48,8 @@ pub fn start(
         ..ClusterOptions::new(secret, identity, bind, options.port)
     };
     let resolver = Arc::new(SystemResolver::new(settings.dns_server));
-    cluster::start(options, Arc::clone(keyspace), Arc::new(SystemNet::default()), clock, resolver, seed).map_err(refused)
+    cluster::start(options, Arc::clone(keyspace), Arc::new(SystemNet::default()), clock, resolver, seed)
+        .map_err(refused)
 }
 
 /// Peers are served where clients are; on every address when those are several or none.

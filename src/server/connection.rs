@@ -45,26 +45,7 @@ pub async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let now = front.clock.wall();
-    let session = Session::open(&front.state, connected, thread, now, front.seed());
-    let mut connection = Connection {
-        stream,
-        input: Vec::new(),
-        consumed: 0,
-        read_size: READ_SIZE,
-        ended: false,
-        parser: Parser::default(),
-        reply: Reply::new(Protocol::Resp2),
-        received: 0,
-        sent: 0,
-        now,
-        session: Some(session),
-        thread,
-        second,
-        handle,
-        waker: None,
-        front,
-    };
+    let mut connection = Connection::open(stream, connected, thread, second, handle, front);
     // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
     let _ = connection.run().await;
 }
@@ -107,6 +88,36 @@ enum Next {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn open(
+        stream: S,
+        connected: Connected,
+        thread: usize,
+        second: Arc<AtomicU64>,
+        handle: Arc<Handle>,
+        front: Arc<Front>,
+    ) -> Self {
+        let now = front.clock.wall();
+        let session = Session::open(&front.state, connected, thread, now, front.seed());
+        Connection {
+            stream,
+            input: Vec::new(),
+            consumed: 0,
+            read_size: READ_SIZE,
+            ended: false,
+            parser: Parser::default(),
+            reply: Reply::new(Protocol::Resp2),
+            received: 0,
+            sent: 0,
+            now,
+            session: Some(session),
+            thread,
+            second,
+            handle,
+            waker: None,
+            front,
+        }
+    }
+
     async fn run(&mut self) -> io::Result<()> {
         loop {
             match self.execute_requests() {
@@ -283,7 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits until `replicas` other nodes have applied this node's effect `seq`, or for `timeout`, or until the client or
     /// the process leaves. How many have it.
     async fn wait(&mut self, replicas: usize, timeout: Option<Duration>, seq: u64) -> usize {
-        let mut reports = self.front.reports.clone();
+        let mut reports = self.front.state.cluster.clone();
         let mut expired = pin!(async move {
             match timeout {
                 Some(timeout) => tokio::time::sleep(timeout).await,
@@ -337,4 +348,47 @@ impl<S> Drop for Connection<S> {
 /// How many other nodes have applied this node's effect `seq`.
 fn acknowledged(report: &ClusterReport, seq: u64) -> usize {
     report.members.iter().filter(|member| !member.expired && member.acknowledged >= seq).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::cluster::SystemClock;
+    use crate::server::tests::make_state;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_gives_large_buffers_back() {
+        let state = make_state(None, 1, 0, None);
+        let front = Arc::new(Front::new(state, Arc::new(SystemClock::default()), 1));
+        let (client, server) = duplex(1 << 16);
+        let (second, handle) = (Arc::new(AtomicU64::new(0)), Arc::new(Handle::default()));
+        let mut connection =
+            Connection::open(server, Connected::default(), 0, Arc::clone(&second), Arc::clone(&handle), front);
+        let (mut read, mut write) = tokio::io::split(client);
+        let scenario = async {
+            let value = "x".repeat(1_000_000);
+            let request = format!("*2\r\n$4\r\nPING\r\n${}\r\n{value}\r\n", value.len());
+            let mut answer = vec![0; "$1000000\r\n\r\n".len() + value.len()];
+            let (sent, received) = tokio::join!(write.write_all(request.as_bytes()), read.read_exact(&mut answer));
+            sent.and(received.map(drop)).expect("answered");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        tokio::select! {
+            biased;
+            ended = connection.run() => ended.expect("the client is there"),
+            () = scenario => {}
+        }
+        assert!(connection.input.capacity() > READ_SIZE && connection.reply.bytes_mut().capacity() > READ_SIZE);
+        handle.inspect(1, 0);
+        assert_eq!(handle.asked(), Asked::Nothing, "it may go on at once");
+        handle.inspect(2, 0);
+        tokio::select! {
+            biased;
+            ended = connection.run() => ended.expect("the client is there"),
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        }
+        assert!(connection.input.capacity() <= READ_SIZE && connection.reply.bytes_mut().capacity() <= READ_SIZE);
+    }
 }

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use crate::cluster::Clock;
 use crate::commands::ServerState;
-use crate::replication::ClusterReport;
 
 /// The node as its front end sees it.
 pub struct Front {
@@ -16,22 +14,15 @@ pub struct Front {
     pub state: Arc<ServerState>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
-    /// What is known of the other nodes; `None` without a cluster.
-    pub reports: Option<watch::Receiver<Arc<ClusterReport>>>,
     connected: AtomicU64,
     seeds: Mutex<fastrand::Rng>,
 }
 
 impl Front {
     /// A front end without connections. `seed` decides the random choices made for clients.
-    pub fn new(
-        state: Arc<ServerState>,
-        clock: Arc<dyn Clock>,
-        reports: Option<watch::Receiver<Arc<ClusterReport>>>,
-        seed: u64,
-    ) -> Front {
+    pub fn new(state: Arc<ServerState>, clock: Arc<dyn Clock>, seed: u64) -> Front {
         let seeds = Mutex::new(fastrand::Rng::with_seed(seed));
-        Front { state, clock, reports, connected: AtomicU64::new(0), seeds }
+        Front { state, clock, connected: AtomicU64::new(0), seeds }
     }
 
     /// A seed for one connection.

@@ -25,7 +25,6 @@ use crate::cluster::{Clock, ClusterHandle, SystemClock};
 use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, resident_memory, table};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
-use crate::replication::ClusterReport;
 
 /// Why a node does not start. Displayed as one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -63,15 +62,13 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         }
         _ => None,
     };
-    let reports = cluster.as_ref().map(ClusterHandle::report);
-    state.cluster = reports.clone();
+    state.cluster = cluster.as_ref().map(ClusterHandle::report);
     let state = Arc::new(state);
     if let Some(listener) = metrics {
-        let subject = Observed { state: Arc::clone(&state), reports: reports.clone() };
-        observe::serve_http(listener, Arc::new(subject))?;
+        observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state) }))?;
     }
 
-    let front = Arc::new(Front::new(Arc::clone(&state), clock, reports.clone(), random()?));
+    let front = Arc::new(Front::new(Arc::clone(&state), clock, random()?));
     let (stop_sender, stop) = watch::channel(false);
     let threads = Threads::start(state.facts.threads, &front, &stop)?;
     let mut tasks = JoinSet::new();
@@ -227,7 +224,6 @@ fn announce(options: &Options, state: &ServerState) {
 /// What the metrics and the health check look at.
 struct Observed {
     state: Arc<ServerState>,
-    reports: Option<watch::Receiver<Arc<ClusterReport>>>,
 }
 
 impl observe::Subject for Observed {
@@ -236,8 +232,7 @@ impl observe::Subject for Observed {
     }
 
     fn metrics(&self) -> String {
-        let report = self.reports.as_ref().map(|reports| Arc::clone(&reports.borrow()));
-        observe::render(&self.state, report.as_deref())
+        observe::render(&self.state)
     }
 }
 

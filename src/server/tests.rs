@@ -1,29 +1,36 @@
 //! The connection loop over an in-memory stream, with time that the tests control.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::cluster::{Clock, SystemClock};
+use crate::cluster::SystemClock;
 use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
 use crate::replication::{ClusterReport, MemberReport};
 
 /// Clients that a test brings.
-struct Clients(mpsc::UnboundedReceiver<DuplexStream>);
+struct Clients(mpsc::UnboundedReceiver<Box<dyn Stream>>);
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl ClientListener for Clients {
-    type Stream = DuplexStream;
+    type Stream = Box<dyn Stream>;
 
-    async fn accept(&mut self) -> io::Result<Accepted<DuplexStream>> {
+    async fn accept(&mut self) -> io::Result<Accepted<Box<dyn Stream>>> {
         match self.0.recv().await {
             Some(stream) => Ok(Accepted { stream, connected: Connected::default() }),
             None => std::future::pending().await,
@@ -34,47 +41,61 @@ impl ClientListener for Clients {
 /// A node that serves what the test connects.
 struct Node {
     state: Arc<ServerState>,
-    clients: mpsc::UnboundedSender<DuplexStream>,
+    clients: mpsc::UnboundedSender<Box<dyn Stream>>,
     reports: watch::Sender<Arc<ClusterReport>>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
 
+/// What a node without any peculiarity is to its commands.
+pub(super) fn make_state(
+    password: Option<&str>,
+    max_clients: u64,
+    timeout: u64,
+    cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
+) -> Arc<ServerState> {
+    let node = cluster.as_ref().map(|_| NodeId(1));
+    Arc::new(ServerState {
+        keyspace: Arc::new(Keyspace::new(KeyspaceOptions { node, ..KeyspaceOptions::default() })),
+        config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
+        cluster,
+        stats: Arc::new(Stats::new(1, table().ids())),
+        clients: ClientRegistry::default(),
+        serving: AtomicBool::new(true),
+        started: 0,
+        run_id: "0".repeat(40),
+        facts: ServerFacts {
+            port: 0,
+            bind: String::new(),
+            unix_socket: String::new(),
+            process: 1,
+            executable: String::new(),
+            threads: 1,
+            resident_memory: || 0,
+            stopwatch: None,
+        },
+    })
+}
+
 impl Node {
     fn start(password: Option<&str>, max_clients: u64, timeout: u64) -> Node {
-        let clock = Arc::new(SystemClock::default());
-        let state = Arc::new(ServerState {
-            keyspace: Arc::new(Keyspace::new(KeyspaceOptions::default())),
-            config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
-            cluster: None,
-            stats: Arc::new(Stats::new(1, table().ids())),
-            clients: ClientRegistry::default(),
-            serving: AtomicBool::new(true),
-            started: clock.wall(),
-            run_id: "0".repeat(40),
-            facts: ServerFacts {
-                port: 0,
-                bind: String::new(),
-                unix_socket: String::new(),
-                process: 1,
-                executable: String::new(),
-                threads: 1,
-                resident_memory: || 0,
-                stopwatch: None,
-            },
-        });
         let (reports, received) = watch::channel(Arc::default());
-        let front = Arc::new(Front::new(Arc::clone(&state), clock, Some(received), 1));
+        let state = make_state(password, max_clients, timeout, Some(received));
+        let front = Arc::new(Front::new(Arc::clone(&state), Arc::new(SystemClock::default()), 1));
         let (clients, queue) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(serve(Clients(queue), front, 0, stopped));
         Node { state, clients, reports, stop, serving }
     }
 
+    fn bring(&self, stream: impl Stream + 'static) {
+        assert!(self.clients.send(Box::new(stream)).is_ok(), "the node serves");
+    }
+
     /// A client with buffers of that many bytes in between.
     fn connect(&self, between: usize) -> DuplexStream {
         let (client, server) = duplex(between);
-        self.clients.send(server).expect("the node serves");
+        self.bring(server);
         client
     }
 }
@@ -196,8 +217,8 @@ async fn wait_counts_the_nodes_that_have_the_effect() {
     };
     node.reports.send_replace(report([1, 0]));
     let mut client = node.connect(1000);
-    client.write_all(b"WAIT 1 0\r\nWAIT 2 0\r\nPING\r\n").await.expect("room");
-    expect(&mut client, b":1\r\n").await;
+    client.write_all(b"SET a b\r\nWAIT 1 0\r\nWAIT 2 0\r\nPING\r\n").await.expect("room");
+    expect(&mut client, b"+OK\r\n:1\r\n").await;
     sleep(Duration::from_secs(100)).await;
     node.reports.send_replace(report([1, 7]));
     expect(&mut client, b":2\r\n+PONG\r\n").await;
@@ -262,7 +283,7 @@ async fn large_requests_arrive_whole_and_their_memory_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn handles_can_be_used_without_a_listener() {
     let node = Node::start(None, 10, 0);
-    let front = Arc::new(Front::new(Arc::clone(&node.state), Arc::new(SystemClock::default()), None, 1));
+    let front = Arc::new(Front::new(Arc::clone(&node.state), Arc::new(SystemClock::default()), 1));
     let (mut client, server) = duplex(1000);
     let handle = Arc::new(Handle::default());
     let second = Arc::new(AtomicU64::new(0));
@@ -279,4 +300,66 @@ async fn requests_that_arrive_while_answers_leave_are_executed() {
     let mut client = node.connect(100);
     client.write_all(b"PING\r\n".repeat(200).as_slice()).await.expect("the server goes on reading");
     expect(&mut client, b"+PONG\r\n".repeat(200).as_slice()).await;
+}
+
+/// Fails as no stream should, in the place of a command that does.
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        panic!("asked for by a test")
+    }
+}
+
+impl AsyncWrite for Broken {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_one_connection() {
+    let node = Node::start(None, 2, 0);
+    let mut client = node.connect(1000);
+    for _ in 0..3 {
+        node.bring(Broken);
+        sleep(Duration::from_millis(1)).await;
+    }
+    client.write_all(b"PING\r\n").await.expect("room");
+    expect(&mut client, b"+PONG\r\n").await;
+    assert_eq!(node.state.stats.total(|thread| &thread.connections), 1);
+    assert_eq!(node.state.stats.total(|thread| &thread.connections_received), 4);
+    assert_eq!(node.state.clients.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_tell_of_every_peer_whatever_its_name() {
+    let node = Node::start(None, 10, 0);
+    let member = |id, name: &str| MemberReport {
+        node: NodeId(id),
+        name: name.into(),
+        connected: true,
+        lag_effects: id,
+        lag_millis: 1500,
+        ..MemberReport::default()
+    };
+    let members = vec![member(1, "same"), member(2, "same"), member(3, "a\"b\nc")];
+    node.reports.send_replace(Arc::new(ClusterReport { members, log_bytes: 9, ..ClusterReport::default() }));
+    let text = crate::observe::render(&node.state);
+    for line in [
+        "swytch_cluster_peers 3",
+        "swytch_cluster_log_bytes 9",
+        "swytch_cluster_peer_lag_effects{node=\"0000000000000002\",peer=\"same\"} 2",
+        "swytch_cluster_peer_lag_seconds{node=\"0000000000000003\",peer=\"a\\\"b\\nc\"} 1.5",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }

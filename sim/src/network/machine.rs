@@ -66,6 +66,8 @@ pub struct Machine {
     names: SimulatedNames,
     net: Arc<SimulatedNet>,
     secret: ClusterSecret,
+    /// Bytes of effects that the node keeps, unless it is to keep the usual.
+    log_limit: Option<usize>,
     seeds: RefCell<fastrand::Rng>,
     powered: Cell<bool>,
     incarnations: RefCell<Vec<Incarnation>>,
@@ -79,6 +81,7 @@ impl Machine {
         names: SimulatedNames,
         net: SimulatedNet,
         secret: ClusterSecret,
+        log_limit: Option<usize>,
         seed: u64,
     ) -> Rc<Machine> {
         Rc::new(Machine {
@@ -88,6 +91,7 @@ impl Machine {
             names,
             net: Arc::new(net),
             secret,
+            log_limit,
             seeds: RefCell::new(fastrand::Rng::with_seed(seed)),
             powered: Cell::new(false),
             incarnations: RefCell::default(),
@@ -131,6 +135,9 @@ impl Machine {
         options.advertise = Some(SocketAddr::new(self.address, CLUSTER_PORT).to_string());
         options.join = Some(JOIN.to_owned());
         options.name = format!("node-{}", self.index);
+        if let Some(limit) = self.log_limit {
+            options.tune = Arc::new(move |core| core.log_limit = limit);
+        }
         let (net, clock, names) = (self.net.clone(), self.clock.clone(), Arc::new(self.names.clone()));
         let (handle, task) = ClusterTask::new(options, keyspace.clone(), net, clock, names, self.seed());
         let state = Arc::new(self.state(keyspace.clone(), handle.report()));
@@ -140,7 +147,7 @@ impl Machine {
 
         // The sender lives as long as the node: simulated nodes lose power, they do not stop.
         let (_stop_sender, stop) = watch::channel(false);
-        let front = Arc::new(Front::new(state.clone(), self.clock.clone(), Some(handle.report()), self.seed()));
+        let front = Arc::new(Front::new(state.clone(), self.clock.clone(), self.seed()));
         let cluster = task.bind().await?;
         tokio::task::spawn_local(cluster.run());
         tokio::spawn(follow_cluster(handle.serving(), state, stop.clone()));

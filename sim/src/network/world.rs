@@ -81,7 +81,7 @@ impl World<'_> {
                 let address = simulation.lookup(machine_name(index));
                 let net = SimulatedNet::new(address, weather.clone(), record.clone(), random.u64(..));
                 let secret = SECRETS[usize::from(index == scenario.nodes)].clone();
-                Machine::new(index, address, names.clone(), net, secret, random.u64(..))
+                Machine::new(index, address, names.clone(), net, secret, scenario.log_limit, random.u64(..))
             })
             .collect();
         names.set_addresses(JOIN, machines.iter().map(|machine| machine.address).collect());

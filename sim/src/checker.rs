@@ -1,0 +1,183 @@
+//! The promises, checked: from what nodes did, never from what their cores say about it.
+//!
+//! The checker keeps its own books: for each effect the whole past of its origin when it was made, for each node which
+//! effects are applied to its keyspace. From these, the executable specification says what the data must be at every
+//! moment. How the books are kept is in [`books`], what is demanded at the end in [`ending`].
+
+mod books;
+mod ending;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptests::specification::History;
+use swytch::effects::{Dot, Frontier, NodeId};
+use swytch::keyspace::{Keyspace, Millis, Transaction};
+
+/// All books, and what was found wrong.
+#[derive(Default)]
+pub struct Checker {
+    history: History,
+    /// All that each effect's origin had seen, its own earlier effects included.
+    past: BTreeMap<Dot, Frontier>,
+    /// Effects of nothing but the system's own keys: those of an identity that was given up are not made again.
+    of_the_system: BTreeSet<Dot>,
+    slots: Vec<Slot>,
+    /// Effects that died with the last node that had them: up to the second seq, from after the first.
+    lost: Vec<(NodeId, u64, u64)>,
+    /// Effects that were made again, and as which.
+    renamed: BTreeMap<Dot, Dot>,
+    additions: Vec<(Dot, String, i64)>,
+    members: Vec<(Dot, String, String)>,
+    violations: Vec<String>,
+}
+
+/// What is known of one node.
+#[derive(Default)]
+struct Slot {
+    /// Has it power?
+    running: bool,
+    /// Under which name its keyspace makes effects.
+    origin: NodeId,
+    /// What is applied to its keyspace.
+    applied: Frontier,
+    /// A snapshot is being taken in, or parts of one may be ahead of `applied`.
+    importing: bool,
+    /// The last own seq that was noted, and the pasts of those that were not collected yet.
+    noted: u64,
+    uncollected: VecDeque<(u64, Frontier)>,
+    /// What the headers of the collected own effects add up to.
+    told: Frontier,
+    /// Own effects of identities given up, until they are made again.
+    former: Vec<Dot>,
+    /// Members that clients of this node have written to or seen in the sets that only grow.
+    session: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Checker {
+    /// For that many nodes.
+    pub fn new(nodes: usize) -> Checker {
+        Checker { slots: (0..nodes).map(|_| Slot::default()).collect(), ..Checker::default() }
+    }
+
+    /// Something is wrong.
+    pub fn violated(&mut self, promise: &str, what: String) {
+        self.violations.push(format!("{promise}: {what}"));
+    }
+
+    /// Was anything found?
+    pub fn has_failed(&self) -> bool {
+        !self.violations.is_empty()
+    }
+
+    /// All that was found.
+    pub fn into_violations(self) -> Vec<String> {
+        self.violations
+    }
+
+    /// What is applied to a node's keyspace.
+    pub fn applied(&self, slot: usize) -> &Frontier {
+        &self.slots[slot].applied
+    }
+
+    /// A client reads a key: what it gets must be what the applied effects make of it, all of them and nothing else
+    /// (P2, P3, P4, P6).
+    pub fn read(&mut self, slot: usize, transaction: &mut Transaction<'_>, keyspace: &Keyspace, place: (u32, &str)) {
+        if self.slots[slot].importing {
+            return;
+        }
+        let (database, key) = place;
+        let expected = self.history.expected(database, key.as_bytes(), &self.slots[slot].applied);
+        let now = transaction.now();
+        let expected = expected.filter(|expected| expected.deadline.is_none_or(|deadline| deadline > now));
+        let found = describe(transaction, keyspace, database, key);
+        let expected = expected.map(|expected| (expected.text, expected.deadline));
+        if found != expected {
+            let what = format!("node {slot} shows {found:?}, but what is applied there makes {expected:?}");
+            self.violated("P2, P3, P5 or P6", what);
+        }
+    }
+
+    /// A client wrote a set of keys that are only ever written together; these are their values now (P3).
+    pub fn read_together(&mut self, slot: usize, values: &[Option<Vec<u8>>]) {
+        if values.windows(2).any(|pair| pair[0] != pair[1]) {
+            let text = |value: &Option<Vec<u8>>| value.as_ref().map(|value| value.escape_ascii().to_string());
+            let values: Vec<_> = values.iter().map(text).collect();
+            self.violated("P3", format!("node {slot} shows a torn transaction: {values:?}"));
+        }
+    }
+
+    /// A client read a set that only grows: whatever a client of this node wrote to it or saw in it is still there (P4).
+    pub fn read_growing(&mut self, slot: usize, key: &str, members: BTreeSet<String>) {
+        let session = self.slots[slot].session.entry(key.to_owned()).or_default();
+        let missing = session.difference(&members).next().cloned();
+        *session = members;
+        if let Some(missing) = missing {
+            self.violated(
+                "P4",
+                format!("node {slot} no longer shows {missing} in {key}, which its clients wrote or saw"),
+            );
+        }
+    }
+
+    /// Nodes that have applied the same effects have the same data (P1).
+    pub fn compare(&mut self, keyspaces: &[Option<&Keyspace>]) {
+        let mut first: Vec<(usize, u128)> = Vec::new();
+        for (slot, keyspace) in keyspaces.iter().enumerate() {
+            let Some(keyspace) = keyspace.filter(|_| !self.slots[slot].importing) else { continue };
+            let twin = first.iter().find(|&&(other, _)| self.slots[other].applied == self.slots[slot].applied).copied();
+            let digest = keyspace.digest();
+            match twin {
+                None => first.push((slot, digest)),
+                Some((other, same)) if same != digest => {
+                    let what = format!("nodes {other} and {slot} have applied the same effects but differ");
+                    self.violated("P1", what);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// All that a node holds is what the applied effects make (P1, P2, P3, P5, P6).
+    pub fn audit(&mut self, slot: usize, keyspace: &Keyspace) {
+        if self.slots[slot].importing {
+            return;
+        }
+        let applied = &self.slots[slot].applied;
+        if *applied != keyspace.frontier() {
+            let what = format!("node {slot} says it has applied {:?}, but it is {applied:?}", keyspace.frontier());
+            return self.violated("P2", what);
+        }
+        let (found, expected) = (keyspace.dump(), self.history.dump(applied));
+        if found != expected {
+            let wrong = found.iter().find(|line| expected.binary_search(line).is_err());
+            let missing = expected.iter().find(|line| found.binary_search(line).is_err());
+            let what = format!("node {slot} holds {wrong:?}, but what is applied there makes {missing:?}");
+            self.violated("P1, P2, P3, P5 or P6", what);
+        }
+    }
+}
+
+/// A key as clients see it, as the specification writes it, and its deadline.
+fn describe(
+    transaction: &mut Transaction<'_>,
+    keyspace: &Keyspace,
+    database: u32,
+    name: &str,
+) -> Option<(String, Option<Millis>)> {
+    let key = keyspace.key(name.as_bytes());
+    let kind = transaction.kind(key)?;
+    let deadline = transaction.deadline(key).flatten();
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let mut elements = Vec::new();
+    if let Ok(Some(string)) = transaction.string(key) {
+        elements.push(text(string));
+    }
+    if let Ok(Some(hash)) = transaction.hash(key) {
+        elements.extend(hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))));
+    }
+    if let Ok(Some(set)) = transaction.set(key) {
+        elements.extend(set.iter().map(text));
+    }
+    elements.sort_unstable();
+    Some((format!("{database} {name} {} [{}]", kind.name(), elements.join(" ")), deadline))
+}

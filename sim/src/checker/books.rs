@@ -1,0 +1,155 @@
+//! Which effects there are, what each had seen, and who has applied which.
+
+use swytch::effects::{Dot, Effect, Frontier, NodeId, Operation};
+use swytch::keyspace::{Keyspace, is_system_key};
+
+use super::{Checker, Slot};
+
+impl Checker {
+    /// A node starts with nothing.
+    pub fn started(&mut self, slot: usize, node: NodeId) {
+        self.slots[slot] = Slot { running: true, origin: node, ..Slot::default() };
+    }
+
+    /// A node lost power. What nobody else has is gone with it.
+    pub fn crashed(&mut self, slot: usize) {
+        let gone = std::mem::take(&mut self.slots[slot]);
+        self.lose(&gone.applied);
+        for dot in gone.former {
+            self.lose(&[(dot.node, dot.seq)].into_iter().collect());
+        }
+    }
+
+    /// Notes what no running node has applied any more of all this.
+    fn lose(&mut self, applied: &Frontier) {
+        for (node, seq) in applied.iter() {
+            let running = self.slots.iter().filter(|slot| slot.running);
+            let left = running.map(|slot| slot.applied.get(node)).max().unwrap_or(0);
+            if left < seq {
+                self.lost.push((node, left, seq));
+            }
+        }
+    }
+
+    /// A node may have made effects since the last call: each has seen what is applied now.
+    pub fn made(&mut self, slot: usize, keyspace: &Keyspace) {
+        let slot = &mut self.slots[slot];
+        let upto = keyspace.frontier().get(slot.origin);
+        while slot.noted < upto {
+            let past = slot.applied.clone();
+            slot.noted += 1;
+            slot.applied.set(slot.origin, slot.noted);
+            slot.uncollected.push_back((slot.noted, past));
+        }
+    }
+
+    /// An own effect of a node is handed to its core: it must say exactly what it had seen (P2).
+    pub fn collected(&mut self, slot: usize, effect: &Effect) {
+        let book = &mut self.slots[slot];
+        let dot = effect.dot;
+        let Some((_, past)) = book.uncollected.pop_front().filter(|&(seq, _)| seq == dot.seq) else {
+            return self.violated("P2", format!("node {slot} hands over {dot}, which is not its next effect"));
+        };
+        effect.seen_changes.iter().for_each(|&(node, seq)| book.told.raise(node, seq));
+        book.told.set(dot.node, dot.seq - 1);
+        if book.told != past {
+            let what = format!("{dot} of node {slot} says it has seen {:?}, but it was {past:?}", book.told);
+            self.violated("P2", what);
+        }
+        let is_of_the_system = |operation: Operation<'_>| match operation {
+            Operation::Key { key, .. } => is_system_key(key),
+            Operation::Flush { .. } => false,
+        };
+        if effect.operations().all(is_of_the_system) {
+            self.of_the_system.insert(dot);
+        }
+        self.past.insert(dot, past.clone());
+        self.history.add(effect.clone(), past);
+    }
+
+    /// A core asks for an effect to be applied: once, and after all that its origin had seen (P2).
+    pub fn applying(&mut self, slot: usize, effect: &Effect, seen: &Frontier) {
+        let (dot, applied) = (effect.dot, self.slots[slot].applied.clone());
+        let Some(past) = self.past.get(&dot) else {
+            return self.violated("P2", format!("node {slot} applies {dot}, which nobody made"));
+        };
+        let wrong = if dot.seq <= applied.get(dot.node) {
+            Some("a second time".to_owned())
+        } else if !past.within(&applied) {
+            Some(format!("which had seen {past:?}, on {applied:?}"))
+        } else if past != seen {
+            Some(format!("as if it had seen {seen:?} where it had seen {past:?}"))
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            self.violated("P2", format!("node {slot} applies {dot} {wrong}"));
+        }
+        self.slots[slot].applied.raise(dot.node, dot.seq);
+    }
+
+    /// A node empties its keyspace, which then makes effects as `node`. Of what it had, it keeps its own effects `kept`,
+    /// to be made again.
+    pub fn emptied(&mut self, slot: usize, node: NodeId, kept: &[Dot]) {
+        let book = &mut self.slots[slot];
+        let had = std::mem::take(&mut book.applied);
+        (book.noted, book.importing) = (0, true);
+        book.told = Frontier::EMPTY;
+        let former = std::mem::replace(&mut book.origin, node);
+        book.former = kept.to_vec();
+        let lost_before = self.lost.len();
+        self.lose(&had);
+        // Of its own effects it loses only those that it does not keep.
+        let first_kept = kept.iter().filter(|dot| dot.node == former).map(|dot| dot.seq).min();
+        if let Some(first) = first_kept {
+            for lost in self.lost[lost_before..].iter_mut().filter(|lost| lost.0 == former) {
+                lost.2 = lost.2.min(first - 1).max(lost.1);
+            }
+        }
+        let forsaken: Vec<String> = self.lost[lost_before..]
+            .iter()
+            .flat_map(|&(node, after, upto)| (after + 1..=upto).map(move |seq| Dot { node, seq }))
+            .filter(|dot| !self.of_the_system.contains(dot))
+            .map(|dot| dot.to_string())
+            .collect();
+        if !forsaken.is_empty() {
+            let what = format!("node {slot} gave up its identity, and with it the last copy of {forsaken:?}");
+            self.violated("P5", what);
+        }
+    }
+
+    /// All parts of a snapshot are in (or there is none, and nothing). Parts may be ahead of `begin` until the node has
+    /// caught up.
+    pub fn imported(&mut self, slot: usize, begin: &Frontier, caught_up: bool) {
+        self.slots[slot].applied = begin.clone();
+        self.slots[slot].importing = !caught_up;
+    }
+
+    /// No part of the snapshot is ahead any more.
+    pub fn caught_up(&mut self, slot: usize) {
+        self.slots[slot].importing = false;
+    }
+
+    /// A node has made effects of a former identity again: `old`, in this order, as its latest effects from `first` on.
+    pub fn made_again(&mut self, slot: usize, old: &[Dot], first: u64) {
+        let node = self.slots[slot].origin;
+        let old = old.iter().filter(|dot| !self.of_the_system.contains(dot));
+        let renamed: Vec<_> = old.zip(first..).map(|(&dot, seq)| (dot, Dot { node, seq })).collect();
+        self.renamed.extend(renamed);
+        self.slots[slot].former.clear();
+    }
+
+    /// A client added to a counter that is only ever added to.
+    pub fn added(&mut self, slot: usize, seq: Option<u64>, key: &str, amount: i64) {
+        let Some(seq) = seq else { return };
+        self.additions.push((Dot { node: self.slots[slot].origin, seq }, key.to_owned(), amount));
+    }
+
+    /// A client added a member to a set that is only ever added to.
+    pub fn grew(&mut self, slot: usize, seq: Option<u64>, key: &str, member: &str) {
+        let Some(seq) = seq else { return };
+        let slot = &mut self.slots[slot];
+        slot.session.entry(key.to_owned()).or_default().insert(member.to_owned());
+        self.members.push((Dot { node: slot.origin, seq }, key.to_owned(), member.to_owned()));
+    }
+}

@@ -1,0 +1,78 @@
+//! What must be true when everything is healed and all nodes have the same effects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use swytch::effects::{Dot, Frontier};
+use swytch::keyspace::Keyspace;
+
+use super::Checker;
+
+impl Checker {
+    /// Nothing that was acknowledged is missing, unless it died with the last node that had it (P5). `keyspace` is that of
+    /// any node: all are alike by now. With `counts`, the sums and sets that only grow are counted up.
+    pub fn at_the_end(&mut self, slot: usize, keyspace: &Keyspace, counts: bool) {
+        let end = self.slots[slot].applied.clone();
+        let missing: Vec<String> = self
+            .past
+            .keys()
+            .filter(|dot| !self.of_the_system.contains(dot) && !self.is_excused(**dot, &end))
+            .map(Dot::to_string)
+            .collect();
+        if !missing.is_empty() {
+            self.violated("P5", format!("nobody has {} acknowledged writes any more: {missing:?}", missing.len()));
+        }
+        if counts {
+            self.count(&end, keyspace);
+        }
+    }
+
+    /// Is an effect within `end`, under its own or a later name, or was it lost with the last node that had it?
+    fn is_excused(&self, dot: Dot, end: &Frontier) -> bool {
+        self.names(dot).any(|name| end.includes(name) || self.is_lost(name))
+    }
+
+    /// The name of an effect, and those under which it was made again.
+    fn names(&self, dot: Dot) -> impl Iterator<Item = Dot> + '_ {
+        std::iter::successors(Some(dot), |name| self.renamed.get(name).copied())
+    }
+
+    fn is_lost(&self, dot: Dot) -> bool {
+        self.lost.iter().any(|&(node, after, upto)| node == dot.node && after < dot.seq && dot.seq <= upto)
+    }
+
+    /// Counters are the sum, and sets the union, of what is there: counted from what clients did, not from effects.
+    fn count(&mut self, end: &Frontier, keyspace: &Keyspace) {
+        let is_there = |dot: Dot| self.names(dot).any(|name| end.includes(name));
+        let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
+        for (dot, key, amount) in &self.additions {
+            *sums.entry(key).or_default() += if is_there(*dot) { *amount } else { 0 };
+        }
+        let mut unions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (dot, key, member) in &self.members {
+            unions.entry(key).or_default().extend(is_there(*dot).then_some(member.as_str()));
+        }
+        let mut wrong = Vec::new();
+        for (name, sum) in sums {
+            let key = keyspace.key(name.as_bytes());
+            let mut transaction = keyspace.lock_one(0, 0, key);
+            let found = transaction.string(key).ok().flatten().map(|text| text.escape_ascii().to_string());
+            if found.as_deref().unwrap_or("0") != sum.to_string() {
+                wrong.push(format!("{name} is {found:?}, but its additions make {sum}"));
+            }
+        }
+        for (name, union) in unions {
+            let key = keyspace.key(name.as_bytes());
+            let mut transaction = keyspace.lock_one(0, 0, key);
+            let set = transaction.set(key).ok().flatten();
+            let found: BTreeSet<String> =
+                set.into_iter().flat_map(|set| set.iter()).map(|member| member.escape_ascii().to_string()).collect();
+            let differing = found.iter().map(String::as_str).collect::<BTreeSet<_>>() != union;
+            if differing {
+                wrong.push(format!("{name} has {} members, but {} were added", found.len(), union.len()));
+            }
+        }
+        for what in wrong {
+            self.violated("P5", what);
+        }
+    }
+}

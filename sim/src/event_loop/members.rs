@@ -1,0 +1,45 @@
+//! The membership hash, read and written as the real runtime does it, but for the form of the values.
+
+use std::collections::BTreeMap;
+
+use swytch::effects::{Effect, NodeId, Operation};
+use swytch::keyspace::{Keyspace, Millis};
+use swytch::replication::Member;
+
+const KEY: &[u8] = b"__swytch:members";
+
+/// Does this effect change the membership?
+pub(super) fn touched_by(effect: &Effect) -> bool {
+    effect.operations().any(|operation| matches!(operation, Operation::Key { database: 0, key, .. } if key == KEY))
+}
+
+/// All members.
+pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member> {
+    let key = keyspace.key(KEY);
+    let mut transaction = keyspace.lock_one(now, 0, key);
+    let members = transaction.hash(key).ok().flatten();
+    members.into_iter().flat_map(|members| members.iter()).filter_map(|(field, value)| decode(field, value)).collect()
+}
+
+/// Writes the entry of a node.
+pub(super) fn write(keyspace: &Keyspace, now: Millis, node: NodeId, member: &Member) {
+    let key = keyspace.key(KEY);
+    let value = format!("{} {} {} {}", member.name, member.address, member.client_port, member.started);
+    let mut transaction = keyspace.lock_one(now, 0, key);
+    transaction.hash_set(key, node.to_string().as_bytes(), value.as_bytes()).expect("nobody else writes this key");
+}
+
+/// Removes the entry of a node. False when there was none.
+pub(super) fn remove(keyspace: &Keyspace, now: Millis, node: NodeId) -> bool {
+    let key = keyspace.key(KEY);
+    let mut transaction = keyspace.lock_one(now, 0, key);
+    transaction.hash_remove(key, node.to_string().as_bytes()).expect("nobody else writes this key")
+}
+
+fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
+    let node = NodeId(u64::from_str_radix(std::str::from_utf8(field).ok()?, 16).ok()?);
+    let mut parts = std::str::from_utf8(value).ok()?.split(' ');
+    let (name, address) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+    let (client_port, started) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((node, Member { name, address, client_port, version: String::new(), started }))
+}

@@ -1,0 +1,438 @@
+//! One node: a core, a keyspace, and what the real runtime does between them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use swytch::effects::{Dot, Effect, Frontier, NodeId};
+use swytch::keyspace::{Keyspace, KeyspaceOptions};
+use swytch::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output};
+
+use super::members;
+use super::queue::{Event, Run};
+use super::snapshots::Import;
+use super::world::World;
+
+/// How many shards are folded, and how many looked through for expired keys, in one tick.
+const SHARDS_PER_TICK: usize = 64;
+/// A lookup that works takes at most this long; one that fails takes so long.
+const LOOKUP_TIME: u64 = 1_000;
+/// How long the addresses of one answer have to lead to a peer.
+const ANSWER_TIME: u64 = 3_000;
+/// The first and the longest pause between two lookups.
+const SEARCH_PAUSES: (u64, u64) = (1_000, 10_000);
+/// Of a hundred times that several effects are applied in a row, so many times clients write in between.
+const INTERRUPTIONS: u8 = 5;
+
+/// A node that runs.
+pub(super) struct Node {
+    pub run: Run,
+    pub id: NodeId,
+    pub core: Core,
+    options: CoreOptions,
+    pub keyspace: Keyspace,
+    pub serving: bool,
+    pub paused: bool,
+    /// What happened while it stood still.
+    pub backlog: Vec<Event>,
+    pub links: BTreeMap<NodeId, u64>,
+    pub dialing: BTreeSet<usize>,
+    inputs: VecDeque<Input>,
+    pub members_changed: bool,
+    /// The keyspace holds data that the core knows nothing of.
+    pub is_stale: bool,
+    pub import: Import,
+    folding: (Frontier, usize, usize),
+    /// All that the latest own effect had seen.
+    own_past: Frontier,
+    pub former: Option<Former>,
+    rebase: Option<&'static str>,
+    search: Search,
+}
+
+/// The identity before, until its effects are made again.
+pub(super) struct Former {
+    node: NodeId,
+    pub effects: Vec<(Effect, Frontier)>,
+}
+
+/// A search for peers.
+#[derive(Default)]
+struct Search {
+    number: u64,
+    active: bool,
+    told: bool,
+    pause: u64,
+}
+
+impl Node {
+    pub fn new(run: Run, now: u64, wall: u64, log_limit: Option<usize>, random: &mut fastrand::Rng) -> Node {
+        let id = NodeId(random.u64(1..));
+        let member = Member {
+            name: format!("node-{}", run.slot),
+            address: address(run.slot),
+            client_port: 6379,
+            version: String::new(),
+            started: wall,
+        };
+        let mut options = CoreOptions::new(id, member);
+        options.log_limit = log_limit.unwrap_or(options.log_limit);
+        let core = Core::new(options.clone(), Now { monotonic: now, wall });
+        let keyspace = KeyspaceOptions { random_seed: random.u64(..), node: Some(id), ..KeyspaceOptions::default() };
+        Node {
+            run,
+            id,
+            core,
+            options,
+            keyspace: Keyspace::new(keyspace),
+            serving: false,
+            paused: false,
+            backlog: Vec::new(),
+            links: BTreeMap::new(),
+            dialing: BTreeSet::new(),
+            inputs: VecDeque::new(),
+            members_changed: false,
+            is_stale: false,
+            import: Import::default(),
+            folding: (Frontier::EMPTY, 0, 0),
+            own_past: Frontier::EMPTY,
+            former: None,
+            rebase: None,
+            search: Search::default(),
+        }
+    }
+
+    /// What is larger than its documented bound (P8).
+    pub fn excesses(&self, now: u64) -> Vec<String> {
+        let report = self.core.report(Now { monotonic: now, wall: 0 });
+        let bounds = [
+            ("the log of effects", report.log_bytes, self.options.log_limit + (64 << 10)),
+            ("what waits for other effects", report.waiting_bytes, self.options.waiting_limit),
+        ];
+        let over = bounds.into_iter().filter(|(_, bytes, limit)| bytes > limit);
+        over.map(|(what, bytes, limit)| format!("{what} takes {bytes} bytes of {limit}")).collect()
+    }
+
+    fn follow(&mut self, effect: &Effect) -> Frontier {
+        effect.seen_changes.iter().for_each(|&(node, seq)| self.own_past.raise(node, seq));
+        self.own_past.set(effect.dot.node, effect.dot.seq - 1);
+        self.own_past.clone()
+    }
+
+    fn keep_late(&mut self, effect: Effect) {
+        let seen = self.follow(&effect);
+        if let Some(former) = self.former.as_mut().filter(|former| former.node == effect.dot.node) {
+            former.effects.push((effect, seen));
+        }
+    }
+}
+
+/// The address of a slot.
+fn address(slot: usize) -> String {
+    format!("10.0.0.{slot}:7379")
+}
+
+fn slot_of(address: &str) -> Option<usize> {
+    address.strip_prefix("10.0.0.")?.strip_suffix(":7379")?.parse().ok()
+}
+
+impl World<'_> {
+    fn node(&mut self, slot: usize) -> &mut Node {
+        self.nodes[slot].as_mut().expect("only nodes that run are asked for")
+    }
+
+    /// A turn by time.
+    pub fn tick(&mut self, slot: usize) {
+        let wall = self.wall(slot);
+        let node = self.node(slot);
+        let (run, interval) = (node.run, node.options.tick_interval);
+        if node.serving {
+            node.keyspace.upkeep(wall, SHARDS_PER_TICK);
+            self.noted(slot);
+        }
+        self.step(slot, Input::Tick);
+        let node = self.node(slot);
+        for _ in 0..SHARDS_PER_TICK.min(node.folding.2) {
+            let (stable, next, left) = &mut node.folding;
+            node.keyspace.fold(*next, stable);
+            *next = (*next + 1) % Keyspace::SHARDS;
+            *left -= 1;
+        }
+        self.queue.push(self.now + interval, Event::Tick(run));
+    }
+
+    /// Something was committed.
+    pub fn collect(&mut self, slot: usize) {
+        self.collect_local_effects(slot, false);
+        self.process_inputs(slot);
+    }
+
+    /// Something may have been written to the keyspace: the checker takes note, before anything else is applied.
+    pub fn noted(&mut self, slot: usize) {
+        let node = self.nodes[slot].as_ref().expect("only nodes that run are asked for");
+        self.checker.made(slot, &node.keyspace);
+    }
+
+    /// Hands the core an input, after everything that was committed before.
+    pub fn step(&mut self, slot: usize, input: Input) {
+        if self.nodes[slot].is_none() {
+            return;
+        }
+        self.collect_local_effects(slot, matches!(input, Input::Tick));
+        self.node(slot).inputs.push_back(input);
+        self.process_inputs(slot);
+    }
+
+    /// Queues local effects for the core; an empty list only when `always`.
+    pub fn collect_local_effects(&mut self, slot: usize, always: bool) {
+        self.noted(slot);
+        let effects = self.node(slot).keyspace.drain_effects();
+        effects.iter().for_each(|effect| self.checker.collected(slot, effect));
+        let node = self.node(slot);
+        let (effects, late): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.dot.node == node.id);
+        late.into_iter().for_each(|effect| node.keep_late(effect));
+        if !effects.is_empty() || always {
+            node.inputs.push_back(Input::LocalEffects(effects));
+        }
+    }
+
+    fn process_inputs(&mut self, slot: usize) {
+        loop {
+            let (monotonic, wall) = (self.now, self.wall(slot));
+            let node = self.node(slot);
+            if node.rebase.is_some() {
+                return;
+            }
+            let Some(input) = node.inputs.pop_front() else { return };
+            if let Input::LocalEffects(effects) = &input {
+                for effect in effects {
+                    node.follow(effect);
+                }
+            }
+            let mut outputs = Vec::new();
+            node.core.step(Now { monotonic, wall }, input, &mut outputs);
+            for output in outputs {
+                self.carry_out(slot, output);
+            }
+            let node = self.node(slot);
+            if std::mem::take(&mut node.members_changed) {
+                // First what changed them, if it was done here, then how they are now, then everything else.
+                let waiting = std::mem::take(&mut node.inputs);
+                let (local, waiting): (Vec<_>, Vec<_>) =
+                    waiting.into_iter().partition(|input| matches!(input, Input::LocalEffects(_)));
+                node.inputs.extend(local);
+                self.collect_local_effects(slot, false);
+                let node = self.node(slot);
+                let members = members::read(&node.keyspace, wall);
+                let rank = members.keys().position(|member| *member == node.id);
+                let (rank, count) = rank.map_or((0, 1), |rank| (rank as u32, members.len() as u32));
+                node.keyspace.set_share(rank, count);
+                node.inputs.push_back(Input::Members(members));
+                node.inputs.extend(waiting);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, slot: usize, output: Output) {
+        let wall = self.wall(slot);
+        match output {
+            Output::Send { peer, frame } => {
+                if let Frame::SnapshotRequest { attempt } = frame {
+                    self.node(slot).import.expect(peer, attempt);
+                }
+                self.send_frame(slot, peer, frame);
+            }
+            Output::Apply { effect, seen } => {
+                self.drop_stale_data(slot);
+                self.noted(slot);
+                self.note(slot, || format!("applies {}", effect.dot));
+                self.outcome.statistics.applied += 1;
+                self.checker.applying(slot, &effect, &seen);
+                let node = self.node(slot);
+                node.keyspace.apply(&effect, &seen, wall);
+                node.members_changed |= members::touched_by(&effect);
+                if self.random.u8(..100) < INTERRUPTIONS {
+                    self.use_node(slot);
+                }
+            }
+            Output::Fold(stable) => {
+                let node = self.node(slot);
+                (node.folding.0, node.folding.2) = (stable, Keyspace::SHARDS);
+            }
+            Output::SendSnapshot { peer, header } => self.begin_export(slot, peer, header),
+            Output::CatchUpComplete => {
+                self.node(slot).keyspace.end_catch_up();
+                self.checker.caught_up(slot);
+            }
+            Output::Serving => self.begin_to_serve(slot),
+            Output::Heartbeat => {
+                let node = self.node(slot);
+                members::write(&node.keyspace, wall, node.id, &node.options.member);
+                node.members_changed = true;
+                self.noted(slot);
+            }
+            Output::Admit { node: newcomer, member } => {
+                self.note(slot, || format!("admits {newcomer}"));
+                let node = self.node(slot);
+                members::write(&node.keyspace, wall, newcomer, &member);
+                node.members_changed = true;
+                self.noted(slot);
+            }
+            Output::RemoveMember(dead) => {
+                self.note(slot, || format!("removes {dead} from the members"));
+                let node = self.node(slot);
+                node.members_changed |= members::remove(&node.keyspace, wall, dead);
+                self.noted(slot);
+            }
+            Output::Connect { address, .. } => {
+                if let Some(to) = slot_of(&address) {
+                    self.dial(slot, to);
+                }
+            }
+            Output::Disconnect { peer, reason } => {
+                self.note(slot, || format!("ends the connection to {peer}: {reason}"));
+                if let Some(&number) = self.node(slot).links.get(&peer) {
+                    self.close(number, slot);
+                    self.node(slot).inputs.push_back(Input::Disconnected { peer });
+                }
+            }
+            Output::Discover => self.begin_search(slot),
+            Output::Rebase { reason } => self.node(slot).rebase = Some(reason),
+            Output::Warn(message) => self.note(slot, || format!("warns: {message}")),
+        }
+    }
+
+    fn begin_to_serve(&mut self, slot: usize) {
+        self.note(slot, || "serves".to_owned());
+        self.drop_stale_data(slot);
+        let wall = self.wall(slot);
+        let node = self.node(slot);
+        node.serving = true;
+        if let Some(former) = node.former.take() {
+            let applied = node.keyspace.frontier();
+            let lacking = former.effects.into_iter().filter(|(effect, _)| !applied.includes(effect.dot));
+            let (effects, seen): (Vec<_>, Vec<_>) = lacking.unzip();
+            let first = applied.get(node.id) + 1;
+            node.keyspace.reissue(&effects, &seen, former.node, wall);
+            let dots: Vec<Dot> = effects.iter().map(|effect| effect.dot).collect();
+            self.checker.made_again(slot, &dots, first);
+            self.note(slot, || format!("makes {} effects of its former identity again", dots.len()));
+            let node = self.node(slot);
+            node.members_changed |= members::remove(&node.keyspace, wall, former.node);
+            self.noted(slot);
+        }
+    }
+
+    /// Gives up the identity, if the core wants that.
+    pub fn process_rebase(&mut self, slot: usize) {
+        let Some(node) = self.nodes[slot].as_mut() else { return };
+        let Some(reason) = node.rebase.take() else { return };
+        self.outcome.statistics.rebases += 1;
+        self.note(slot, || format!("gives up its identity: {reason}"));
+        let links: Vec<u64> = self.node(slot).links.values().copied().collect();
+        for number in links {
+            self.close(number, slot);
+        }
+        self.collect_local_effects(slot, false);
+        let (monotonic, wall) = (self.now, self.wall(slot));
+        let id = NodeId(self.random.u64(1..));
+        let node = self.node(slot);
+        node.serving = false;
+        let waiting = std::mem::take(&mut node.inputs);
+        let former = std::mem::replace(&mut node.id, id);
+        node.options.node = id;
+        node.options.seed = id.0;
+        node.options.member.started = wall.max(node.options.member.started + 1);
+        let core = Core::new(node.options.clone(), Now { monotonic, wall });
+        let (effects, seen) = std::mem::replace(&mut node.core, core).into_own_effects();
+        // An identity that never served made no effects but entries of members, which the next one makes anew.
+        if node.former.is_none() {
+            node.former = Some(Former { node: former, effects: effects.into_iter().zip(seen).collect() });
+        }
+        for input in waiting {
+            if let Input::LocalEffects(effects) = input {
+                effects.into_iter().for_each(|effect| node.keep_late(effect));
+            }
+        }
+        node.members_changed = false;
+        node.is_stale = true;
+        node.folding.2 = 0;
+        node.import = Import::default();
+        node.search.active = false;
+        self.begin_search(slot);
+    }
+
+    /// Cancels what walks over the keyspace, and begins it anew for the current identity.
+    pub fn begin_import(&mut self, slot: usize) {
+        self.collect_local_effects(slot, false);
+        let node = self.node(slot);
+        node.folding.2 = 0;
+        node.is_stale = true;
+        let late = node.keyspace.begin_import(node.id);
+        assert!(late.is_empty(), "everything was collected just before");
+        node.own_past = Frontier::EMPTY;
+        let (id, former) = (node.id, node.former.as_ref());
+        let kept: Vec<Dot> = former.iter().flat_map(|former| &former.effects).map(|(effect, _)| effect.dot).collect();
+        self.checker.emptied(slot, id, &kept);
+    }
+
+    /// Begins to look for peers.
+    pub fn begin_search(&mut self, slot: usize) {
+        let now = self.now;
+        let node = self.node(slot);
+        if !node.search.active {
+            let number = node.search.number + 1;
+            node.search = Search { number, active: true, told: false, pause: SEARCH_PAUSES.0 };
+            let run = node.run;
+            self.queue.push(now, Event::Search(run, number));
+        }
+    }
+
+    /// The search goes on: with a lookup.
+    pub fn search(&mut self, slot: usize, number: u64) {
+        let node = self.node(slot);
+        if node.search.number != number || !node.search.active {
+            return;
+        }
+        node.search.active = node.links.is_empty();
+        if !node.search.active {
+            return;
+        }
+        let run = node.run;
+        let (found, time) = match self.dns_works {
+            true => ((0..self.nodes.len()).filter(|&to| self.nodes[to].is_some()).collect(), self.random.u64(1..50)),
+            false => (Vec::new(), LOOKUP_TIME),
+        };
+        self.queue.push(self.now + time, Event::Resolved(run, number, found));
+    }
+
+    /// The lookup came to an end. An empty list of addresses is told from one that was tried in vain by the time only.
+    pub fn resolved(&mut self, slot: usize, number: u64, mut found: Vec<usize>) {
+        let node = self.node(slot);
+        if node.search.number != number || !node.search.active {
+            return;
+        }
+        if let Some(former) = node.former.as_ref().map(|former| former.node) {
+            let members = members::read(&node.keyspace, 0);
+            found.extend(
+                members.into_iter().filter(|(id, _)| *id != former).filter_map(|(_, member)| slot_of(&member.address)),
+            );
+        }
+        found.retain(|&to| to != slot);
+        if !found.is_empty() {
+            let run = node.run;
+            found.iter().for_each(|&to| self.dial(slot, to));
+            self.queue.push(self.now + ANSWER_TIME, Event::Resolved(run, number, vec![slot]));
+            return;
+        }
+        if !node.links.is_empty() {
+            node.search.active = false;
+            return;
+        }
+        let (run, pause, told) = (node.run, node.search.pause, std::mem::replace(&mut node.search.told, true));
+        node.search.pause = SEARCH_PAUSES.1.min(2 * pause);
+        self.queue.push(self.now + pause, Event::Search(run, number));
+        if !told {
+            self.note(slot, || "finds nobody".to_owned());
+            self.step(slot, Input::NobodyFound);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Snapshots: shard by shard, while time passes and everybody goes on writing.
+
+use swytch::effects::{Frontier, NodeId};
+use swytch::keyspace::Keyspace;
+use swytch::replication::{Input, SnapshotHeader};
+
+use super::queue::{Event, Parcel};
+use super::world::World;
+
+/// How many shards are exported at one moment.
+const SHARDS_AT_ONCE: usize = 64;
+const SNAPSHOT_STREAM: usize = 2;
+
+/// The snapshot that is asked for or coming in. There is at most one.
+#[derive(Default)]
+pub(super) struct Import {
+    expected: Option<(NodeId, u32)>,
+    current: Option<(u64, Box<SnapshotHeader>)>,
+}
+
+impl Import {
+    /// The core asks this peer for a snapshot, or repeats that it does.
+    pub fn expect(&mut self, peer: NodeId, attempt: u32) {
+        if self.expected != Some((peer, attempt)) {
+            *self = Import { expected: Some((peer, attempt)), current: None };
+        }
+    }
+
+    fn is_expected_from(&self, peer: NodeId) -> bool {
+        self.expected.is_some_and(|(expected, _)| expected == peer)
+    }
+
+    fn is_current(&self, connection: u64) -> bool {
+        self.current.as_ref().is_some_and(|(current, _)| *current == connection)
+    }
+}
+
+impl World<'_> {
+    /// Begins to send a snapshot.
+    pub fn begin_export(&mut self, slot: usize, peer: NodeId, header: SnapshotHeader) {
+        let Some(&connection) = self.nodes[slot].as_ref().and_then(|node| node.links.get(&peer)) else { return };
+        let end = usize::from(self.connections[&connection].ends[1].run.slot == slot);
+        let header = Box::new(header);
+        self.note(slot, || format!("sends a snapshot to {peer}"));
+        self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Header(header.clone()));
+        self.queue.push(self.now + 1, Event::Export { connection, end, header, next: 0 });
+    }
+
+    /// Sends the next shards.
+    pub fn export(&mut self, connection: u64, end: usize, header: Box<SnapshotHeader>, next: usize) {
+        let Some(state) = self.connections.get(&connection).filter(|state| state.ends[end].open) else { return };
+        let slot = state.ends[end].run.slot;
+        let Some(node) = self.nodes[slot].as_ref() else { return };
+        if next == Keyspace::SHARDS {
+            let trailer = Parcel::Trailer { end: node.keyspace.frontier(), time: node.keyspace.latest_time() };
+            return self.send(connection, slot, SNAPSHOT_STREAM, trailer);
+        }
+        let upto = next + SHARDS_AT_ONCE;
+        let shards = (next..upto).map(|shard| node.keyspace.export_shard(shard)).collect();
+        self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Shards(shards));
+        let pause = self.random.u64(1..100);
+        self.queue.push(self.now + pause, Event::Export { connection, end, header, next: upto });
+    }
+
+    /// A part of a snapshot arrived. One that nobody asked for, or not any more, is passed over.
+    pub fn take_snapshot_part(&mut self, slot: usize, peer: NodeId, connection: u64, part: Parcel) {
+        let Some(node) = self.nodes[slot].as_mut() else { return };
+        match part {
+            Parcel::Frame(_) => {}
+            Parcel::Header(header) => {
+                if node.import.is_expected_from(peer) && node.import.current.is_none() {
+                    node.import.current = Some((connection, header));
+                    self.begin_import(slot);
+                }
+            }
+            Parcel::Shards(shards) => {
+                if node.import.is_current(connection) {
+                    for shard in shards {
+                        node.keyspace.import_shard(&shard).expect("a shard that a keyspace exported");
+                    }
+                }
+            }
+            Parcel::Trailer { end, time } => {
+                if !node.import.is_current(connection) {
+                    return;
+                }
+                let Some((_, header)) = std::mem::take(&mut node.import).current else { return };
+                let begin = header.begin.clone();
+                node.keyspace.finish_import(&begin, time);
+                node.is_stale = false;
+                node.members_changed = true;
+                self.checker.imported(slot, &begin, false);
+                self.outcome.statistics.snapshots += 1;
+                self.note(slot, || format!("has the snapshot of {peer}: {begin:?} to {end:?}"));
+                self.step(slot, Input::SnapshotReceived { peer, header: *header, end });
+                if let Some(node) = self.nodes[slot].as_mut() {
+                    // The core may have found fault with it.
+                    node.is_stale = !begin.within(node.core.frontier());
+                }
+            }
+        }
+    }
+
+    /// A connection was lost, and with it the snapshot that was to come over it.
+    pub fn import_lost(&mut self, slot: usize, peer: NodeId) {
+        let Some(node) = self.nodes[slot].as_mut().filter(|node| node.import.is_expected_from(peer)) else { return };
+        if std::mem::take(&mut node.import).current.is_some() {
+            self.empty_keyspace(slot);
+        }
+        self.note(slot, || format!("does not get the snapshot of {peer}"));
+        self.step(slot, Input::SnapshotFailed { peer });
+    }
+
+    /// The core, which has applied nothing, applies its first effect or serves: what else is here has to go.
+    pub fn drop_stale_data(&mut self, slot: usize) {
+        if self.nodes[slot].as_ref().is_some_and(|node| node.is_stale) {
+            self.empty_keyspace(slot);
+        }
+    }
+
+    fn empty_keyspace(&mut self, slot: usize) {
+        self.begin_import(slot);
+        let Some(node) = self.nodes[slot].as_mut() else { return };
+        node.keyspace.finish_import(&Frontier::EMPTY, 0);
+        node.is_stale = false;
+        self.checker.imported(slot, &Frontier::EMPTY, true);
+    }
+}
