@@ -14,6 +14,9 @@ use super::client::{Answer, Client};
 use super::history::FinalData;
 use super::machine::{CLIENT_PORT, Machine};
 
+/// The members that a machine shows and the data that it holds, or why it gave no answer.
+pub type Answer = Result<(BTreeSet<String>, FinalData), String>;
+
 /// Who looks, and what was seen.
 #[derive(Default)]
 pub struct Inspector {
@@ -22,7 +25,7 @@ pub struct Inspector {
     /// It has looked.
     pub done: Cell<bool>,
     /// What each machine shows: the ids of the members, and the data; or why nothing can be seen.
-    pub seen: RefCell<BTreeMap<usize, Result<(BTreeSet<String>, FinalData), String>>>,
+    pub seen: RefCell<BTreeMap<usize, Answer>>,
 }
 
 /// What to look at.
