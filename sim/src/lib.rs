@@ -4,6 +4,7 @@
 
 pub mod checker;
 pub mod event_loop;
+pub mod network;
 pub mod scenario;
 pub mod scenarios;
 pub mod trace;

@@ -31,7 +31,7 @@ mod upkeep;
 pub use dns::{SystemResolver, discover};
 pub use identity::{Identity, IdentityError};
 pub use members::MEMBERS_KEY;
-pub use options::{ClusterError, ClusterOptions};
+pub use options::{ClusterError, ClusterOptions, Tune};
 pub use passphrase::{ClusterSecret, PassphraseError, generate_passphrase};
 pub use quic::{
     Connection, FrameReader, FrameWriter, Incoming, PROTOCOL, StreamKind, Transport, TransportError, TransportOptions,

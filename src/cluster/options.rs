@@ -2,10 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ClusterSecret, Identity, IdentityError, TransportError};
 use crate::replication::CoreOptions;
+
+/// Changes the settings of a replication core.
+pub type Tune = Arc<dyn Fn(&mut CoreOptions) + Send + Sync>;
 
 /// How one node takes part in a cluster.
 pub struct ClusterOptions {
@@ -32,7 +36,7 @@ pub struct ClusterOptions {
     /// A connection says something at least this often.
     pub keep_alive: Duration,
     /// Changes the settings of the replication core; most callers leave them as they are.
-    pub tune: fn(&mut CoreOptions),
+    pub tune: Tune,
 }
 
 impl ClusterOptions {
@@ -50,7 +54,7 @@ impl ClusterOptions {
             client_port,
             idle_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(2),
-            tune: |_| {},
+            tune: Arc::new(|_| {}),
         }
     }
 }

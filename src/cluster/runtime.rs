@@ -18,6 +18,7 @@ use super::import::Import;
 use super::inheritance::Heritage;
 use super::leaving::Leaving;
 use super::mesh::{Change, Mesh};
+use super::options::Tune;
 use super::rebase::{Former, OwnPast};
 use super::start::random_bytes;
 use super::upkeep::{Folding, Reports};
@@ -44,7 +45,7 @@ pub(super) struct Settings {
     pub join_port: u16,
     pub idle_timeout: Duration,
     pub keep_alive: Duration,
-    pub tune: fn(&mut CoreOptions),
+    pub tune: Tune,
 }
 
 /// A node of a cluster, bound and ready to run.

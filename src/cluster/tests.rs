@@ -128,7 +128,7 @@ impl Node {
         options.join_port = 1;
         options.idle_timeout = Duration::from_secs(1);
         options.keep_alive = Duration::from_millis(200);
-        options.tune = |core| {
+        options.tune = Arc::new(|core| {
             core.tick_interval = 10;
             core.gossip_interval = 50;
             core.heartbeat_interval = 300;
@@ -136,7 +136,7 @@ impl Node {
             core.rebase_grace = 200;
             core.settle = 100;
             core.log_limit = 64 << 10;
-        };
+        });
         let handle =
             start(options, keyspace.clone(), Arc::new(net), Arc::new(clock), Arc::new(table.clone()), 7).unwrap();
         table.0.lock().push(address);

@@ -112,14 +112,14 @@ fn hello(context: &mut Context<'_>) -> Outcome {
         Some(Some(3)) => Some(Protocol::Resp3),
         Some(Some(_)) => return Err(Refusal::Fixed("NOPROTO unsupported protocol version")),
     };
-    let mut credentials = None;
     let mut name = None;
     let mut at = 2;
     while at < context.words() {
         let word = context.word(at);
         let behind = context.words() - at - 1;
         if is_option(word, "auth") && behind >= 2 {
-            credentials = Some((context.word(at + 1), context.word(at + 2)));
+            // At once, as Redis does it: a wrong password is reported before a mistake in what follows.
+            authenticate(context, context.word(at + 1), context.word(at + 2))?;
             at += 2;
         } else if is_option(word, "setname") && behind >= 1 {
             name = Some(checked_name(context.word(at + 1))?);
@@ -128,9 +128,6 @@ fn hello(context: &mut Context<'_>) -> Outcome {
             return Err(Refusal::Built([b"ERR Syntax error in HELLO option '", shown(word), b"'"].concat()));
         }
         at += 1;
-    }
-    if let Some((user, password)) = credentials {
-        authenticate(context, user, password)?;
     }
     if !context.session.authenticated && context.state.config.password_required() {
         return Err(Refusal::Fixed(
@@ -373,6 +370,7 @@ mod tests {
             ("hello x", "-ERR Protocol version is not an integer or out of range\r\n"),
             ("hello 3 foo", "-ERR Syntax error in HELLO option 'foo'\r\n"),
             ("hello 3 auth x", "-ERR Syntax error in HELLO option 'auth'\r\n"),
+            ("hello 3 auth nobody x foo", "-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
             ("hello", &format!("*14\r\n{head}:2\r\n{tail}")),
             ("hello 3 setname me", &format!("%7\r\n{head}:3\r\n{tail}")),
             ("client getname", "$2\r\nme\r\n"),

@@ -29,4 +29,4 @@ pub use handle::Handle;
 pub use listener::BindError;
 pub use options::{BindAddress, ClusterSettings, LogFormat, Options};
 pub use serve::{Accepted, ClientListener, keep_up, serve};
-pub use start::{StartError, run};
+pub use start::{StartError, follow_cluster, run};
