@@ -127,7 +127,12 @@ fn clocks_may_be_wrong_and_jump() {
 fn names_are_needed_only_at_the_start() {
     let mut faults = vec![(4_000, Fault::Dns(false))];
     faults.extend(split(6_000, &[0], &[1, 2]));
-    faults.extend([(22_000, Fault::Mend), (22_001, Fault::Crash(1)), (23_000, Fault::Start(1)), (27_000, Fault::Dns(true))]);
+    faults.extend([
+        (22_000, Fault::Mend),
+        (22_001, Fault::Crash(1)),
+        (23_000, Fault::Start(1)),
+        (27_000, Fault::Dns(true)),
+    ]);
     check(&scenario("dns", faults), 9);
 }
 

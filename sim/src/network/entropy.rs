@@ -54,14 +54,15 @@ pub fn fill(bytes: &mut [u8]) -> bool {
 /// Fills `bytes` as the operating system would on this simulation's machine.
 fn answer_for_system(bytes: &mut [u8]) -> bool {
     // Not while the thread ends, and not while it draws a secret: then it belongs to no simulation as far as this goes.
-    ENTROPY.try_with(|entropy| match entropy.try_borrow().as_deref() {
-        Ok(Some(entropy)) => {
-            entropy.system.clone().fill(bytes);
-            true
-        }
-        _ => false,
-    })
-    .unwrap_or(false)
+    ENTROPY
+        .try_with(|entropy| match entropy.try_borrow().as_deref() {
+            Ok(Some(entropy)) => {
+                entropy.system.clone().fill(bytes);
+                true
+            }
+            _ => false,
+        })
+        .unwrap_or(false)
 }
 
 /// What the C library's function of this name does, except on the threads of simulations.

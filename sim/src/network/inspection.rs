@@ -21,9 +21,12 @@ pub struct Inspector {
     pub order: RefCell<Option<Order>>,
     /// It has looked.
     pub done: Cell<bool>,
-    /// What each machine shows: the ids of the members, and the data; or why nothing can be seen.
-    pub seen: RefCell<BTreeMap<usize, Result<(BTreeSet<String>, FinalData), String>>>,
+    /// What each machine shows, or why nothing can be seen.
+    pub seen: RefCell<BTreeMap<usize, Result<Seen, String>>>,
 }
+
+/// What a machine shows its clients: the ids of the members, and the data.
+pub type Seen = (BTreeSet<String>, FinalData);
 
 /// What to look at.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +57,7 @@ pub async fn run(inspector: Rc<Inspector>, machines: Vec<Rc<Machine>>) -> Result
     Ok(())
 }
 
-async fn look(address: SocketAddr, order: &Order) -> io::Result<(BTreeSet<String>, FinalData)> {
+async fn look(address: SocketAddr, order: &Order) -> io::Result<Seen> {
     let mut client = Client::connect(address).await?;
     let members = client.call(&["HKEYS", "__swytch:members"]).await?;
     let members = members.texts().into_iter().map(str::to_owned).collect();
