@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::delivery::{Delivered, Delivery, MAX_ORIGINS};
 use super::frame::Frame;
-use super::joining::{Joining, OwnPast, Phase};
+use super::joining::{Joining, Phase};
 use super::log::Log;
 use super::membership::Membership;
 use super::peers::{MAX_SEQ, Peer, Violation};
+use super::rebase::OwnPast;
 use super::repair::Repair;
 use super::stability::Stability;
 use super::{CoreOptions, Input, Now, Output, SnapshotHeader};

@@ -1,18 +1,17 @@
 //! A cluster of bare cores for tests: a fake keyspace per node, and a network that loses, repeats, reorders and delays.
 //!
-//! The fake keyspace is a set of members with observed removal, whose metadata is folded as the real one's is: what a
-//! fold or a snapshot gets wrong shows in its contents. It checks each effect that it is told to apply: exactly once,
-//! after everything that its origin had seen, with exactly the frontier that its origin had, and never behind a fold.
+//! It checks each effect that a core tells to apply: exactly once, after everything that its origin had seen, with exactly
+//! the frontier that its origin had, and never behind a fold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use fastrand::Rng;
 
+use super::fake_keyspace::{Data, MEMBERS, touches_members};
 use super::*;
 use crate::effects::{Action, Dot, Operation, Origin};
 
-const MEMBERS: &[u8] = b"__swytch:members";
 pub(super) const TICK: u64 = 50;
 
 /// An effect with one operation, as a peer would send it.
@@ -23,76 +22,6 @@ pub(super) fn effect(node: u64, seq: u64, changes: &[(u64, u64)]) -> Effect {
     let mut encoded = Vec::new();
     Effect::encode(&mut encoded, Dot { node: NodeId(node), seq }, 1, &changes, None, writer.bytes());
     Effect::decode(Bytes::from(encoded)).expect("well formed")
-}
-
-/// Who wrote an element: unless that is folded away.
-type Marks = BTreeSet<Option<Dot>>;
-
-#[derive(Clone, Debug)]
-pub(super) struct Data {
-    elements: BTreeMap<Vec<u8>, Marks>,
-    members: BTreeMap<NodeId, BTreeMap<Option<Dot>, Member>>,
-    folded: Frontier,
-}
-
-impl Data {
-    fn new() -> Self {
-        Data { elements: BTreeMap::new(), members: BTreeMap::new(), folded: Frontier::EMPTY }
-    }
-
-    fn apply(&mut self, effect: &Effect, seen: &Frontier) {
-        let reach = effect.acts_on.as_ref().unwrap_or(seen);
-        let is_reached = |mark: &Option<Dot>| mark.is_none_or(|dot| reach.includes(dot));
-        for operation in effect.operations() {
-            match operation {
-                Operation::Key { action: Action::MemberAdd { member }, .. } => {
-                    let marks = self.elements.entry(member.to_vec()).or_default();
-                    marks.retain(|mark| !is_reached(mark));
-                    marks.insert(Some(effect.dot));
-                }
-                Operation::Key { action: Action::MemberRemove { member }, .. } => {
-                    let Some(marks) = self.elements.get_mut(member) else { continue };
-                    marks.retain(|mark| !is_reached(mark));
-                    if marks.is_empty() {
-                        self.elements.remove(member);
-                    }
-                }
-                Operation::Key { action: Action::FieldSet { field, value }, .. } => {
-                    let entries = self.members.entry(node_of(field)).or_default();
-                    entries.retain(|mark, _| !is_reached(mark));
-                    entries.insert(Some(effect.dot), serde_json::from_slice(value).expect("written by the harness"));
-                }
-                Operation::Key { action: Action::FieldRemove { field }, .. } => {
-                    let Some(entries) = self.members.get_mut(&node_of(field)) else { continue };
-                    entries.retain(|mark, _| !is_reached(mark));
-                    if entries.is_empty() {
-                        self.members.remove(&node_of(field));
-                    }
-                }
-                other => panic!("the harness writes no {other:?}"),
-            }
-        }
-    }
-
-    fn fold(&mut self, stable: &Frontier) {
-        let fold = |mark: Option<Dot>| mark.filter(|&dot| !stable.includes(dot));
-        for marks in self.elements.values_mut() {
-            *marks = marks.iter().map(|&mark| fold(mark)).collect();
-        }
-        for entries in self.members.values_mut() {
-            *entries = std::mem::take(entries).into_iter().map(|(mark, member)| (fold(mark), member)).collect();
-        }
-        self.folded = stable.clone();
-    }
-
-    fn member_map(&self) -> BTreeMap<NodeId, Member> {
-        let last = |entries: &BTreeMap<Option<Dot>, Member>| entries.values().next_back().cloned().unwrap_or_default();
-        self.members.iter().map(|(&node, entries)| (node, last(entries))).collect()
-    }
-}
-
-fn node_of(field: &[u8]) -> NodeId {
-    NodeId(u64::from_le_bytes(field.try_into().expect("written by the harness")))
 }
 
 /// One machine: the node that runs on it, and its runtime.
@@ -620,8 +549,4 @@ impl Cluster {
             );
         }
     }
-}
-
-fn touches_members(effect: &Effect) -> bool {
-    effect.operations().any(|operation| matches!(operation, Operation::Key { key, .. } if key == MEMBERS))
 }

@@ -1,4 +1,4 @@
-//! From start to serving; snapshots; and when an identity has to be given up.
+//! From start to serving, by logs or by snapshot; and the end.
 //!
 //! # Joining
 //!
@@ -22,33 +22,20 @@
 //! something the newcomer lacks is stable, has also applied the entry, and counts the newcomer as a participant. And
 //! the newcomer serves only when it has applied its own admission.
 //!
-//! # Giving up an identity
-//!
-//! A node that serves can be in a state that no effect can end: a peer's log begins after its frontier and no other
-//! peer bridges the gap; or a peer has an effect that cannot be applied here, because its origin had not seen what
-//! is folded here. Then one of the two takes the other's snapshot. As it has effects of its own by which others know it, it
-//! comes as a new node, and makes those of its effects anew that the snapshot lacks: a *rebase*.
-//!
-//! If only one of the two is in that state, it is that one. If both are, it is the one that can make anew all that the
-//! other lacks; else the one that has forgotten less; else the one with the lower id. Both know what this is decided
-//! by from gossip. (Where each side of a split forgot what the other lacks, because its log was full, or because the sides
-//! never knew of each other, something is lost: what the side that gives way has dropped. It is counted, and the operator
-//! is told.) A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
-//!
 //! # Bounds
 //!
 //! At most [`MAX_EXPORTS`] snapshots are sent at a time; further requests wait, one per peer. A snapshot must be transferred before
 //! the log of the sender is full: else the receiver is forced out, and asks again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use super::core::Core;
 use super::delivery::MAX_ORIGINS;
 use super::frame::{Frame, Stage};
 use super::peers::{Peer, Said, Violation, check_frontier};
 use super::{Output, SnapshotHeader};
-use crate::effects::{Effect, Frontier, NodeId, SeenChanges};
+use crate::effects::{Frontier, NodeId};
 use crate::planted::{Bug, planted};
 
 /// Snapshots on their way at the same time.
@@ -85,7 +72,7 @@ pub(super) struct Joining {
     /// Sources that failed since the last success; of those connected.
     failed: BTreeSet<NodeId>,
     /// Parts of the imported snapshot may contain effects up to here.
-    end: Option<Frontier>,
+    pub(super) end: Option<Frontier>,
     /// When a peer was met last.
     met_at: u64,
     /// Since when a node that joins has had no peer that serves.
@@ -93,7 +80,7 @@ pub(super) struct Joining {
     /// Since when nothing lacks but effects of identities given up.
     complete_since: Option<u64>,
     /// Since when a rebase is called for.
-    hopeless_since: Option<u64>,
+    pub(super) hopeless_since: Option<u64>,
     goodbye_at: u64,
 }
 
@@ -118,48 +105,6 @@ impl Joining {
     }
 }
 
-/// What own effects had seen, for those still in the log: so that they can be made anew.
-#[derive(Debug, Default)]
-pub(super) struct OwnPast {
-    /// All that was seen by the last own effect that is not in the log any more.
-    base: Frontier,
-    /// The changes of those in the log, where there are any. At most one per effect in the log.
-    changes: VecDeque<(u64, SeenChanges)>,
-}
-
-impl OwnPast {
-    pub(super) fn append(&mut self, effect: &Effect) {
-        if !effect.seen_changes.is_empty() {
-            self.changes.push_back((effect.dot.seq, effect.seen_changes.clone()));
-        }
-    }
-
-    /// Own effects up to `seq` have left the log.
-    pub(super) fn trim(&mut self, seq: u64) {
-        while let Some((at, changes)) = self.changes.front()
-            && *at <= seq
-        {
-            for &(node, seen) in changes {
-                self.base.raise(node, seen);
-            }
-            self.changes.pop_front();
-        }
-    }
-
-    /// All that each of these own effects, the next after those that left the log, had seen.
-    pub(super) fn seen(&self, effects: &[Effect]) -> Vec<Frontier> {
-        let mut seen = self.base.clone();
-        let each = effects.iter().map(|effect| {
-            for &(node, seq) in &effect.seen_changes {
-                seen.raise(node, seq);
-            }
-            seen.set(effect.dot.node, effect.dot.seq - 1);
-            seen.clone()
-        });
-        each.collect()
-    }
-}
-
 impl Core {
     /// What peers are told of where this node is.
     pub(super) fn stage(&self) -> Stage {
@@ -171,13 +116,14 @@ impl Core {
         }
     }
 
-    fn serving_peers(&self) -> impl Iterator<Item = (NodeId, &Said)> {
+    /// The peers that can be asked for what the cluster has.
+    pub(super) fn serving_peers(&self) -> impl Iterator<Item = (NodeId, &Said)> {
         let said = self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
         said.filter(|(_, said)| said.serves())
     }
 
     /// Does this peer's log begin after what is applied here, and no other peer bridges the gap?
-    fn is_out_of_reach(&self, peer: &Said) -> bool {
+    pub(super) fn is_out_of_reach(&self, peer: &Said) -> bool {
         let frontier = self.delivery.frontier();
         let bridges = |other: &Said| other.floor.within(frontier) && peer.floor.within(&other.frontier);
         !self.serving_peers().any(|(_, other)| bridges(other)) && !peer.floor.within(frontier)
@@ -444,93 +390,5 @@ impl Core {
         self.joining.goodbye_at = now;
         let last = self.delivery.frontier().get(self.options.node);
         out.extend(self.peers.keys().map(|&peer| Output::Send { peer, frame: Frame::Goodbye { last } }));
-    }
-
-    /// Gives up this identity when nothing else helps, and has not for a while.
-    pub(super) fn consider_rebase(&mut self, now: u64, out: &mut Vec<Output>) {
-        let Some((reason, winner)) = self.reason_to_rebase() else {
-            self.joining.hopeless_since = None;
-            return;
-        };
-        let since = *self.joining.hopeless_since.get_or_insert(now);
-        if now >= since + self.options.rebase_grace {
-            self.count_loss(winner, out);
-            self.give_up(reason, out);
-        }
-    }
-
-    /// Own effects that neither the log still has nor the one that this node gives way to.
-    fn count_loss(&mut self, winner: Option<NodeId>, out: &mut Vec<Output>) {
-        let own = self.options.node;
-        let said = winner.and_then(|winner| self.peers.get(&winner)).and_then(|state| state.said.as_ref());
-        let lost = said.map_or(0, |said| self.stability.floor().get(own).saturating_sub(said.frontier.get(own)));
-        if lost > 0 {
-            self.counters.lost_effects += lost;
-            out.push(Output::Warn(format!(
-                "{lost} writes of this node are lost unless another node still has them: while the cluster was split, \
-                 both sides forgot what the other lacks"
-            )));
-        }
-    }
-
-    /// Why this identity has to be given up, and to which peer it gives way, if to one.
-    fn reason_to_rebase(&self) -> Option<(&'static str, Option<NodeId>)> {
-        match self.joining.phase {
-            Phase::Serving | Phase::Following { .. } | Phase::CatchingUp => {}
-            Phase::Seeking if !self.delivery.frontier().is_empty() => {}
-            _ => return None,
-        }
-        if let Some(end) = &self.joining.end
-            && self.serving_peers().next().is_some()
-        {
-            let mut attainable = self.delivery.frontier().clone();
-            for (_, said) in self.serving_peers() {
-                attainable.join(&said.frontier);
-            }
-            if !end.within(&attainable) {
-                return Some(("the rest of the snapshot's effects is nowhere to be had", None));
-            }
-        }
-        let hopeless = |said: &Said| {
-            if self.is_out_of_reach(said) {
-                Some("a peer's log begins after what is applied here")
-            } else if self.delivery.blocked().any(|dot| said.frontier.includes(dot)) {
-                Some("a peer has effects that cannot be merged here any more")
-            } else {
-                None
-            }
-        };
-        if self.joining.phase == Phase::Serving {
-            return self.serving_peers().find_map(|(peer, said)| {
-                let reason = hopeless(said).filter(|_| self.gives_way_to(peer, said))?;
-                Some((reason, Some(peer)))
-            });
-        }
-        // A node that joins only needs some cluster to join; what it cannot be part of, too, is for later.
-        let mut reasons = self.serving_peers().map(|(_, said)| hopeless(said));
-        let reason = reasons.next().flatten().filter(|_| reasons.all(|reason| reason.is_some()))?;
-        Some((reason, None))
-    }
-
-    /// This node is in need of the peer's snapshot. Is it, of the two, the one that takes it?
-    fn gives_way_to(&self, peer: NodeId, said: &Said) -> bool {
-        let floor = self.stability.floor();
-        let bridges = |(other, bridge): (NodeId, &Said)| {
-            other != peer && bridge.floor.within(&said.frontier) && floor.within(&bridge.frontier)
-        };
-        let peer_out_of_reach = !floor.within(&said.frontier) && !self.serving_peers().any(bridges);
-        if !peer_out_of_reach && !said.stuck {
-            return true;
-        }
-        let own = self.options.node;
-        let own_loss = floor.get(own).saturating_sub(said.frontier.get(own));
-        let peer_loss = said.floor.get(peer).saturating_sub(self.delivery.frontier().get(peer));
-        (own_loss, floor.total(), own) < (peer_loss, said.floor.total(), peer)
-    }
-
-    fn give_up(&mut self, reason: &'static str, out: &mut Vec<Output>) {
-        self.joining.phase = Phase::GivenUp;
-        self.counters.rebases += 1;
-        out.push(Output::Rebase { reason });
     }
 }

@@ -15,7 +15,8 @@
 //! | `repair` | anti-entropy: gossip, and pulling what did not come by itself |
 //! | `stability` | who must have applied an effect before anyone may forget about it, and the floor |
 //! | `membership` | who belongs to the cluster, who is alive, whom to connect to |
-//! | `joining` | from start to serving; snapshots; when an identity has to be given up |
+//! | `joining` | from start to serving, by logs or by snapshot; the end |
+//! | `rebase` | when an identity has to be given up, by whom, and what is kept for the next one |
 //! | `frame` | what peers say to each other, and its wire form |
 //! | `report` | what operators and `WAIT` see |
 //!
@@ -35,6 +36,8 @@
 
 mod core;
 mod delivery;
+#[cfg(test)]
+mod fake_keyspace;
 mod frame;
 #[cfg(test)]
 mod harness;
@@ -43,6 +46,7 @@ mod log;
 mod membership;
 mod peers;
 mod push;
+mod rebase;
 mod repair;
 mod report;
 #[cfg(test)]
