@@ -15,7 +15,7 @@ use super::history::FinalData;
 use super::machine::{CLIENT_PORT, Machine};
 
 /// The members that a machine shows and the data that it holds, or why it gave no answer.
-pub type Answer = Result<(BTreeSet<String>, FinalData), String>;
+pub type Inspection = Result<(BTreeSet<String>, FinalData), String>;
 
 /// Who looks, and what was seen.
 #[derive(Default)]
@@ -25,7 +25,7 @@ pub struct Inspector {
     /// It has looked.
     pub done: Cell<bool>,
     /// What each machine shows: the ids of the members, and the data; or why nothing can be seen.
-    pub seen: RefCell<BTreeMap<usize, Answer>>,
+    pub seen: RefCell<BTreeMap<usize, Inspection>>,
 }
 
 /// What to look at.
