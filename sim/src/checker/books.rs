@@ -30,7 +30,11 @@ impl Checker {
         for (node, seq) in applied.iter() {
             let left = running().map(|slot| slot.applied.get(node)).max().unwrap_or(0);
             let dots = (left + 1..=seq).map(|seq| Dot { node, seq });
-            lost.extend(dots.filter(|dot| !kept.contains(dot) && !self.lost.contains(dot)));
+            let is_elsewhere = |dot: &Dot| {
+                let is_applied = |name: &Dot| running().any(|slot| slot.applied.includes(*name));
+                kept.contains(dot) || self.names(*dot).skip(1).any(|name| kept.contains(&name) || is_applied(&name))
+            };
+            lost.extend(dots.filter(|dot| !self.lost.contains(dot) && !is_elsewhere(dot)));
         }
         self.lost.extend(&lost);
         lost
