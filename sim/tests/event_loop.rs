@@ -38,16 +38,19 @@ fn past_failures_stay_fixed() {
     }
 }
 
-const PAST_FAILURES: [(&str, u64); 0] = [];
+const PAST_FAILURES: [(&str, u64); 1] = [
+    // A removed element took the value; the key's life went before the removals that others had not seen were stable.
+    ("one-way", 41),
+];
 
-/// How many seeds of `swarm` it takes at most to find each planted bug. The README has the table of what it took.
+/// Each planted bug is found within ten seeds of `swarm`. The README has the table of what it took.
 #[test]
 fn planted_bugs_are_caught() {
     for (name, bug) in ALL {
         plant(Some(bug));
-        let caught = (0..20).find(|&seed| !run("swarm", seed, false).violations.is_empty());
+        let caught = (0..10).find(|&seed| !run("swarm", seed, false).violations.is_empty());
         plant(None);
-        println!("{name}: seed {caught:?}");
+        println!("{name}: caught by seed {caught:?}");
         assert!(caught.is_some(), "{name} was not caught");
     }
 }

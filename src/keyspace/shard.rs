@@ -120,7 +120,15 @@ impl Shard {
             }
             self.note(place, action, mark);
         }
-        self.apply_plainly(hasher, now, place, action, result)
+        let changed = self.apply_plainly(hasher, now, place, action, result);
+        if let Some(mark) = mark
+            && self.entry(place).is_none()
+            && let Some(causality) = self.database_mut(place.database).unstable.get_mut(place.key)
+        {
+            // The removal of the last element took the value and left the key's life.
+            causality.mourn(mark.applied);
+        }
+        changed
     }
 
     /// Notes an action that has seen everything there is about the key, before it is applied.
@@ -130,12 +138,7 @@ impl Shard {
                 self.database_mut(place.database).unstable.remove(place.key);
             }
             Action::Deadline { at } => {
-                let has_value = self.entry(place).is_some();
-                let causality = self.causality_mut(place, mark);
-                causality.life.change(at, mark);
-                if !has_value {
-                    causality.mourn(mark.applied);
-                }
+                self.causality_mut(place, mark).life.change(at, mark);
             }
             Action::StringSet { deadline, .. } => {
                 let mut causality = KeyCausality::resting(None);

@@ -30,7 +30,11 @@ impl Checker {
         for (node, seq) in applied.iter() {
             let left = running().map(|slot| slot.applied.get(node)).max().unwrap_or(0);
             let dots = (left + 1..=seq).map(|seq| Dot { node, seq });
-            lost.extend(dots.filter(|dot| !kept.contains(dot) && !self.lost.contains(dot)));
+            let is_elsewhere = |dot: &Dot| {
+                let is_applied = |name: &Dot| running().any(|slot| slot.applied.includes(*name));
+                kept.contains(dot) || self.names(*dot).skip(1).any(|name| kept.contains(&name) || is_applied(&name))
+            };
+            lost.extend(dots.filter(|dot| !self.lost.contains(dot) && !is_elsewhere(dot)));
         }
         self.lost.extend(&lost);
         lost
@@ -94,8 +98,8 @@ impl Checker {
     }
 
     /// A node empties its keyspace, which then makes effects as `node`. Of what it had, it keeps its own effects `kept`,
-    /// to be made again.
-    pub fn emptied(&mut self, slot: usize, node: NodeId, kept: &[Dot]) {
+    /// to be made again. What is lost by that is a breach, unless its log was over its budget: then it had said so.
+    pub fn emptied(&mut self, slot: usize, node: NodeId, kept: &[Dot], log_was_full: bool) {
         let book = &mut self.slots[slot];
         let had = std::mem::take(&mut book.applied);
         (book.noted, book.importing) = (0, true);
@@ -104,7 +108,10 @@ impl Checker {
         book.former = kept.to_vec();
         let lost = self.lose(&had).into_iter().filter(|dot| !self.of_the_system.contains(dot));
         let forsaken: Vec<String> = lost.map(|dot| dot.to_string()).collect();
-        if !forsaken.is_empty() {
+        if log_was_full {
+            // Whatever its clients saw may be gone; they were told so.
+            self.slots[slot].session.clear();
+        } else if !forsaken.is_empty() {
             let what = format!("node {slot} gave up its identity, and with it the last copy of {forsaken:?}");
             self.violated("P5", what);
         }

@@ -32,7 +32,7 @@ impl Checker {
     }
 
     /// The name of an effect, and those under which it was made again.
-    fn names(&self, dot: Dot) -> impl Iterator<Item = Dot> + '_ {
+    pub(super) fn names(&self, dot: Dot) -> impl Iterator<Item = Dot> + '_ {
         std::iter::successors(Some(dot), |name| self.renamed.get(name).copied())
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Node {
     /// All that the latest own effect had seen.
     own_past: Frontier,
     pub former: Option<Former>,
+    /// The core of the identity before could not keep all that its peers lacked.
+    log_was_full: bool,
     rebase: Option<&'static str>,
     search: Search,
 }
@@ -96,6 +98,7 @@ impl Node {
             folding: (Frontier::EMPTY, 0, 0),
             own_past: Frontier::EMPTY,
             former: None,
+            log_was_full: false,
             rebase: None,
             search: Search::default(),
         }
@@ -346,7 +349,9 @@ impl World<'_> {
         node.options.seed = id.0;
         node.options.member.started = wall.max(node.options.member.started + 1);
         let core = Core::new(node.options.clone(), Now { monotonic, wall });
-        let (effects, seen) = std::mem::replace(&mut node.core, core).into_own_effects();
+        let former_core = std::mem::replace(&mut node.core, core);
+        node.log_was_full = former_core.report(Now { monotonic, wall }).forced_out > 0;
+        let (effects, seen) = former_core.into_own_effects();
         // An identity that never served made no effects but entries of members, which the next one makes anew.
         if node.former.is_none() {
             node.former = Some(Former { node: former, effects: effects.into_iter().zip(seen).collect() });
@@ -375,7 +380,8 @@ impl World<'_> {
         node.own_past = Frontier::EMPTY;
         let (id, former) = (node.id, node.former.as_ref());
         let kept: Vec<Dot> = former.iter().flat_map(|former| &former.effects).map(|(effect, _)| effect.dot).collect();
-        self.checker.emptied(slot, id, &kept);
+        let log_was_full = self.node(slot).log_was_full;
+        self.checker.emptied(slot, id, &kept, log_was_full);
     }
 
     /// Begins to look for peers.

@@ -14,6 +14,12 @@ use super::client::{Answer, Client};
 use super::history::FinalData;
 use super::machine::{CLIENT_PORT, Machine};
 
+<<<<<<< HEAD
+/// The members that a machine shows and the data that it holds, or why it gave no answer.
+pub type Inspection = Result<(BTreeSet<String>, FinalData), String>;
+
+=======
+>>>>>>> main
 /// Who looks, and what was seen.
 #[derive(Default)]
 pub struct Inspector {
@@ -21,8 +27,13 @@ pub struct Inspector {
     pub order: RefCell<Option<Order>>,
     /// It has looked.
     pub done: Cell<bool>,
+<<<<<<< HEAD
+    /// What each machine shows: the ids of the members, and the data; or why nothing can be seen.
+    pub seen: RefCell<BTreeMap<usize, Inspection>>,
+=======
     /// What each machine shows, or why nothing can be seen.
     pub seen: RefCell<BTreeMap<usize, Result<Seen, String>>>,
+>>>>>>> main
 }
 
 /// What a machine shows its clients: the ids of the members, and the data.
