@@ -124,6 +124,8 @@ impl Log {
             }
             if log.entries.is_empty() {
                 self.origins.remove(&origin);
+            } else if log.entries.len() < log.entries.capacity() / 4 {
+                log.entries.shrink_to(log.entries.len() * 2);
             }
         }
     }
