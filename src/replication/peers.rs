@@ -24,6 +24,8 @@ pub(super) const MAX_PEERS: usize = 1_024;
 pub(super) const MAX_SEQ: u64 = 1 << 49;
 /// The most departed nodes that are told of.
 pub(super) const MAX_DEPARTED: usize = 256;
+/// Who has said nothing for this many milliseconds since it connected is disconnected: others may wait to know what it is.
+const HELLO_PATIENCE: u64 = 10_000;
 /// A first word that found no answer is repeated after this many milliseconds.
 const HELLO_INTERVAL: u64 = 1_000;
 
@@ -32,6 +34,7 @@ const HELLO_INTERVAL: u64 = 1_000;
 pub(super) struct Peer {
     /// What it said last; none before its first word.
     pub(super) said: Option<Said>,
+    connected_at: u64,
     hello_at: u64,
     /// The gossip that it was told last, and when.
     pub(super) told: Option<(Frame, u64)>,
@@ -75,6 +78,7 @@ impl Core {
         }
         let state = Peer {
             said: None,
+            connected_at: now,
             hello_at: now,
             told: None,
             push: super::push::Push::new(now),
@@ -104,8 +108,13 @@ impl Core {
         out.push(Output::Disconnect { peer, reason });
     }
 
-    /// Repeats the first word to peers that have not answered it: it may have been lost.
+    /// Repeats the first word to peers that have not answered it: it may have been lost. Gives up on those that never do.
     pub(super) fn repeat_hello(&mut self, now: u64, out: &mut Vec<Output>) {
+        let mute = |state: &Peer| state.said.is_none() && now >= state.connected_at + HELLO_PATIENCE;
+        let mute: Vec<NodeId> = self.peers.iter().filter(|(_, state)| mute(state)).map(|(&peer, _)| peer).collect();
+        for peer in mute {
+            self.refuse(now, peer, "it never said who it is", out);
+        }
         let hello = self.hello();
         for (&peer, state) in &mut self.peers {
             if state.said.is_none() && now >= state.hello_at + HELLO_INTERVAL {

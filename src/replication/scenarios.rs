@@ -10,6 +10,11 @@ fn small_log(options: &mut CoreOptions) {
     options.log_limit = 20_000;
 }
 
+/// A log that lasts for what happens while several nodes join.
+fn medium_log(options: &mut CoreOptions) {
+    options.log_limit = 60_000;
+}
+
 fn writes(cluster: &mut Cluster, rounds: usize) {
     for _ in 0..rounds {
         cluster.client();
@@ -21,7 +26,7 @@ fn writes(cluster: &mut Cluster, rounds: usize) {
 /// Makes the node that runs alone have a floor, so that whoever joins needs a snapshot.
 fn fill_log(cluster: &mut Cluster, machine: usize) {
     for _ in 0..60 {
-        cluster.add(machine, 500);
+        cluster.add(machine, 1_500);
         cluster.run(TICK);
     }
 }
@@ -82,7 +87,7 @@ fn whatever_the_network_does_nodes_converge_in_causal_order() {
 #[test]
 fn a_newcomer_takes_a_snapshot_while_everybody_writes() {
     for seed in 0..100 {
-        let mut cluster = Cluster::new(seed, 1, small_log);
+        let mut cluster = Cluster::new(seed, 1, medium_log);
         cluster.strict_folds = false;
         cluster.run(1_000);
         fill_log(&mut cluster, 0);
@@ -148,7 +153,7 @@ fn a_pair_without_a_path_is_served_by_a_third() {
 
 #[test]
 fn everything_heals_after_an_absence_within_the_budget() {
-    for seed in 0..50 {
+    for seed in 0..20 {
         let mut cluster = Cluster::new(seed, 4, ordinary);
         cluster.run(8_000);
         let blocked = [(0, 2), (0, 3), (1, 2), (1, 3)];
@@ -193,7 +198,7 @@ fn whoever_returns_too_late_rebases_and_loses_nothing() {
 
 #[test]
 fn two_clusters_that_both_forgot_become_one() {
-    for seed in 0..50 {
+    for seed in 0..20 {
         let mut cluster = Cluster::new(seed, 4, ordinary);
         cluster.strict_folds = false;
         let blocked = [(0, 2), (0, 3), (1, 2), (1, 3)];
@@ -410,6 +415,20 @@ fn what_no_correct_peer_says_ends_its_connection() {
         Frame::Goodbye { last: 20 },
     ];
     assert_eq!(say(harmless), Vec::<&str>::new());
+}
+
+#[test]
+fn who_never_says_hello_is_disconnected() {
+    let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+    let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
+    let mut outputs = Vec::new();
+    core.step(Now { monotonic: 0, wall: 0 }, Input::Connected { peer: NodeId(2) }, &mut outputs);
+    for monotonic in (0..=10_000).step_by(50) {
+        core.step(Now { monotonic, wall: 0 }, Input::Tick, &mut outputs);
+    }
+    let hellos = outputs.iter().filter(|output| matches!(output, Output::Send { frame: Frame::Hello(_), .. })).count();
+    assert_eq!(hellos, 10, "it may have been lost");
+    assert_eq!(outputs.iter().filter(|output| matches!(output, Output::Disconnect { .. })).count(), 1);
 }
 
 #[test]

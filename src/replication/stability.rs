@@ -37,7 +37,7 @@
 //! # Bounds
 //!
 //! Participants whose entries expired: [`MAX_EXPIRED`], beyond which those heard of longest ago are dropped.
-//! Departed nodes told of: 256, for ten minutes. Retired nodes remembered: one number per origin.
+//! Departed nodes told of: 256, for ten minutes. Retired nodes are remembered as long as the membership lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,6 +65,7 @@ pub(super) struct Stability {
     /// What the planted bug has told to fold last.
     folded_too_early: Frontier,
     departed: BTreeMap<NodeId, Departed>,
+    /// Retired nodes that the membership still lists.
     retired: BTreeSet<NodeId>,
     settle_until: u64,
 }
@@ -336,6 +337,7 @@ impl Core {
             self.stability.participants.remove(&node);
             self.stability.retired.insert(node);
         }
+        self.stability.retired.retain(|&node| self.membership.is_member(node));
         let departed = &mut self.stability.departed;
         departed.retain(|_, departed| now < departed.learned_at + DEPARTED_TOLD);
     }
