@@ -27,6 +27,9 @@ const CONTROL_QUEUE_BYTES: usize = 4 << 20;
 /// How much may wait for a peer's effect stream, in bytes. What does not fit is dropped, and repaired later.
 const EFFECTS_QUEUE_BYTES: usize = 32 << 20;
 
+/// How much is handed to a stream at once, in bytes.
+const WRITE_BYTES: usize = 256 << 10;
+
 /// How much of what a peer sent may wait for the loop, in bytes. Beyond that the peer's streams wait.
 const RECEIVED_BYTES: usize = 32 << 20;
 
@@ -139,9 +142,9 @@ impl Drop for Link {
 async fn write_queue(connection: Connection, kind: StreamKind, queue: Rc<SendQueue>) {
     let written = async {
         let mut writer = connection.open(kind).await?;
-        while let Some(frame) = queue.take().await {
-            writer.write(&frame).await?;
-            queue.sent(cost(&frame));
+        while let Some(frames) = queue.take(WRITE_BYTES).await {
+            writer.write_all(frames.iter().map(Vec::as_slice)).await?;
+            queue.sent(frames.iter().map(|frame| cost(frame)).sum());
         }
         writer.finish().await
     };

@@ -48,13 +48,15 @@ impl SendQueue {
         true
     }
 
-    /// Takes the oldest frame, waiting for one. `None` once the queue is finished and empty.
+    /// Takes the oldest frames, waiting for one: about as many bytes as `bytes`. `None` once the queue is finished and
+    /// empty.
     ///
-    /// Its bytes count until [`SendQueue::sent`] says that they are gone.
-    pub async fn take(&self) -> Option<Pieces> {
+    /// Their bytes count until [`SendQueue::sent`] says that they are gone.
+    pub async fn take(&self, bytes: usize) -> Option<Vec<Pieces>> {
         loop {
-            if let Some(frame) = self.frames.borrow_mut().pop_front() {
-                return Some(frame);
+            let taken = self.take_waiting(bytes);
+            if !taken.is_empty() {
+                return Some(taken);
             }
             if self.finished.get() {
                 return None;
@@ -63,7 +65,20 @@ impl SendQueue {
         }
     }
 
-    /// A frame that was taken and counts for `cost` has left.
+    fn take_waiting(&self, bytes: usize) -> Vec<Pieces> {
+        let mut frames = self.frames.borrow_mut();
+        let mut taken = Vec::new();
+        let mut length = 0;
+        while length < bytes
+            && let Some(frame) = frames.pop_front()
+        {
+            length += cost(&frame);
+            taken.push(frame);
+        }
+        taken
+    }
+
+    /// Frames that were taken and count for `cost` have left.
     pub fn sent(&self, cost: usize) {
         self.bytes.set(self.bytes.get().saturating_sub(cost));
     }
@@ -93,14 +108,18 @@ mod tests {
         let queue = SendQueue::new(200);
         assert!(queue.push(frame(1_000)), "an empty queue takes the largest frame");
         assert!(!queue.push(frame(1)));
-        let taken = queue.take().await.expect("one is there");
+        let taken = queue.take(1).await.expect("one is there");
         assert!(!queue.push(frame(1)), "taken is not sent");
-        queue.sent(cost(&taken));
+        queue.sent(taken.iter().map(|frame| cost(frame)).sum());
         assert!(queue.push(frame(30)) && queue.push(frame(30)));
         assert!(!queue.push(frame(30)));
+        let taken = queue.take(1).await.expect("one is there");
+        assert_eq!(taken.len(), 1);
+        queue.sent(cost(&taken[0]));
+        assert!(queue.push(frame(10)));
         queue.finish();
         assert!(!queue.push(frame(0)));
-        assert!(queue.take().await.is_some() && queue.take().await.is_some());
-        assert_eq!(queue.take().await, None);
+        assert_eq!(queue.take(1_000).await.map(|frames| frames.len()), Some(2));
+        assert_eq!(queue.take(1).await, None);
     }
 }

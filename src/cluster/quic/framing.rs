@@ -13,6 +13,12 @@ const LENGTH_BYTES: usize = 4;
 /// The most that is taken out of QUIC's receive buffer at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Pieces below this many bytes are copied together.
+const COPY_BELOW: usize = 8 * 1024;
+
+/// Into chunks of about so many bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
 /// The code of a stream that was given up by one side. Nobody reads it.
 const ABANDONED: VarInt = VarInt::from_u32(1);
 
@@ -28,21 +34,28 @@ impl FrameWriter {
         FrameWriter { stream, finished: false }
     }
 
-    /// Sends one frame, given in pieces that are not copied. Returns when QUIC has taken all of it, which it does as fast
-    /// as the peer reads; that says nothing about its arrival. A writer whose `write` was cancelled must not be used again:
-    /// part of the frame may be on its way.
+    /// Sends one frame, given in pieces. As [`FrameWriter::write_all`].
+    pub async fn write(&mut self, frame: &[Bytes]) -> Result<(), TransportError> {
+        self.write_all([frame]).await
+    }
+
+    /// Sends frames, each given in pieces; large pieces are not copied. Returns when QUIC has taken all of them, which it
+    /// does as fast as the peer reads; that says nothing about their arrival. A writer whose `write_all` was cancelled must
+    /// not be used again: part of a frame may be on its way.
     ///
     /// # Errors
-    /// When the frame is longer than a length can say, the connection is lost, or the peer has given up the stream.
-    pub async fn write(&mut self, frame: &[Bytes]) -> Result<(), TransportError> {
-        let length = frame.iter().map(Bytes::len).sum::<usize>();
-        let Ok(announced) = u32::try_from(length) else {
-            return Err(TransportError::FrameTooLong { length, limit: u32::MAX as usize });
-        };
-        let mut pieces = SmallVec::<[Bytes; 8]>::with_capacity(1 + frame.len());
-        pieces.push(Bytes::copy_from_slice(&announced.to_le_bytes()));
-        pieces.extend(frame.iter().cloned());
-        Ok(self.stream.write_all_chunks(&mut pieces).await?)
+    /// When a frame is longer than a length can say, the connection is lost, or the peer has given up the stream.
+    pub async fn write_all<'a>(&mut self, frames: impl IntoIterator<Item = &'a [Bytes]>) -> Result<(), TransportError> {
+        let mut chunks = Chunks::default();
+        for frame in frames {
+            let length = frame.iter().map(Bytes::len).sum::<usize>();
+            let Ok(announced) = u32::try_from(length) else {
+                return Err(TransportError::FrameTooLong { length, limit: u32::MAX as usize });
+            };
+            chunks.copy(&announced.to_le_bytes());
+            frame.iter().for_each(|piece| chunks.add(piece));
+        }
+        Ok(self.stream.write_all_chunks(&mut chunks.end()).await?)
     }
 
     /// Ends the stream, and waits until the peer has received everything that was written.
@@ -58,6 +71,43 @@ impl FrameWriter {
             Err(quinn::StoppedError::ConnectionLost(error)) => Err(error.into()),
             Err(error @ quinn::StoppedError::ZeroRttRejected) => Err(TransportError::Protocol(error.to_string())),
         }
+    }
+}
+
+/// Gathers pieces into few chunks: for every packet, QUIC walks through all chunks that are not acknowledged, so that its
+/// work would grow with the square of the number of small ones.
+#[derive(Default)]
+struct Chunks {
+    complete: Vec<Bytes>,
+    open: Vec<u8>,
+}
+
+impl Chunks {
+    fn add(&mut self, piece: &Bytes) {
+        if piece.len() < COPY_BELOW {
+            self.copy(piece);
+        } else {
+            self.close();
+            self.complete.push(piece.clone());
+        }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        self.open.extend_from_slice(bytes);
+        if self.open.len() >= CHUNK_BYTES {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.complete.push(Bytes::from(std::mem::take(&mut self.open)));
+        }
+    }
+
+    fn end(mut self) -> Vec<Bytes> {
+        self.close();
+        self.complete
     }
 }
 
@@ -205,6 +255,21 @@ mod tests {
         let error = assemble(&framed(&[&[0; 11]])[..LENGTH_BYTES], 1, 10).unwrap_err();
         assert_eq!(error, TransportError::FrameTooLong { length: 11, limit: 10 });
         assert_eq!(assemble(&framed(&[&[0; 10]]), 1, 10).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn small_pieces_become_few_chunks_and_large_ones_stay_as_they_are() {
+        let large = Bytes::from(vec![1; COPY_BELOW]);
+        let mut chunks = Chunks::default();
+        for _ in 0..100_000 {
+            chunks.add(&Bytes::from_static(b"0123456789"));
+        }
+        chunks.add(&large);
+        chunks.add(&Bytes::from_static(b"end"));
+        let chunks = chunks.end();
+        assert!(chunks.len() < 20, "{}", chunks.len());
+        assert_eq!(chunks[chunks.len() - 2].as_ptr(), large.as_ptr());
+        assert_eq!(chunks.iter().map(Bytes::len).sum::<usize>(), 1_000_000 + COPY_BELOW + 3);
     }
 
     #[test]
