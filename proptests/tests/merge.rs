@@ -16,7 +16,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(b'0'..b'9', 1..4)
+    proptest::collection::vec(b'0'..=b'9', 1..4)
 }
 
 fn float() -> impl Strategy<Value = &'static str> {

@@ -1,5 +1,7 @@
 //! What happened, in lines that a person can read. Costs nothing when nobody asked for it.
 
+use swytch::effects::{Action, Effect, Operation};
+
 /// The lines so far.
 #[derive(Debug)]
 pub struct Trace {
@@ -24,4 +26,33 @@ impl Trace {
     pub fn into_lines(self) -> Vec<String> {
         self.lines.unwrap_or_default()
     }
+}
+
+/// An effect in words.
+pub fn describe(effect: &Effect) -> String {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let operations = effect.operations().map(|operation| match operation {
+        Operation::Flush { database } => format!("flush {database:?}"),
+        Operation::Key { database, key, action } => {
+            let action = match action {
+                Action::Remove => "remove".to_owned(),
+                Action::Deadline { at } => format!("deadline {at:?}"),
+                Action::StringSet { value, deadline } => format!("set {} {deadline:?}", text(value)),
+                Action::StringAdd { increment } => format!("add {increment}"),
+                Action::StringAddFloat { increment } => format!("add {}", text(increment)),
+                Action::StringAppend { bytes } => format!("append {}", text(bytes)),
+                Action::StringSetRange { offset, bytes } => format!("overwrite {offset} {}", text(bytes)),
+                Action::FieldSet { field, value } => format!("set {}={}", text(field), text(value)),
+                Action::FieldAdd { field, increment } => format!("add {}+{increment}", text(field)),
+                Action::FieldAddFloat { field, increment } => format!("add {}+{}", text(field), text(increment)),
+                Action::FieldRemove { field } => format!("remove {}", text(field)),
+                Action::MemberAdd { member } => format!("add member {}", text(member)),
+                Action::MemberRemove { member } => format!("remove member {}", text(member)),
+            };
+            format!("{database} {} {action}", text(key))
+        }
+    });
+    let operations: Vec<String> = operations.collect();
+    let acts_on = effect.acts_on.as_ref().map_or(String::new(), |reach| format!(" acting on {reach:?}"));
+    format!("{} at {} after {:?}{acts_on}: {}", effect.dot, effect.time, effect.seen_changes, operations.join(", "))
 }

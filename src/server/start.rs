@@ -115,7 +115,11 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
 }
 
 /// Keeps `state.serving` as the cluster says, until `stop` turns true.
-pub async fn follow_cluster(mut serving: watch::Receiver<bool>, state: Arc<ServerState>, mut stop: watch::Receiver<bool>) {
+pub async fn follow_cluster(
+    mut serving: watch::Receiver<bool>,
+    state: Arc<ServerState>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         state.serving.store(*serving.borrow_and_update(), Ordering::Relaxed);
         tokio::select! {

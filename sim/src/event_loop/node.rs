@@ -10,6 +10,7 @@ use super::members;
 use super::queue::{Event, Run};
 use super::snapshots::Import;
 use super::world::World;
+use crate::trace;
 
 /// How many shards are folded, and how many looked through for expired keys, in one tick.
 const SHARDS_PER_TICK: usize = 64;
@@ -185,7 +186,10 @@ impl World<'_> {
     pub fn collect_local_effects(&mut self, slot: usize, always: bool) {
         self.noted(slot);
         let effects = self.node(slot).keyspace.drain_effects();
-        effects.iter().for_each(|effect| self.checker.collected(slot, effect));
+        for effect in &effects {
+            self.note(slot, || format!("makes {}", trace::describe(effect)));
+            self.checker.collected(slot, effect);
+        }
         let node = self.node(slot);
         let (effects, late): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.dot.node == node.id);
         late.into_iter().for_each(|effect| node.keep_late(effect));
