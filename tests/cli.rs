@@ -92,7 +92,9 @@ fn ask(mut stream: impl Read + Write, request: &[u8], answer: &[u8]) {
 
 fn http(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("accepted");
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).expect("open");
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+        .expect("open");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
     answer

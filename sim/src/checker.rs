@@ -22,8 +22,8 @@ pub struct Checker {
     /// Effects of nothing but the system's own keys: those of an identity that was given up are not made again.
     of_the_system: BTreeSet<Dot>,
     slots: Vec<Slot>,
-    /// Effects that died with the last node that had them: up to the second seq, from after the first.
-    lost: Vec<(NodeId, u64, u64)>,
+    /// Effects that died with the last node that had them.
+    lost: BTreeSet<Dot>,
     /// Effects that were made again, and as which.
     renamed: BTreeMap<Dot, Dot>,
     additions: Vec<(Dot, String, i64)>,
@@ -129,8 +129,12 @@ impl Checker {
             match twin {
                 None => first.push((slot, digest)),
                 Some((other, same)) if same != digest => {
-                    let what = format!("nodes {other} and {slot} have applied the same effects but differ");
-                    self.violated("P1", what);
+                    let dumps = [other, slot].map(|slot| keyspaces[slot].map(Keyspace::dump).unwrap_or_default());
+                    let differs =
+                        |one: &[String], other: &[String]| one.iter().find(|line| !other.contains(line)).cloned();
+                    let (here, there) = (differs(&dumps[0], &dumps[1]), differs(&dumps[1], &dumps[0]));
+                    let what = "have applied the same effects, but the one holds";
+                    self.violated("P1", format!("nodes {other} and {slot} {what} {here:?}, the other {there:?}"));
                 }
                 Some(_) => {}
             }

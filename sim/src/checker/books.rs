@@ -1,5 +1,7 @@
 //! Which effects there are, what each had seen, and who has applied which.
 
+use std::collections::BTreeSet;
+
 use swytch::effects::{Dot, Effect, Frontier, NodeId, Operation};
 use swytch::keyspace::{Keyspace, is_system_key};
 
@@ -20,15 +22,18 @@ impl Checker {
         }
     }
 
-    /// Notes what no running node has applied any more of all this.
-    fn lose(&mut self, applied: &Frontier) {
+    /// Of all this, notes and returns what no running node has any more, neither applied nor to be made again.
+    fn lose(&mut self, applied: &Frontier) -> Vec<Dot> {
+        let running = || self.slots.iter().filter(|slot| slot.running);
+        let kept: BTreeSet<Dot> = running().flat_map(|slot| &slot.former).copied().collect();
+        let mut lost = Vec::new();
         for (node, seq) in applied.iter() {
-            let running = self.slots.iter().filter(|slot| slot.running);
-            let left = running.map(|slot| slot.applied.get(node)).max().unwrap_or(0);
-            if left < seq {
-                self.lost.push((node, left, seq));
-            }
+            let left = running().map(|slot| slot.applied.get(node)).max().unwrap_or(0);
+            let dots = (left + 1..=seq).map(|seq| Dot { node, seq });
+            lost.extend(dots.filter(|dot| !kept.contains(dot) && !self.lost.contains(dot)));
         }
+        self.lost.extend(&lost);
+        lost
     }
 
     /// A node may have made effects since the last call: each has seen what is applied now.
@@ -95,23 +100,10 @@ impl Checker {
         let had = std::mem::take(&mut book.applied);
         (book.noted, book.importing) = (0, true);
         book.told = Frontier::EMPTY;
-        let former = std::mem::replace(&mut book.origin, node);
+        book.origin = node;
         book.former = kept.to_vec();
-        let lost_before = self.lost.len();
-        self.lose(&had);
-        // Of its own effects it loses only those that it does not keep.
-        let first_kept = kept.iter().filter(|dot| dot.node == former).map(|dot| dot.seq).min();
-        if let Some(first) = first_kept {
-            for lost in self.lost[lost_before..].iter_mut().filter(|lost| lost.0 == former) {
-                lost.2 = lost.2.min(first - 1).max(lost.1);
-            }
-        }
-        let forsaken: Vec<String> = self.lost[lost_before..]
-            .iter()
-            .flat_map(|&(node, after, upto)| (after + 1..=upto).map(move |seq| Dot { node, seq }))
-            .filter(|dot| !self.of_the_system.contains(dot))
-            .map(|dot| dot.to_string())
-            .collect();
+        let lost = self.lose(&had).into_iter().filter(|dot| !self.of_the_system.contains(dot));
+        let forsaken: Vec<String> = lost.map(|dot| dot.to_string()).collect();
         if !forsaken.is_empty() {
             let what = format!("node {slot} gave up its identity, and with it the last copy of {forsaken:?}");
             self.violated("P5", what);

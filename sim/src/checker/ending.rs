@@ -28,16 +28,12 @@ impl Checker {
 
     /// Is an effect within `end`, under its own or a later name, or was it lost with the last node that had it?
     fn is_excused(&self, dot: Dot, end: &Frontier) -> bool {
-        self.names(dot).any(|name| end.includes(name) || self.is_lost(name))
+        self.names(dot).any(|name| end.includes(name) || self.lost.contains(&name))
     }
 
     /// The name of an effect, and those under which it was made again.
     fn names(&self, dot: Dot) -> impl Iterator<Item = Dot> + '_ {
         std::iter::successors(Some(dot), |name| self.renamed.get(name).copied())
-    }
-
-    fn is_lost(&self, dot: Dot) -> bool {
-        self.lost.iter().any(|&(node, after, upto)| node == dot.node && after < dot.seq && dot.seq <= upto)
     }
 
     /// Counters are the sum, and sets the union, of what is there: counted from what clients did, not from effects.

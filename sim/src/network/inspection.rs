@@ -14,9 +14,6 @@ use super::client::{Answer, Client};
 use super::history::FinalData;
 use super::machine::{CLIENT_PORT, Machine};
 
-/// The members that a machine shows and the data that it holds, or why it gave no answer.
-pub type Answer = Result<(BTreeSet<String>, FinalData), String>;
-
 /// Who looks, and what was seen.
 #[derive(Default)]
 pub struct Inspector {
@@ -24,9 +21,12 @@ pub struct Inspector {
     pub order: RefCell<Option<Order>>,
     /// It has looked.
     pub done: Cell<bool>,
-    /// What each machine shows: the ids of the members, and the data; or why nothing can be seen.
-    pub seen: RefCell<BTreeMap<usize, Answer>>,
+    /// What each machine shows, or why nothing can be seen.
+    pub seen: RefCell<BTreeMap<usize, Result<Seen, String>>>,
 }
+
+/// What a machine shows its clients: the ids of the members, and the data.
+pub type Seen = (BTreeSet<String>, FinalData);
 
 /// What to look at.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ pub async fn run(inspector: Rc<Inspector>, machines: Vec<Rc<Machine>>) -> Result
     Ok(())
 }
 
-async fn look(address: SocketAddr, order: &Order) -> io::Result<(BTreeSet<String>, FinalData)> {
+async fn look(address: SocketAddr, order: &Order) -> io::Result<Seen> {
     let mut client = Client::connect(address).await?;
     let members = client.call(&["HKEYS", "__swytch:members"]).await?;
     let members = members.texts().into_iter().map(str::to_owned).collect();
