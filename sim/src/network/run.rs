@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use swytch::keyspace::Millis;
+use swytch::planted;
 
 use super::entropy;
 use super::history::FinalData;
@@ -23,13 +24,22 @@ const INSPECTION_TIME: Duration = Duration::from_secs(20);
 
 /// Runs a scenario with whole nodes on a simulated network.
 pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
-    entropy::on_fresh_thread(seed, || simulate(scenario, seed, false))
+    isolated(scenario, seed, false)
 }
 
 /// The same, with one more machine that finds the others by DNS but has another passphrase. It must not get in, and must
 /// not disturb anyone.
 pub fn run_with_stranger(scenario: &Scenario, seed: u64) -> Outcome {
-    entropy::on_fresh_thread(seed, || simulate(scenario, seed, true))
+    isolated(scenario, seed, true)
+}
+
+/// On a fresh thread, with the bug that is planted on this one.
+fn isolated(scenario: &Scenario, seed: u64, stranger: bool) -> Outcome {
+    let bug = planted::ALL.into_iter().map(|(_, bug)| bug).find(|bug| planted::planted(*bug));
+    entropy::on_fresh_thread(seed, || {
+        planted::plant(bug);
+        simulate(scenario, seed, stranger)
+    })
 }
 
 fn simulate(scenario: &Scenario, seed: u64, stranger: bool) -> Outcome {
