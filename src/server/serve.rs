@@ -116,7 +116,10 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
             () = stopped(&mut stop) => return,
             _ = turns.tick() => {
                 let now = front.clock.wall();
-                front.state.keyspace.upkeep(now, UPKEEP_SHARDS);
+                // An effect of its own, before it has what the cluster has, would make a joining node rebase.
+                if front.state.is_serving() {
+                    front.state.keyspace.upkeep(now, UPKEEP_SHARDS);
+                }
                 front.state.stats.sample(now);
             }
         }
