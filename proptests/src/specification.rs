@@ -42,7 +42,7 @@ impl History {
                 touching.push(at);
             }
         }
-        let reach = effect.acts_on.clone().unwrap_or(seen);
+        let reach = effect.acts_on.as_ref().map_or(seen, |reach| reach.frontier.clone());
         self.made.push((effect, reach));
     }
 

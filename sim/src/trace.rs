@@ -53,6 +53,9 @@ pub fn describe(effect: &Effect) -> String {
         }
     });
     let operations: Vec<String> = operations.collect();
-    let acts_on = effect.acts_on.as_ref().map_or(String::new(), |reach| format!(" acting on {reach:?}"));
+    let acts_on = effect.acts_on.as_ref().map_or(String::new(), |reach| {
+        let stable = if reach.stable { " and what is stable" } else { "" };
+        format!(" acting on {:?}{stable}", reach.frontier)
+    });
     format!("{} at {} after {:?}{acts_on}: {}", effect.dot, effect.time, effect.seen_changes, operations.join(", "))
 }

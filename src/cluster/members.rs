@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effects::{Effect, NodeId, Operation};
 use crate::keyspace::{Keyspace, Millis};
-use crate::replication::Member;
+use crate::replication::{MAX_FORMER, Member};
 
 /// The key of the membership hash.
 pub const MEMBERS_KEY: &[u8] = b"__swytch:members";
@@ -24,6 +24,12 @@ struct Entry {
     client_port: u16,
     version: String,
     started: Millis,
+    /// Does it serve clients? Said by itself; who admits it says no.
+    #[serde(default)]
+    serving: bool,
+    /// The ids that it had before.
+    #[serde(default)]
+    former: Vec<String>,
     /// The node's id again, for who sees only the value.
     incarnation: String,
 }
@@ -71,6 +77,10 @@ fn field(node: NodeId) -> String {
     node.to_string()
 }
 
+fn node_of(field: &str) -> Option<NodeId> {
+    Some(NodeId(u64::from_str_radix(field, 16).ok()?))
+}
+
 fn encode(node: NodeId, member: &Member) -> Vec<u8> {
     let entry = Entry {
         name: member.name.clone(),
@@ -78,13 +88,15 @@ fn encode(node: NodeId, member: &Member) -> Vec<u8> {
         client_port: member.client_port,
         version: member.version.clone(),
         started: member.started,
+        serving: member.serving,
+        former: member.former.iter().map(|&former| field(former)).collect(),
         incarnation: field(node),
     };
     serde_json::to_vec(&entry).expect("strings and numbers always have a JSON form")
 }
 
 fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
-    let node = NodeId(u64::from_str_radix(std::str::from_utf8(field).ok()?, 16).ok()?);
+    let node = node_of(std::str::from_utf8(field).ok()?)?;
     let entry: Entry = serde_json::from_slice(value).ok()?;
     let member = Member {
         name: entry.name,
@@ -92,6 +104,8 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
         client_port: entry.client_port,
         version: entry.version,
         started: entry.started,
+        serving: entry.serving,
+        former: entry.former.iter().filter_map(|former| node_of(former)).take(MAX_FORMER).collect(),
     };
     Some((node, member))
 }
@@ -107,6 +121,8 @@ mod tests {
             client_port: 6379,
             version: "0.1.0".into(),
             started: 1_700_000_000_000,
+            serving: true,
+            former: vec![NodeId(3)],
         }
     }
 

@@ -15,11 +15,15 @@ use super::runtime::{ClusterLoop, bind_transport, new_core};
 use super::start::fresh_identity;
 use super::{ClusterError, Identity, Transport, members};
 use crate::effects::{Effect, Frontier, NodeId};
-use crate::replication::Input;
+use crate::keyspace::Millis;
+use crate::replication::{Input, is_covered};
 
 /// The socket of the former identity may take so long to close: QUIC sees its connections off in three round trips, as it
 /// estimates them.
 const BIND_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Clients wait so long for what they may have seen under the former identity: others may be on the way as well.
+const SESSION_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A pause between two attempts to bind.
 const BIND_PAUSE: Duration = Duration::from_millis(50);
@@ -58,7 +62,7 @@ impl ClusterLoop {
     /// Leaves the current identity behind and joins as another node.
     pub(super) async fn give_up_identity(&mut self, reason: &str) -> Result<(), ClusterError> {
         tracing::warn!(node = %self.node, reason, "rebase: this node joins again under a new id");
-        let has_served = self.serving.send_replace(false);
+        let has_served = self.serving.send_replace(false) || self.opens_at.take().is_some();
         self.reports.urgent = true;
         self.publish();
         self.reports.rebases += 1;
@@ -72,12 +76,16 @@ impl ClusterLoop {
         self.mesh = Mesh::start(transport, self.mesh.next_link(), self.event_sender.clone());
 
         let member = self.member.clone();
+        // An identity that never served made no effects but entries of members, which the next one makes anew.
+        if has_served {
+            self.member.was(node);
+        }
         // One of two starts within a millisecond still has to be the later one.
         self.member.started = self.clock.wall().max(member.started + 1);
         let (core, _) = new_core(&self.settings, self.node, self.member.clone(), &*self.clock);
         let ended = std::mem::replace(&mut self.core, core);
-        // An identity that never served made no effects but entries of members, which the next one makes anew.
         if has_served {
+            self.shown.join(ended.frontier());
             self.heritage = Some(Heritage { node, member, header: ended.snapshot_header() });
             let (effects, seen) = ended.into_own_effects();
             self.formers.push(Former { node, effects, seen });
@@ -137,6 +145,26 @@ impl ClusterLoop {
         for former in std::mem::take(&mut self.formers) {
             self.make_again(former);
         }
+        let now = self.clock.monotonic();
+        self.opens_at = Some(now + SESSION_PATIENCE);
+        self.consider_opening(now);
+    }
+
+    /// Serves clients as soon as everything is here that they may have seen before, or will not come.
+    pub(super) fn consider_opening(&mut self, now: Duration) {
+        let Some(opens_at) = self.opens_at else { return };
+        let is_covered = self.shown.is_empty() || {
+            let members = members::read(&self.keyspace, self.clock.wall());
+            is_covered(&self.shown, &self.keyspace.frontier(), &members)
+        };
+        if !is_covered && now < opens_at {
+            return;
+        }
+        if !is_covered {
+            tracing::warn!(node = %self.node, "what clients saw of nodes that are gone may be missing now");
+        }
+        self.opens_at = None;
+        self.shown = Frontier::EMPTY;
         self.serving.send_replace(true);
         self.reports.urgent = true;
         tracing::info!(node = %self.node, "serving");
@@ -148,14 +176,20 @@ impl ClusterLoop {
         let applied = self.keyspace.frontier();
         let is_here = former.effects.iter().all(|effect| applied.includes(effect.dot));
         let now = self.clock.wall();
-        self.members_changed |= members::remove(&self.keyspace, now, former.node);
+        let node = former.node;
         if is_here {
             self.formers.push(former);
-            return;
+        } else {
+            self.make_lacking_again(former, &applied, now);
         }
+        // Only now: the former identity ends after all that it made.
+        self.members_changed |= members::remove(&self.keyspace, now, node);
+    }
+
+    fn make_lacking_again(&mut self, former: Former, applied: &Frontier, now: Millis) {
         let lacking = former.effects.into_iter().zip(former.seen).filter(|(effect, _)| !applied.includes(effect.dot));
         let (effects, seen): (Vec<_>, Vec<_>) = lacking.unzip();
-        self.keyspace.reissue(&effects, &seen, former.node, now);
+        self.keyspace.reissue(&effects, &seen, former.node, self.core.folded(), now);
         tracing::info!(node = %self.node, former = %former.node, effects = effects.len(), "own effects made again");
     }
 

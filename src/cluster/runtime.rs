@@ -26,7 +26,7 @@ use super::{
     Clock, ClusterError, ClusterSecret, ClusterTask, Identity, Net, Resolver, Transport, TransportOptions, address,
     discover, members,
 };
-use crate::effects::NodeId;
+use crate::effects::{Frontier, NodeId};
 use crate::keyspace::Keyspace;
 use crate::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output, Stream};
 
@@ -74,6 +74,9 @@ pub struct ClusterLoop {
     /// The data of the identity before, for as long as it is untouched.
     pub(super) heritage: Option<Heritage>,
     pub(super) unserved_since: Option<Duration>,
+    /// What clients of the identities before may have seen, and until when the next one lets clients wait for it.
+    pub(super) shown: Frontier,
+    pub(super) opens_at: Option<Duration>,
     pub(super) leaving: Option<Leaving>,
     /// The core wants another identity; it does nothing more itself.
     pub(super) rebase: Option<&'static str>,
@@ -110,7 +113,8 @@ impl ClusterLoop {
         };
         let name = if options.name.is_empty() { address.clone() } else { options.name };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let member = Member { name, address, client_port: options.client_port, version, started: clock.wall() };
+        let (client_port, started) = (options.client_port, clock.wall());
+        let member = Member { name, address, client_port, version, started, ..Member::default() };
         let (event_sender, events) = mpsc::channel(EVENTS);
         let now = clock.monotonic();
         let (core, tick_interval) = new_core(&settings, node, member.clone(), &*clock);
@@ -138,6 +142,8 @@ impl ClusterLoop {
             formers: Vec::new(),
             heritage: None,
             unserved_since: None,
+            shown: Frontier::EMPTY,
+            opens_at: None,
             leaving: None,
             rebase: None,
             inputs: VecDeque::new(),
@@ -215,7 +221,9 @@ impl ClusterLoop {
         let now = self.clock.monotonic();
         if self.next_tick <= now {
             self.next_tick = now + self.tick_interval;
+            self.step(Input::Metadata { bytes: self.keyspace.metadata() });
             self.step(Input::Tick);
+            self.consider_opening(now);
         }
         match self.discovery.advance(now, self.mesh.outlook()) {
             Step::Rest => {}
@@ -350,7 +358,8 @@ impl ClusterLoop {
             Output::Serving => self.begin_to_serve(),
             Output::Heartbeat if self.leaving.is_some() => {}
             Output::Heartbeat => {
-                members::write(&self.keyspace, wall, self.node, &self.member);
+                let member = Member { serving: true, ..self.member.clone() };
+                members::write(&self.keyspace, wall, self.node, &member);
                 self.members_changed = true;
             }
             Output::Admit { node, member } => {

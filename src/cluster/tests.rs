@@ -191,16 +191,13 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Everybody has the same, and knows that the others have it.
+/// Everybody comes to the same effects and the same data. (A heartbeat may come between looking at one and at the next.)
 fn converge(nodes: &[&Node]) {
-    eventually("all nodes have the same effects", || {
-        let first: Frontier = nodes[0].keyspace.frontier();
-        nodes.iter().all(|node| node.keyspace.frontier() == first)
+    let look = |node: &&Node| (node.keyspace.frontier(), node.keyspace.dump());
+    eventually("all nodes have the same", || {
+        let first = look(&nodes[0]);
+        nodes[1..].iter().all(|node| look(node) == first)
     });
-    let dump = nodes[0].keyspace.dump();
-    for node in nodes {
-        assert_eq!(node.keyspace.dump(), dump);
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! seq       varint
 //! time      8 bytes, little endian (hybrid time)
 //! changes   varint count, then (node 8 bytes, seq varint) each: how `seen` grew since the origin's previous effect
-//! acts on   0, or 1 and (varint count, (node 8 bytes, seq varint) each)
+//! acts on   0, or 1 or 2 and (varint count, (node 8 bytes, seq varint) each); 2: and what is stable
 //! body      varint length, then the operations
 //! ```
 
@@ -21,6 +21,16 @@ pub const MAX_EFFECT_BYTES: usize = 600 << 20;
 /// How the origin's frontier grew since its previous effect.
 pub type SeenChanges = SmallVec<[(NodeId, u64); 2]>;
 
+/// What an effect that was made again after a rebase removes and overwrites: less than what its origin has seen by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Only what lies within this.
+    pub frontier: Frontier,
+    /// Does it reach what has no metadata any more? If so, the effect is only applied where all of that lies within
+    /// the frontier.
+    pub stable: bool,
+}
+
 /// An immutable, atomic record of what one command did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effect {
@@ -30,9 +40,8 @@ pub struct Effect {
     pub time: u64,
     /// What the origin had seen in addition since its previous effect. Its own earlier effects go without saying.
     pub seen_changes: SeenChanges,
-    /// For an effect that was applied again after a rebase: removals and overwrites reach only what lies within this
-    /// frontier, which is narrower than what its origin has seen by now.
-    pub acts_on: Option<Frontier>,
+    /// For an effect that was made again after a rebase.
+    pub acts_on: Option<Reach>,
     /// The whole wire form, this header included: logs and streams pass it on as it is.
     encoded: Bytes,
     body_at: usize,
@@ -60,7 +69,7 @@ impl Effect {
         dot: Dot,
         time: u64,
         changes: &[(NodeId, u64)],
-        acts_on: Option<&Frontier>,
+        acts_on: Option<&Reach>,
         body: &[u8],
     ) -> usize {
         out.extend_from_slice(&dot.node.0.to_le_bytes());
@@ -69,8 +78,8 @@ impl Effect {
         write_entries(out, changes.len(), changes.iter().copied());
         match acts_on {
             None => out.push(0),
-            Some(frontier) => {
-                out.push(1);
+            Some(Reach { frontier, stable }) => {
+                out.push(1 + u8::from(*stable));
                 write_entries(out, frontier.len(), frontier.iter());
             }
         }
@@ -96,10 +105,10 @@ impl Effect {
         }
         let acts_on = match reader.byte()? {
             0 => None,
-            1 => {
+            form @ (1 | 2) => {
                 let mut frontier = Frontier::default();
                 read_entries(&mut reader, |node, seq| frontier.raise(node, seq))?;
-                Some(frontier)
+                Some(Reach { frontier, stable: form == 2 })
             }
             other => return Err(CodecError::UnknownTag(other)),
         };

@@ -13,12 +13,14 @@ mod effect;
 mod frontier;
 mod operation;
 mod origin;
+mod reissue;
 mod stamp;
 
 pub use codec::{CodecError, Reader, write_bytes, write_varint};
 pub use dot::{Dot, NodeId};
-pub use effect::{Effect, MAX_EFFECT_BYTES, SeenChanges};
+pub use effect::{Effect, MAX_EFFECT_BYTES, Reach, SeenChanges};
 pub use frontier::Frontier;
 pub use operation::{Action, Operation, Operations, OperationsWriter};
 pub use origin::Origin;
+pub use reissue::Reissue;
 pub use stamp::{HybridClock, Stamp};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Dot, Effect, Frontier, HybridClock, NodeId, Operation, OperationsWriter, SeenChanges, Stamp};
+use super::{Dot, Effect, Frontier, HybridClock, NodeId, Operation, OperationsWriter, Reach, SeenChanges, Stamp};
 
 /// Names and collects local effects. Holds no clock: callers pass the time.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Origin {
     changes: BTreeMap<NodeId, u64>,
     writer: OperationsWriter,
     open: Option<Stamp>,
-    acts_on: Option<Frontier>,
+    acts_on: Option<Reach>,
     outbox: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -71,7 +71,7 @@ impl Origin {
     }
 
     /// Restricts what the open effect removes and overwrites (see [`Effect::acts_on`]).
-    pub fn restrict(&mut self, acts_on: Frontier) {
+    pub fn restrict(&mut self, acts_on: Reach) {
         assert!(self.open.is_some(), "only an open effect can be restricted");
         self.acts_on = Some(acts_on);
     }

@@ -21,7 +21,7 @@ pub struct Seen<'a> {
     pub frontier: &'a Frontier,
     /// The effect itself: its later operations have seen its earlier ones.
     pub own: Dot,
-    /// Has it seen what is stable? Only an effect reissued after a rebase has not.
+    /// Does it reach what has no metadata? Only an effect that was made again after a rebase may not.
     pub stable: bool,
 }
 
@@ -147,6 +147,12 @@ impl KeyCausality {
     /// Had an effect with this `seen` seen all that is here? Then it applies as it would on a single node.
     pub fn is_within(&self, seen: &Seen<'_>) -> bool {
         self.hidden.is_empty() && seen.covers(&self.summary)
+    }
+
+    /// Bytes of memory, about.
+    pub fn memory(&self) -> usize {
+        let string = self.string.as_ref().map_or(0, Register::memory);
+        size_of::<KeyCausality>() + 64 + string + self.fields.len() * 224 + self.members.len() * 160
     }
 
     /// Is there nothing left to know? A key without a value may still have a TTL that a concurrent write is to inherit.

@@ -206,6 +206,11 @@ impl Register {
         folded_set
     }
 
+    /// Bytes of memory beside the struct itself, about; what APPENDs and SETs hold is left out, as they are few.
+    pub fn memory(&self) -> usize {
+        self.writes.capacity() * size_of::<Write>()
+    }
+
     /// Is nothing left that is not stable?
     pub fn is_resting(&self) -> bool {
         self.writes.is_empty()

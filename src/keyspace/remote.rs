@@ -2,7 +2,7 @@
 
 use super::causality::{Mark, Seen};
 use super::{Keyspace, Millis};
-use crate::effects::{Dot, Effect, Frontier, NodeId, Operation};
+use crate::effects::{Dot, Effect, Frontier, NodeId, Operation, Reissue};
 use crate::planted::{Bug, planted};
 
 /// Databases above this are not taken from peers.
@@ -22,10 +22,9 @@ impl Keyspace {
             });
             self.lock_keys(now, 0, keys)
         };
-        let reach = Seen {
-            frontier: effect.acts_on.as_ref().unwrap_or(seen),
-            own: effect.dot,
-            stable: effect.acts_on.is_none(),
+        let reach = match &effect.acts_on {
+            None => Seen { frontier: seen, own: effect.dot, stable: true },
+            Some(reach) => Seen { frontier: &reach.frontier, own: effect.dot, stable: reach.stable },
         };
         let applied = self.frontier();
         let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, applied: &applied };
@@ -56,21 +55,18 @@ impl Keyspace {
     }
 
     /// Makes own effects of a former identity again, as new ones, on top of a snapshot that lacks them. `seen[i]` is what
-    /// `effects[i]` had seen. What they removed and overwrote stays limited to that.
-    pub fn reissue(&self, effects: &[Effect], seen: &[Frontier], old: NodeId, now: Millis) {
+    /// `effects[i]` had seen. What they removed and overwrote stays limited to that: of what is within `folded`, and so
+    /// has no metadata here, it reaches all or nothing (see `Reissue`).
+    pub fn reissue(&self, effects: &[Effect], seen: &[Frontier], old: NodeId, folded: &Frontier, now: Millis) {
         assert_eq!(effects.len(), seen.len(), "every effect has its past");
-        let mut renamed: Vec<(u64, u64)> = Vec::new();
+        let mut reissue = Reissue::new(old, folded);
         for (effect, past) in effects.iter().zip(seen) {
             let mut transaction = self.lock_all(now, 0);
             let (dot, stamp) = transaction.origin().open(now);
             // Own effects are among what it had seen, under their new names.
-            let mut acts_on = effect.acts_on.as_ref().unwrap_or(past).clone();
-            let own = acts_on.get(old);
-            if let Some((_, new)) = renamed.iter().rev().find(|(before, _)| *before <= own) {
-                acts_on.raise(dot.node, *new);
-            }
+            let reach = reissue.reach(effect, past, dot.node);
             let applied = transaction.origin().frontier().clone();
-            let seen = Seen { frontier: &acts_on, own: dot, stable: false };
+            let seen = Seen { frontier: &reach.frontier, own: dot, stable: reach.stable };
             let mark = Mark { dot, stamp, seen, applied: &applied };
             for operation in effect.operations() {
                 match operation {
@@ -86,9 +82,9 @@ impl Keyspace {
                 }
                 transaction.origin().push(operation);
             }
-            transaction.origin().restrict(acts_on);
+            transaction.origin().restrict(reach);
             if let Some(seq) = transaction.commit() {
-                renamed.push((effect.dot.seq, seq));
+                reissue.made(effect.dot.seq, seq);
             }
         }
     }

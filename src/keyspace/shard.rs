@@ -22,6 +22,8 @@ pub struct Shard {
     pub imported: Option<Frontier>,
     /// What the keyspace's counter was last told about `memory()`.
     pub reported_memory: usize,
+    /// And about `metadata()`.
+    pub reported_metadata: usize,
     random: fastrand::Rng,
 }
 
@@ -36,7 +38,13 @@ pub struct Place<'a> {
 impl Shard {
     /// An empty shard.
     pub fn new(seed: u64) -> Shard {
-        Shard { databases: Vec::new(), imported: None, reported_memory: 0, random: fastrand::Rng::with_seed(seed) }
+        Shard {
+            databases: Vec::new(),
+            imported: None,
+            reported_memory: 0,
+            reported_metadata: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
     }
 
     /// Forgets all keys.
@@ -47,6 +55,11 @@ impl Shard {
     /// Bytes of memory of the keys, about.
     pub fn memory(&self) -> usize {
         self.databases.iter().map(Database::memory).sum()
+    }
+
+    /// Bytes of memory of what is not stable, about.
+    pub fn metadata(&self) -> usize {
+        self.databases.iter().flat_map(|database| database.unstable.values()).map(KeyCausality::memory).sum()
     }
 
     /// The entry of a key.

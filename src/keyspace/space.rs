@@ -22,6 +22,7 @@ pub struct Keyspace {
     /// A snapshot is being imported: commands do not get at the data.
     pub(super) loading: AtomicBool,
     memory: Box<[Stripe]>,
+    metadata: AtomicIsize,
     memory_limit: AtomicUsize,
     pub(super) random: Mutex<fastrand::Rng>,
     on_commit: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -63,6 +64,7 @@ impl Keyspace {
             origin: options.node.map(|node| Mutex::new(Origin::new(node))),
             loading: AtomicBool::new(false),
             memory: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            metadata: AtomicIsize::new(0),
             memory_limit: AtomicUsize::new(options.memory_limit),
             random: Mutex::new(random),
             on_commit: OnceLock::new(),
@@ -143,6 +145,20 @@ impl Keyspace {
         if change != 0 {
             contents.reported_memory = memory;
             self.memory[shard % STRIPES].0.fetch_add(change, Relaxed);
+        }
+    }
+
+    /// Bytes of metadata of what is not stable, about, as the last round of the background work found it.
+    pub fn metadata(&self) -> usize {
+        usize::try_from(self.metadata.load(Relaxed)).unwrap_or(0)
+    }
+
+    pub(super) fn report_metadata(&self, contents: &mut Shard) {
+        let metadata = contents.metadata();
+        let change = metadata as isize - contents.reported_metadata as isize;
+        if change != 0 {
+            contents.reported_metadata = metadata;
+            self.metadata.fetch_add(change, Relaxed);
         }
     }
 

@@ -245,7 +245,7 @@ fn what_is_reissued_lands_on_top_and_removes_only_its_own() {
     lone.keyspace.finish_import(&a.keyspace.frontier(), a.keyspace.latest_time());
     lone.keyspace.end_catch_up();
     let (effects, seen): (Vec<_>, Vec<_>) = own.into_iter().unzip();
-    lone.keyspace.reissue(&effects, &seen, NodeId(2), 10);
+    lone.keyspace.reissue(&effects, &seen, NodeId(2), &stable, 10);
     assert_eq!(lone.dump(), "0 count string [4]; 0 kept string [cluster]");
     let mut past = stable;
     for effect in lone.keyspace.drain_effects() {

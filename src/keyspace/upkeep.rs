@@ -35,6 +35,7 @@ impl Keyspace {
         let over = if self.is_mine(shard) { now } else { now.saturating_sub(TAKE_OVER_AFTER) };
         let mut due: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut guard = self.lock_shard(shard);
+        self.report_metadata(&mut guard);
         for (number, database) in guard.databases.iter_mut().enumerate() {
             if database.earliest_deadline() > over {
                 continue;

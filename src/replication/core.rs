@@ -45,6 +45,7 @@ pub(super) struct Counters {
     pub(super) rebases: u64,
     pub(super) refused_peers: u64,
     pub(super) forced_out: u64,
+    pub(super) forsaken: u64,
     pub(super) lost_effects: u64,
 }
 
@@ -93,6 +94,7 @@ impl Core {
                 self.source_failed(now, peer);
                 self.seek(now, out);
             }
+            Input::Metadata { bytes } => self.stability.metadata_bytes = bytes,
             Input::NobodyFound => self.nobody_found(now, out),
             Input::Leave => self.leave(now, out),
             Input::Tick => self.tick(now, out),
@@ -114,7 +116,13 @@ impl Core {
             folded: self.stability.folded().clone(),
             seen: seen.map(|(&origin, seen)| (origin, seen.clone())).collect(),
             participants: participants.collect(),
+            forced_out: self.stability.forced_out().collect(),
         }
+    }
+
+    /// Up to here metadata is gone, or may go at any time.
+    pub fn folded(&self) -> &Frontier {
+        self.stability.folded()
     }
 
     /// The own effects that are still in the log, in order, with all that each had seen: for a rebase.

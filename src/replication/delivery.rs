@@ -12,8 +12,9 @@
 //! order of their origins until none moves, which makes the order a function of the input alone.
 //!
 //! An effect whose origin had not seen all that is *folded* here is never applied: to remove what it saw and nothing
-//! else takes metadata that is gone. Its origin's queue is *blocked* from that effect on; `joining` decides who gives
-//! way. The folded frontier only grows, so a blocked origin stays blocked.
+//! else takes metadata that is gone. (Of an effect that was made again after a rebase, what counts is what it reaches.)
+//! Its origin's queue is *blocked* from that effect on; `joining` decides who gives way. The folded frontier only grows,
+//! so a blocked origin stays blocked.
 //!
 //! # Bounds
 //!
@@ -217,7 +218,8 @@ impl Delivery {
 
     fn deliver(&mut self, effect: Effect, folded: &Frontier, delivered: &mut Vec<Delivered>) {
         let seen = self.seen_of(&effect);
-        if !folded.within(&seen) {
+        let reach = effect.acts_on.as_ref().filter(|reach| reach.stable).map_or(&seen, |reach| &reach.frontier);
+        if !folded.within(reach) {
             self.block(effect.dot);
             return;
         }

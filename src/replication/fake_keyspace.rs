@@ -24,8 +24,8 @@ impl Data {
     }
 
     pub(super) fn apply(&mut self, effect: &Effect, seen: &Frontier) {
-        let reach = effect.acts_on.as_ref().unwrap_or(seen);
-        let is_reached = |mark: &Option<Dot>| mark.is_none_or(|dot| reach.includes(dot));
+        let (reach, stable) = effect.acts_on.as_ref().map_or((seen, true), |reach| (&reach.frontier, reach.stable));
+        let is_reached = |mark: &Option<Dot>| mark.map_or(stable, |dot| reach.includes(dot));
         for operation in effect.operations() {
             match operation {
                 Operation::Key { action: Action::MemberAdd { member }, .. } => {

@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use super::fake_keyspace::{Data, MEMBERS, touches_members};
 use super::*;
-use crate::effects::{Action, Dot, Operation, Origin};
+use crate::effects::{Action, Dot, Operation, Origin, Reach, Reissue};
 
 pub(super) const TICK: u64 = 50;
 
@@ -158,10 +158,10 @@ impl Cluster {
             name: format!("machine-{machine}"),
             address: machine.to_string(),
             started: (self.wall_offset)(machine, self.now),
+            former,
             ..Member::default()
         };
         let mut options = CoreOptions::new(node, member);
-        options.former = former;
         (self.adjust)(&mut options);
         (Core::new(options, self.time()), Origin::new(node))
     }
@@ -259,7 +259,7 @@ impl Cluster {
             }
             Output::Serving => self.reissue(machine),
             Output::Heartbeat => {
-                let member = self.machines[machine].core.options.member.clone();
+                let member = Member { serving: true, ..self.machines[machine].core.options.member.clone() };
                 let node = self.machines[machine].node();
                 self.write_member(machine, node, Some(&member));
             }
@@ -323,7 +323,7 @@ impl Cluster {
     }
 
     /// One local effect: made and applied at once, handed over to the core at the next tick or before.
-    fn write(&mut self, machine: usize, operation: Operation<'_>, acts_on: Option<&Frontier>) {
+    fn write(&mut self, machine: usize, operation: Operation<'_>, acts_on: Option<&Reach>) {
         let now = self.now;
         let machine = &mut self.machines[machine];
         let seen = machine.origin.frontier().clone();
@@ -493,7 +493,7 @@ impl Cluster {
         for other in (0..self.machines.len()).filter(|&other| other != machine) {
             self.unlink(machine, other);
         }
-        let mut former = self.machines[machine].core.options.former.clone();
+        let mut former = self.machines[machine].core.options.member.former.clone();
         former.push(self.machines[machine].node());
         self.machines[machine].lost += self.machines[machine].core.report(self.time()).lost_effects;
         let (core, origin) = self.fresh_node(machine, former);
@@ -511,13 +511,23 @@ impl Cluster {
     fn reissue(&mut self, machine: usize) {
         self.machines[machine].serving = true;
         let (effects, seen) = std::mem::take(&mut self.machines[machine].to_reissue);
+        let folded = self.machines[machine].core.folded().clone();
+        let mut former: Option<(NodeId, Reissue<'_>)> = None;
         for (effect, seen) in effects.iter().zip(seen) {
             if self.machines[machine].origin.frontier().includes(effect.dot) || touches_members(effect) {
                 continue;
             }
             assert_eq!(self.truth.get(&effect.dot), Some(&seen));
+            let origin = effect.dot.node;
+            let (_, reissue) = match &mut former {
+                Some(former) if former.0 == origin => former,
+                former => former.insert((origin, Reissue::new(origin, &folded))),
+            };
+            let node = self.machines[machine].node();
             for operation in effect.operations() {
-                self.write(machine, operation, Some(&seen));
+                let reach = reissue.reach(effect, &seen, node);
+                self.write(machine, operation, Some(&reach));
+                reissue.made(effect.dot.seq, self.machines[machine].origin.frontier().get(node));
             }
         }
     }

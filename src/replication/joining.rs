@@ -7,8 +7,9 @@
 //!   *follows*: it gets all effects like anybody who was away for a while, and has caught up when it has what that
 //!   peer had when it began.
 //! - Otherwise it asks for a snapshot: *transfer*. One at a time, of the peer with the lowest id of those whose log is too
-//!   short (after a rebase: of the one that has most of this node's former effects); if that fails, of the next. What arrives meanwhile waits. When the snapshot is there, it *catches up*:
-//!   effects after the beginning of the snapshot are pushed and pulled as usual, until all that any part of the snapshot may
+//!   short (rather of one that has not to give way to another; after a rebase of the one that has most of this node's former
+//!   effects); if that fails, of the next. What arrives meanwhile waits. When the snapshot is there, it *catches up*: effects
+//!   after the beginning of the snapshot are pushed and pulled as usual, until all that any part of the snapshot may
 //!   contain is applied.
 //! - It finds only peers that seek as well, or nobody. Then there is no cluster, and it begins one: with those, after a
 //!   short while in which a connection to an older cluster may still come about, or alone.
@@ -135,7 +136,9 @@ impl Core {
             return;
         }
         let first = self.serving_peers().next().map(|(peer, said)| (peer, said.frontier.clone()));
-        if let Some((source, target)) = first {
+        // Who rebases looks around first: a peer of the side that it has just left may be the first to answer.
+        let looks_around = !self.options.member.former.is_empty() && now < self.joining.met_at + MEETING;
+        if let Some((source, target)) = first.filter(|_| !looks_around) {
             let too_short = self.serving_peers().filter(|(_, said)| self.is_out_of_reach(said));
             let too_short: BTreeSet<NodeId> = too_short.map(|(peer, _)| peer).collect();
             if too_short.is_empty() {
@@ -147,6 +150,9 @@ impl Core {
             }
             return;
         }
+        if self.serving_peers().next().is_some() {
+            return;
+        }
         let all_seek = |state: &Peer| state.said.as_ref().is_some_and(|said| said.stage == Stage::Seeking);
         let met = !self.peers.is_empty() && now >= self.joining.met_at + MEETING;
         if met && self.peers.values().all(all_seek) {
@@ -155,19 +161,19 @@ impl Core {
     }
 
     fn ask_for_snapshot(&mut self, now: u64, sources: &BTreeSet<NodeId>, out: &mut Vec<Output>) {
-        let joining = &mut self.joining;
-        if sources.is_subset(&joining.failed) {
-            joining.failed.clear();
+        if sources.is_subset(&self.joining.failed) {
+            self.joining.failed.clear();
         }
         let former_effects = |source: &NodeId| {
             let said = self.peers.get(source).and_then(|state| state.said.as_ref());
-            said.map_or(0, |said| self.options.former.iter().map(|&node| said.frontier.get(node)).sum::<u64>())
+            said.map_or(0, |said| self.options.member.former.iter().map(|&node| said.frontier.get(node)).sum::<u64>())
         };
-        let fresh = sources.difference(&joining.failed);
-        let Some(&source) = fresh.min_by_key(|source| (Reverse(former_effects(source)), **source)) else { return };
-        joining.attempts += 1;
-        let attempt = joining.attempts;
-        joining.phase = Phase::Transfer { source, attempt, asked_at: now };
+        let fresh = sources.difference(&self.joining.failed);
+        let order = |source: &&NodeId| (self.is_on_losing_side(**source), Reverse(former_effects(source)), **source);
+        let Some(&source) = fresh.min_by_key(order) else { return };
+        self.joining.attempts += 1;
+        let attempt = self.joining.attempts;
+        self.joining.phase = Phase::Transfer { source, attempt, asked_at: now };
         out.push(Output::Send { peer: source, frame: Frame::SnapshotRequest { attempt } });
     }
 
@@ -243,7 +249,7 @@ impl Core {
             self.give_up("this node made effects while it was joining", out);
             return;
         }
-        let SnapshotHeader { begin, folded, seen, participants } = header;
+        let SnapshotHeader { begin, folded, seen, participants, forced_out } = header;
         self.counters.snapshots_received += 1;
         self.joining.failed.clear();
         self.joining.phase = Phase::CatchingUp;
@@ -253,13 +259,16 @@ impl Core {
         for node in participants.into_iter().filter(|&node| node != self.options.node) {
             self.stability.include(node);
         }
+        for node in forced_out.into_iter().filter(|&node| node != self.options.node) {
+            self.stability.include_forced_out(node);
+        }
         self.claimed = begin;
         self.release(now, out);
         self.check_caught_up(now, out);
     }
 
     fn check_snapshot(&self, header: &SnapshotHeader, end: &Frontier) -> Result<(), Violation> {
-        let SnapshotHeader { begin, folded, seen, participants } = header;
+        let SnapshotHeader { begin, folded, seen, participants, forced_out } = header;
         for frontier in [begin, folded, end].into_iter().chain(seen.iter().map(|(_, frontier)| frontier)) {
             check_frontier(frontier)?;
         }
@@ -270,7 +279,7 @@ impl Core {
         if end.get(self.options.node) > 0 {
             return Err("a snapshot with effects that this node never made");
         }
-        if seen.len() > MAX_ORIGINS || participants.len() > MAX_ORIGINS {
+        if seen.len() > MAX_ORIGINS || participants.len().max(forced_out.len()) > MAX_ORIGINS {
             return Err("a snapshot with absurdly many origins");
         }
         Ok(())
@@ -309,7 +318,7 @@ impl Core {
     fn has_former_effects(&self) -> bool {
         let frontier = self.delivery.frontier();
         let has_all =
-            |said: &Said| self.options.former.iter().all(|&node| said.frontier.get(node) <= frontier.get(node));
+            |said: &Said| self.options.member.former.iter().all(|&node| said.frontier.get(node) <= frontier.get(node));
         self.serving_peers().all(|(_, said)| has_all(said))
     }
 

@@ -140,11 +140,13 @@ impl Membership {
         now.saturating_sub(self.heard_at(node))
     }
 
-    /// Is a later incarnation at the address of this one?
+    /// Does a later incarnation at the address of this one serve, or the one that took over its effects?
     pub(super) fn is_replaced(&self, node: NodeId) -> bool {
-        let Some(Member { address, started, .. }) = self.describe(node) else { return false };
-        let replaces = |other: &Member| other.address == *address && other.started > *started;
-        !address.is_empty() && self.members.values().any(replaces)
+        let former = self.describe(node).filter(|former| !former.address.is_empty());
+        let is_restart = |other: &Member| {
+            former.is_some_and(|former| other.address == former.address && other.started > former.started)
+        };
+        self.members.values().any(|other| other.serving && (other.former.contains(&node) || is_restart(other)))
     }
 
     /// A connection stands.

@@ -62,6 +62,7 @@ use crate::keyspace::Millis;
 
 pub use self::core::Core;
 pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stage, Stream};
+pub use rebase::is_covered;
 pub use report::{ClusterReport, MemberReport};
 
 /// The time at which an input is handled.
@@ -82,15 +83,14 @@ pub struct CoreOptions {
     pub member: Member,
     /// Starts by finding a cluster to join (true), or serves at once.
     pub joining: bool,
-    /// Identities that this node gave up, whose effects it will make anew where they are lacking. It takes its snapshot
-    /// from who has most of them, and waits for those that others have: nothing is made anew that exists.
-    pub former: Vec<NodeId>,
     /// Seed for the jitter of connection attempts.
     pub seed: u64,
     /// Budget for the encoded effects kept for peers.
     pub log_limit: usize,
     /// Budget for effects that arrived before what they depend on.
     pub waiting_limit: usize,
+    /// Budget for the metadata of keys that is kept for nodes which may come back.
+    pub metadata_limit: usize,
     /// At least this long between two gossips to one peer. The runtime's ticks should come about this often.
     pub tick_interval: u64,
     /// At most this long between two gossips to one peer.
@@ -113,10 +113,10 @@ impl CoreOptions {
             node,
             member,
             joining: true,
-            former: Vec::new(),
             seed: node.0,
             log_limit: 128 << 20,
             waiting_limit: 32 << 20,
+            metadata_limit: 128 << 20,
             tick_interval: 50,
             gossip_interval: 1_000,
             heartbeat_interval: 10_000,
@@ -140,6 +140,24 @@ pub struct Member {
     pub version: String,
     /// When this incarnation began, by its own wall clock. A rebase begins a new one, later than the one before.
     pub started: Millis,
+    /// Written by itself, when it serves: whatever it makes anew of a former identity comes before.
+    pub serving: bool,
+    /// Identities that it gave up, whose effects it makes anew where they are lacking; the latest last, at most
+    /// [`MAX_FORMER`]. As long as it joins, it takes its snapshot from who has most of them, and waits for those that
+    /// others have: nothing is made anew that exists.
+    pub former: Vec<NodeId>,
+}
+
+/// So many identities given up are told of.
+pub const MAX_FORMER: usize = 16;
+
+impl Member {
+    /// It gave up this identity.
+    pub fn was(&mut self, former: NodeId) {
+        self.former.push(former);
+        let old = self.former.len().saturating_sub(MAX_FORMER);
+        self.former.drain(..old);
+    }
 }
 
 /// What a snapshot says besides the data. The runtime carries it as it is.
@@ -153,6 +171,8 @@ pub struct SnapshotHeader {
     pub seen: Vec<(NodeId, Frontier)>,
     /// Whose effects may still come (see `stability`).
     pub participants: Vec<NodeId>,
+    /// Who is not waited for, but may come back and make its effects anew.
+    pub forced_out: Vec<NodeId>,
 }
 
 /// What happened.
@@ -194,6 +214,11 @@ pub enum Input {
         /// Who did not send it.
         peer: NodeId,
     },
+    /// How large the metadata of keys is, in bytes. Comes now and then.
+    Metadata {
+        /// The bytes.
+        bytes: usize,
+    },
     /// Discovery ended and found no other node that can be reached.
     NobodyFound,
     /// This node stops, gracefully. Its own entry was removed from the membership by a local effect before this.
@@ -232,7 +257,7 @@ pub enum Output {
     CatchUpComplete,
     /// This node may serve clients from now on.
     Serving,
-    /// Write this node's own entry to `__swytch:members`, as an ordinary effect.
+    /// Write this node's own entry to `__swytch:members`, as an ordinary effect, and that it serves.
     Heartbeat,
     /// Write the entry of a node that joins, as an ordinary effect. Its snapshot follows when the entry is there, so
     /// that every node that could forget something which the newcomer lacks, knows of it first (see `joining`).

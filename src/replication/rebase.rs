@@ -5,11 +5,16 @@
 //! is folded here. Then one of the two takes the other's snapshot. As it has effects of its own by which others know it, it
 //! comes as a new node, and makes those of its effects anew that the snapshot lacks: a *rebase*.
 //!
-//! If only one of the two is in that state, it is that one. If both are, it is the one that can make anew all that the
-//! other lacks; else the one that has forgotten less; else the one with the lower id. Both know what this is decided
-//! by from gossip. (Where each side of a split forgot what the other lacks, because its log was full, or because the sides
+//! If only one of the two is in that state, it is that one. If both are, it is the one that has forgotten nothing of what
+//! the other lacks; else the one that has less that the other lacks; else the one with the lower id. Both know what
+//! this is decided by from gossip. All nodes on one side of a split have about the same, so they give way alike, whether they
+//! were there all the time or have just taken a snapshot; and the one that gives way takes its snapshot from nobody who has to
+//! give way to another. (Where each side of a split forgot what the other lacks, because its log was full, or because the sides
 //! never knew of each other, something is lost: what the side that gives way has dropped. It is counted, and the operator
 //! is told.) A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
+//!
+//! For a while after, its data may lack what its clients saw before: effects of others that have to give up their identity as
+//! well. The next identity takes part in everything but lets clients wait until it [`is_covered`].
 //!
 //! A node that has not begun to serve has nothing to make anew and gives way to anybody: but only when there is no peer left
 //! that it can join as it is.
@@ -18,12 +23,12 @@
 //!
 //! What own effects had seen is kept for those in the log, where it changed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::Output;
 use super::core::Core;
 use super::joining::Phase;
 use super::peers::Said;
+use super::{Member, Output};
 use crate::effects::{Effect, Frontier, NodeId, SeenChanges};
 
 /// What own effects had seen, for those still in the log: so that they can be made anew.
@@ -65,6 +70,36 @@ impl OwnPast {
             seen.clone()
         });
         each.collect()
+    }
+}
+
+/// Is everything of `seen` applied here, under its own name or made anew by who gave that name up?
+pub fn is_covered(seen: &Frontier, applied: &Frontier, members: &BTreeMap<NodeId, Member>) -> bool {
+    let is_made_anew = |node: NodeId| members.values().any(|member| member.serving && member.former.contains(&node));
+    seen.iter().all(|(node, seq)| applied.get(node) >= seq || is_made_anew(node))
+}
+
+/// What decides who gives way.
+#[derive(Clone, Copy, Debug)]
+struct Standing<'a> {
+    node: NodeId,
+    frontier: &'a Frontier,
+    floor: &'a Frontier,
+}
+
+impl Standing<'_> {
+    /// Of two that cannot have what the other has: is it this one that gives way?
+    fn gives_way_to(&self, other: &Standing<'_>) -> bool {
+        let beyond = |one: &Frontier, another: &Frontier| -> u64 {
+            one.iter().map(|(node, seq)| seq.saturating_sub(another.get(node))).sum()
+        };
+        match (beyond(self.floor, other.frontier), beyond(other.floor, self.frontier)) {
+            (0, 1..) => true,
+            (1.., 0) => false,
+            _ => {
+                (beyond(self.frontier, other.frontier), self.node) < (beyond(other.frontier, self.frontier), other.node)
+            }
+        }
     }
 }
 
@@ -145,10 +180,19 @@ impl Core {
         if !peer_out_of_reach && !said.stuck {
             return true;
         }
-        let own = self.options.node;
-        let own_loss = floor.get(own).saturating_sub(said.frontier.get(own));
-        let peer_loss = said.floor.get(peer).saturating_sub(self.delivery.frontier().get(peer));
-        (own_loss, floor.total(), own) < (peer_loss, said.floor.total(), peer)
+        let own = Standing { node: self.options.node, frontier: self.delivery.frontier(), floor };
+        own.gives_way_to(&Standing { node: peer, frontier: &said.frontier, floor: &said.floor })
+    }
+
+    /// Has this peer to give way to another one that serves?
+    pub(super) fn is_on_losing_side(&self, peer: NodeId) -> bool {
+        let all =
+            || self.serving_peers().map(|(node, said)| Standing { node, frontier: &said.frontier, floor: &said.floor });
+        let Some(own) = all().find(|standing| standing.node == peer) else { return false };
+        all().any(|other| {
+            let is_reached = other.floor.within(own.frontier);
+            !is_reached && (own.floor.within(other.frontier) || own.gives_way_to(&other))
+        })
     }
 
     /// Ends this identity.

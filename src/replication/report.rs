@@ -54,6 +54,10 @@ pub struct ClusterReport {
     pub refused_peers: u64,
     /// Nodes that were given up because the log was full.
     pub forced_out: u64,
+    /// Nodes that were forgotten for good because too much metadata was kept for their return.
+    pub forsaken: u64,
+    /// Bytes of the metadata of keys.
+    pub metadata_bytes: usize,
     /// Everything applied here.
     pub frontier: Frontier,
     /// Everything forgotten here: effects within it can not be sent to anyone any more.
@@ -116,6 +120,8 @@ impl Core {
             lost_effects: self.counters.lost_effects,
             refused_peers: self.counters.refused_peers,
             forced_out: self.counters.forced_out,
+            forsaken: self.counters.forsaken,
+            metadata_bytes: self.stability.metadata_bytes,
             frontier: self.delivery.frontier().clone(),
             floor: self.stability.floor().clone(),
         }

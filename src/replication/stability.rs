@@ -22,21 +22,28 @@
 //!   there, nothing was heard of the old one for the time in which members expire, and nobody is known to have more of
 //!   it than this node. Who retired is told to all, with its last seq. A word from it makes it a participant again.
 //! - it is *forced out*: the log is over its budget. The disconnected go first, then the slowest. It can come back: either its
-//!   frontier passes the floor by the help of another node, or it takes a snapshot (see `joining`).
+//!   frontier passes the floor by the help of another node, or it takes a snapshot (see `joining`) and makes its effects anew
+//!   (see `rebase`). That these remove what they had seen, and nothing else, takes metadata: for who is forced out
+//!   the log is no longer kept, but metadata still is.
+//! - it is *forsaken*: the metadata is over its budget. Of those forced out the one heard of longest ago goes. If it
+//!   comes back all the same, what it had removed shows again.
 //!
 //! A node without any participant forgets nothing until its log is full: whom it meets then, it can merge with from
 //! the log, even if both were written to. Over the budget it forgets what was applied first.
 //!
 //! # Floor and folded
 //!
-//! The *floor* is where the log begins; *folded* is up to where metadata is gone. They are the same but for two times.
+//! The *floor* is where the log begins; *folded* is up to where metadata is gone. They are the same but for three times.
 //! After a snapshot the log begins at the snapshot, whereas only what the sender had folded is folded: effects of third
 //! nodes, concurrent to what the snapshot holds, can still be merged. While a snapshot is being exported
-//! nothing is folded, even if its receiver is forced out: all its parts are alike in this.
+//! nothing is folded, even if its receiver is forced out: all its parts are alike in this. And while some node is forced
+//! out, only what it is known to have is folded. (It is known to have no more when it comes back under a new id. Its old
+//! id retires when the new one says in the membership that it serves: it says so after it has made its effects anew.)
 //!
 //! # Bounds
 //!
-//! Participants whose entries expired: [`MAX_EXPIRED`], beyond which those heard of longest ago are dropped.
+//! Participants whose entries expired: [`MAX_EXPIRED`], beyond which those heard of longest ago are dropped. Metadata of
+//! keys that is kept for nodes forced out: [`super::CoreOptions::metadata_limit`].
 //! Departed nodes told of: 256, for ten minutes. Retired nodes are remembered as long as the membership lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +60,8 @@ use crate::planted::{Bug, planted};
 const MAX_EXPIRED: usize = 256;
 /// For how long, in milliseconds, others are told that a node departed.
 const DEPARTED_TOLD: u64 = 600_000;
+/// After a node was forsaken, metadata may go: for so many milliseconds no other is.
+const FORSAKE_PAUSE: u64 = 10_000;
 
 /// The participants, and what is forgotten.
 #[derive(Debug, Default)]
@@ -68,6 +77,9 @@ pub(super) struct Stability {
     /// Retired nodes that the membership still lists.
     retired: BTreeSet<NodeId>,
     settle_until: u64,
+    /// Bytes of the metadata of keys.
+    pub(super) metadata_bytes: usize,
+    forsaken_at: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +116,11 @@ impl Stability {
         self.participants.iter().filter(|(_, participant)| !participant.forced_out).map(|(&node, _)| node)
     }
 
+    /// The nodes that are not waited for, but whose return metadata is kept for.
+    pub(super) fn forced_out(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.participants.iter().filter(|(_, participant)| participant.forced_out).map(|(&node, _)| node)
+    }
+
     /// All nodes that may come back, those forced out included.
     pub(super) fn remembered(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.participants.keys().copied()
@@ -128,6 +145,14 @@ impl Stability {
     pub(super) fn include(&mut self, node: NodeId) {
         if !self.retired.contains(&node) {
             self.participants.entry(node).or_default();
+        }
+    }
+
+    /// Another node says that this one is forced out.
+    pub(super) fn include_forced_out(&mut self, node: NodeId) {
+        if !self.retired.contains(&node) {
+            let forced_out = Participant { forced_out: true, ..Participant::default() };
+            self.participants.entry(node).or_insert(forced_out);
         }
     }
 
@@ -221,6 +246,7 @@ impl Core {
     pub(super) fn advance_floor(&mut self, now: u64, out: &mut Vec<Output>) {
         self.retire(now);
         self.bound_expired();
+        self.bound_metadata(now, out);
         let frontier = self.delivery.frontier();
         for (&node, participant) in &mut self.stability.participants {
             participant.settle_claims(node, frontier.get(node));
@@ -311,10 +337,37 @@ impl Core {
             return;
         }
         let exporting = self.peers.values().any(|state| state.export.is_some());
-        if !exporting && !stability.stable.within(&stability.folded) {
-            stability.folded.join(&stability.stable);
+        if exporting || stability.stable.within(&stability.folded) {
+            return;
+        }
+        let mut foldable = stability.stable.clone();
+        for (&node, participant) in stability.participants.iter().filter(|(_, participant)| participant.forced_out) {
+            let mut known = self.delivery.known_by(node);
+            known.join(&participant.known);
+            foldable.meet(&known);
+        }
+        if !foldable.within(&stability.folded) {
+            stability.folded.join(&foldable);
             out.push(Output::Fold(stability.folded.clone()));
         }
+    }
+
+    /// Forsakes nodes that are forced out while the metadata kept for their return is over its budget.
+    fn bound_metadata(&mut self, now: u64, out: &mut Vec<Output>) {
+        let stability = &self.stability;
+        let paused = stability.forsaken_at.is_some_and(|at| now < at + FORSAKE_PAUSE);
+        if stability.metadata_bytes <= self.options.metadata_limit || paused {
+            return;
+        }
+        let oldest = stability.forced_out().min_by_key(|&node| (self.membership.heard_at(node), node));
+        let Some(node) = oldest else { return };
+        self.stability.participants.remove(&node);
+        self.stability.forsaken_at = Some(now);
+        self.counters.forsaken += 1;
+        out.push(Output::Warn(format!(
+            "the metadata kept for the return of node {node} is over its limit: should it come back, what it had \
+             removed while it was away shows again"
+        )));
     }
 
     fn retire(&mut self, now: u64) {

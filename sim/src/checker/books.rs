@@ -7,6 +7,12 @@ use swytch::keyspace::{Keyspace, is_system_key};
 
 use super::{Checker, Slot};
 
+/// A few of them, and how many there are.
+pub(super) fn first_of(dots: &[Dot]) -> String {
+    let first: Vec<String> = dots.iter().take(5).map(Dot::to_string).collect();
+    format!("{} ({} in all)", first.join(", "), dots.len())
+}
+
 impl Checker {
     /// A node starts with nothing.
     pub fn started(&mut self, slot: usize, node: NodeId) {
@@ -107,14 +113,29 @@ impl Checker {
         book.origin = node;
         book.former = kept.to_vec();
         let lost = self.lose(&had).into_iter().filter(|dot| !self.of_the_system.contains(dot));
-        let forsaken: Vec<String> = lost.map(|dot| dot.to_string()).collect();
+        let forsaken: Vec<Dot> = lost.collect();
         if log_was_full {
             // Whatever its clients saw may be gone; they were told so.
             self.slots[slot].session.clear();
         } else if !forsaken.is_empty() {
-            let what = format!("node {slot} gave up its identity, and with it the last copy of {forsaken:?}");
+            let what =
+                format!("node {slot} gave up its identity, and with it the last copy of {}", first_of(&forsaken));
             self.violated("P5", what);
         }
+    }
+
+    /// A node lets clients in although not all is there that they may have seen: what died with the last node that had it
+    /// cannot be.
+    pub fn opened_without_all(&mut self, slot: usize) {
+        let is_lost = |key: &str, member: &str| {
+            let mut written = self.members.iter().filter(|(_, at, what)| at == key && what == member);
+            written.all(|(dot, ..)| self.names(*dot).any(|name| self.lost.contains(&name)))
+        };
+        let mut session = self.slots[slot].session.clone();
+        for (key, members) in &mut session {
+            members.retain(|member| !is_lost(key, member));
+        }
+        self.slots[slot].session = session;
     }
 
     /// All parts of a snapshot are in (or there is none, and nothing). Parts may be ahead of `begin` until the node has

@@ -6,20 +6,21 @@ use swytch::effects::{Dot, Frontier};
 use swytch::keyspace::Keyspace;
 
 use super::Checker;
+use super::books::first_of;
 
 impl Checker {
     /// Nothing that was acknowledged is missing, unless it died with the last node that had it (P5). `keyspace` is that of
     /// any node: all are alike by now. With `counts`, the sums and sets that only grow are counted up.
     pub fn at_the_end(&mut self, slot: usize, keyspace: &Keyspace, counts: bool) {
         let end = self.slots[slot].applied.clone();
-        let missing: Vec<String> = self
+        let missing: Vec<Dot> = self
             .past
             .keys()
             .filter(|dot| !self.of_the_system.contains(dot) && !self.is_excused(**dot, &end))
-            .map(Dot::to_string)
+            .copied()
             .collect();
         if !missing.is_empty() {
-            self.violated("P5", format!("nobody has {} acknowledged writes any more: {missing:?}", missing.len()));
+            self.violated("P5", format!("nobody has these acknowledged writes any more: {}", first_of(&missing)));
         }
         if counts {
             self.count(&end, keyspace);

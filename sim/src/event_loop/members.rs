@@ -24,7 +24,9 @@ pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member>
 /// Writes the entry of a node.
 pub(super) fn write(keyspace: &Keyspace, now: Millis, node: NodeId, member: &Member) {
     let key = keyspace.key(KEY);
-    let value = format!("{} {} {} {}", member.name, member.address, member.client_port, member.started);
+    let Member { name, address, client_port, started, serving, former, .. } = member;
+    let former: Vec<String> = former.iter().map(NodeId::to_string).collect();
+    let value = format!("{name} {address} {client_port} {started} {serving} {}", former.join(","));
     let mut transaction = keyspace.lock_one(now, 0, key);
     transaction.hash_set(key, node.to_string().as_bytes(), value.as_bytes()).expect("nobody else writes this key");
 }
@@ -37,9 +39,12 @@ pub(super) fn remove(keyspace: &Keyspace, now: Millis, node: NodeId) -> bool {
 }
 
 fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
-    let node = NodeId(u64::from_str_radix(std::str::from_utf8(field).ok()?, 16).ok()?);
+    let node_of = |text: &str| Some(NodeId(u64::from_str_radix(text, 16).ok()?));
+    let node = node_of(std::str::from_utf8(field).ok()?)?;
     let mut parts = std::str::from_utf8(value).ok()?.split(' ');
     let (name, address) = (parts.next()?.to_owned(), parts.next()?.to_owned());
     let (client_port, started) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    Some((node, Member { name, address, client_port, version: String::new(), started }))
+    let serving = parts.next()?.parse().ok()?;
+    let former = parts.next()?.split(',').filter_map(node_of).collect();
+    Some((node, Member { name, address, client_port, version: String::new(), started, serving, former }))
 }

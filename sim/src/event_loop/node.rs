@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use swytch::effects::{Dot, Effect, Frontier, NodeId};
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
-use swytch::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output};
+use swytch::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output, is_covered};
 
 use super::members;
 use super::queue::{Event, Run};
@@ -14,6 +14,8 @@ use crate::trace;
 
 /// How many shards are folded, and how many looked through for expired keys, in one tick.
 const SHARDS_PER_TICK: usize = 64;
+/// Clients wait so long for what they may have seen under a former identity.
+const SESSION_PATIENCE: u64 = 15_000;
 /// A lookup that works takes at most this long; one that fails takes so long.
 const LOOKUP_TIME: u64 = 1_000;
 /// How long the addresses of one answer have to lead to a peer.
@@ -30,7 +32,12 @@ pub(super) struct Node {
     pub core: Core,
     options: CoreOptions,
     pub keyspace: Keyspace,
+    /// Does it serve clients?
     pub serving: bool,
+    /// Until when it lets them wait, in case it does not yet.
+    opens_at: Option<u64>,
+    /// What clients of former identities may have seen.
+    shown: Frontier,
     pub paused: bool,
     /// What happened while it stood still.
     pub backlog: Vec<Event>,
@@ -45,8 +52,9 @@ pub(super) struct Node {
     /// All that the latest own effect had seen.
     own_past: Frontier,
     pub former: Option<Former>,
-    /// The core of the identity before could not keep all that its peers lacked.
-    log_was_full: bool,
+    /// A core of this node could not keep all that its peers lacked, or a snapshot came from such a node: what it holds
+    /// may be more than it and others could send or make again.
+    pub log_was_full: bool,
     rebase: Option<&'static str>,
     search: Search,
 }
@@ -75,6 +83,7 @@ impl Node {
             client_port: 6379,
             version: String::new(),
             started: wall,
+            ..Member::default()
         };
         let mut options = CoreOptions::new(id, member);
         options.log_limit = log_limit.unwrap_or(options.log_limit);
@@ -87,6 +96,8 @@ impl Node {
             options,
             keyspace: Keyspace::new(keyspace),
             serving: false,
+            opens_at: None,
+            shown: Frontier::EMPTY,
             paused: false,
             backlog: Vec::new(),
             links: BTreeMap::new(),
@@ -102,6 +113,11 @@ impl Node {
             rebase: None,
             search: Search::default(),
         }
+    }
+
+    /// Has it ever dropped what its peers lacked, or what it holds been dropped elsewhere?
+    pub fn has_overflowed(&self, now: u64) -> bool {
+        self.log_was_full || self.core.report(Now { monotonic: now, wall: 0 }).forced_out > 0
     }
 
     /// What is larger than its documented bound (P8).
@@ -148,11 +164,14 @@ impl World<'_> {
         let wall = self.wall(slot);
         let node = self.node(slot);
         let (run, interval) = (node.run, node.options.tick_interval);
-        if node.serving {
+        if node.serving || node.opens_at.is_some() {
             node.keyspace.upkeep(wall, SHARDS_PER_TICK);
             self.noted(slot);
         }
+        let bytes = self.node(slot).keyspace.metadata();
+        self.step(slot, Input::Metadata { bytes });
         self.step(slot, Input::Tick);
+        self.consider_opening(slot);
         let node = self.node(slot);
         for _ in 0..SHARDS_PER_TICK.min(node.folding.2) {
             let (stable, next, left) = &mut node.folding;
@@ -272,7 +291,8 @@ impl World<'_> {
             Output::Serving => self.begin_to_serve(slot),
             Output::Heartbeat => {
                 let node = self.node(slot);
-                members::write(&node.keyspace, wall, node.id, &node.options.member);
+                let member = Member { serving: true, ..node.options.member.clone() };
+                members::write(&node.keyspace, wall, node.id, &member);
                 node.members_changed = true;
                 self.noted(slot);
             }
@@ -312,13 +332,12 @@ impl World<'_> {
         self.drop_stale_data(slot);
         let wall = self.wall(slot);
         let node = self.node(slot);
-        node.serving = true;
         if let Some(former) = node.former.take() {
             let applied = node.keyspace.frontier();
             let lacking = former.effects.into_iter().filter(|(effect, _)| !applied.includes(effect.dot));
             let (effects, seen): (Vec<_>, Vec<_>) = lacking.unzip();
             let first = applied.get(node.id) + 1;
-            node.keyspace.reissue(&effects, &seen, former.node, wall);
+            node.keyspace.reissue(&effects, &seen, former.node, node.core.folded(), wall);
             let dots: Vec<Dot> = effects.iter().map(|effect| effect.dot).collect();
             self.checker.made_again(slot, &dots, first);
             self.note(slot, || format!("makes {} effects of its former identity again", dots.len()));
@@ -326,6 +345,30 @@ impl World<'_> {
             node.members_changed |= members::remove(&node.keyspace, wall, former.node);
             self.noted(slot);
         }
+        let now = self.now;
+        self.node(slot).opens_at = Some(now + SESSION_PATIENCE);
+        self.consider_opening(slot);
+    }
+
+    /// Serves clients as soon as everything is here that they may have seen before, or will not come.
+    fn consider_opening(&mut self, slot: usize) {
+        let (now, wall) = (self.now, self.wall(slot));
+        let node = self.node(slot);
+        let Some(opens_at) = node.opens_at else { return };
+        let members = members::read(&node.keyspace, wall);
+        let is_covered = is_covered(&node.shown, &node.keyspace.frontier(), &members);
+        if !is_covered && now < opens_at {
+            return;
+        }
+        node.opens_at = None;
+        node.shown = Frontier::EMPTY;
+        node.serving = true;
+        if !is_covered {
+            self.checker.opened_without_all(slot);
+        }
+        self.note(slot, || {
+            format!("lets clients in{}", if is_covered { "" } else { ", although something is missing" })
+        });
     }
 
     /// Gives up the identity, if the core wants that.
@@ -342,15 +385,19 @@ impl World<'_> {
         let (monotonic, wall) = (self.now, self.wall(slot));
         let id = NodeId(self.random.u64(1..));
         let node = self.node(slot);
-        node.serving = false;
+        let has_served = std::mem::take(&mut node.serving) | node.opens_at.take().is_some();
         let waiting = std::mem::take(&mut node.inputs);
         let former = std::mem::replace(&mut node.id, id);
         node.options.node = id;
         node.options.seed = id.0;
         node.options.member.started = wall.max(node.options.member.started + 1);
+        if has_served {
+            node.options.member.was(former);
+            node.shown.join(node.core.frontier());
+        }
         let core = Core::new(node.options.clone(), Now { monotonic, wall });
         let former_core = std::mem::replace(&mut node.core, core);
-        node.log_was_full = former_core.report(Now { monotonic, wall }).forced_out > 0;
+        node.log_was_full |= former_core.report(Now { monotonic, wall }).forced_out > 0;
         let (effects, seen) = former_core.into_own_effects();
         // An identity that never served made no effects but entries of members, which the next one makes anew.
         if node.former.is_none() {

@@ -50,7 +50,7 @@ pub(super) enum Parcel {
     Frame(Frame),
     Header(Box<SnapshotHeader>),
     Shards(Vec<Vec<u8>>),
-    Trailer { end: Frontier, time: u64 },
+    Trailer { end: Frontier, time: u64, overflowed: bool },
 }
 
 /// The queue. What happens at the same moment happens in the order in which it was put in.

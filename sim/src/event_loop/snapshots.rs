@@ -52,7 +52,9 @@ impl World<'_> {
         let slot = state.ends[end].run.slot;
         let Some(node) = self.nodes[slot].as_ref() else { return };
         if next == Keyspace::SHARDS {
-            let trailer = Parcel::Trailer { end: node.keyspace.frontier(), time: node.keyspace.latest_time() };
+            let (end, time, overflowed) =
+                (node.keyspace.frontier(), node.keyspace.latest_time(), node.has_overflowed(self.now));
+            let trailer = Parcel::Trailer { end, time, overflowed };
             return self.send(connection, slot, SNAPSHOT_STREAM, trailer);
         }
         let upto = next + SHARDS_AT_ONCE;
@@ -80,7 +82,7 @@ impl World<'_> {
                     }
                 }
             }
-            Parcel::Trailer { end, time } => {
+            Parcel::Trailer { end, time, overflowed } => {
                 if !node.import.is_current(connection) {
                     return;
                 }
@@ -89,6 +91,7 @@ impl World<'_> {
                 node.keyspace.finish_import(&begin, time);
                 node.is_stale = false;
                 node.members_changed = true;
+                node.log_was_full |= overflowed;
                 self.checker.imported(slot, &begin, false);
                 self.outcome.statistics.snapshots += 1;
                 self.note(slot, || format!("has the snapshot of {peer}: {begin:?} to {end:?}"));
