@@ -6,5 +6,7 @@
 
 pub mod replicas;
 pub mod specification;
+pub mod writes;
 
-pub use replicas::{Replicas, Step, Write};
+pub use replicas::{Replicas, Step};
+pub use writes::{HashWrite, SetWrite, StringWrite, Write};

@@ -3,29 +3,9 @@
 use std::sync::Arc;
 
 use swytch::effects::{Effect, Frontier, NodeId};
-use swytch::keyspace::{Key, Keyspace, KeyspaceOptions, Life, Transaction};
+use swytch::keyspace::{Keyspace, KeyspaceOptions};
 
-/// A write of one client. Keys, fields and members are few, so that writes meet.
-#[derive(Clone, Debug)]
-pub enum Write {
-    Set(u8, Vec<u8>, Option<u64>),
-    SetKeepingLife(u8, Vec<u8>),
-    Add(u8, i64),
-    AddFloat(u8, &'static str),
-    Append(u8, Vec<u8>),
-    SetRange(u8, u8, Vec<u8>),
-    Remove(u8),
-    Deadline(u8, Option<u64>),
-    FieldSet(u8, u8, Vec<u8>),
-    FieldAdd(u8, u8, i64),
-    FieldAddFloat(u8, u8, &'static str),
-    FieldRemove(u8, u8),
-    MemberAdd(u8, Vec<u8>),
-    MemberRemove(u8, u8),
-    /// Several writes as one effect.
-    Together(Vec<Write>),
-    Flush(Option<u32>),
-}
+use crate::writes::Write;
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -189,45 +169,6 @@ impl Replica {
 
     fn run(&self, now: u64, write: &Write) {
         let mut transaction = self.keyspace.lock_all(now, 0);
-        run(&self.keyspace, &mut transaction, write);
+        write.run(&self.keyspace, &mut transaction);
     }
 }
-
-/// Runs a write as its command would. What a client would get an error for changes nothing.
-fn run(keyspace: &Keyspace, transaction: &mut Transaction<'_>, write: &Write) {
-    let name = |number: u8| [b'k', b'0' + number];
-    let with = |number: u8, run: &mut dyn FnMut(Key<'_>)| run(keyspace.key(&name(number)));
-    match write {
-        Write::Set(key, value, deadline) => with(*key, &mut |key| {
-            transaction.string_set(key, value, deadline.map_or(Life::Forever, Life::Until));
-        }),
-        Write::SetKeepingLife(key, value) => with(*key, &mut |key| transaction.string_set(key, value, Life::Keep)),
-        Write::Add(key, by) => with(*key, &mut |key| ignore(transaction.string_add(key, *by))),
-        Write::AddFloat(key, by) => with(*key, &mut |key| ignore(transaction.string_add_float(key, by.as_bytes()))),
-        Write::Append(key, bytes) => with(*key, &mut |key| ignore(transaction.string_append(key, bytes))),
-        Write::SetRange(key, offset, bytes) => {
-            with(*key, &mut |key| ignore(transaction.string_set_range(key, usize::from(*offset), bytes)))
-        }
-        Write::Remove(key) => with(*key, &mut |key| ignore(transaction.remove(key))),
-        Write::Deadline(key, deadline) => with(*key, &mut |key| ignore(transaction.set_deadline(key, *deadline))),
-        Write::FieldSet(key, field, value) => {
-            with(*key, &mut |key| ignore(transaction.hash_set(key, &[*field], value)))
-        }
-        Write::FieldAdd(key, field, by) => with(*key, &mut |key| ignore(transaction.hash_add(key, &[*field], *by))),
-        Write::FieldAddFloat(key, field, by) => {
-            with(*key, &mut |key| ignore(transaction.hash_add_float(key, &[*field], by.as_bytes())))
-        }
-        Write::FieldRemove(key, field) => with(*key, &mut |key| ignore(transaction.hash_remove(key, &[*field]))),
-        Write::MemberAdd(key, members) => with(*key, &mut |key| {
-            for member in members {
-                ignore(transaction.set_add(key, &[*member]));
-            }
-        }),
-        Write::MemberRemove(key, member) => with(*key, &mut |key| ignore(transaction.set_remove(key, &[*member]))),
-        Write::Together(writes) => writes.iter().for_each(|write| run(keyspace, transaction, write)),
-        Write::Flush(database) => ignore(transaction.flush(*database)),
-    }
-}
-
-/// A reply that no client reads.
-fn ignore<T>(_reply: T) {}

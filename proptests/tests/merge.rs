@@ -3,58 +3,14 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use proptests::{Replicas, Step, Write, specification};
+use proptests::writes::any_write;
+use proptests::{HashWrite, Replicas, Step, StringWrite, Write, specification};
 use swytch::planted::{Bug, plant};
-
-fn value() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        Just(b"7".to_vec()),
-        Just(b"text".to_vec()),
-        Just(b"0.5".to_vec()),
-        proptest::collection::vec(any::<u8>(), 0..4),
-    ]
-}
-
-fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(b'0'..=b'9', 1..4)
-}
-
-fn float() -> impl Strategy<Value = &'static str> {
-    prop_oneof![Just("0.1"), Just("-3"), Just("1e3"), Just("0.25")]
-}
-
-fn write() -> impl Strategy<Value = Write> {
-    let key = 0..2u8;
-    let element = b'a'..b'd';
-    let deadline = prop_oneof![Just(None), (50_000u64..50_004).prop_map(Some)];
-    let simple = prop_oneof![
-        3 => (key.clone(), value(), deadline.clone()).prop_map(|(key, value, at)| Write::Set(key, value, at)),
-        1 => (key.clone(), value()).prop_map(|(key, value)| Write::SetKeepingLife(key, value)),
-        3 => (key.clone(), -5i64..100).prop_map(|(key, by)| Write::Add(key, by)),
-        1 => (key.clone(), float()).prop_map(|(key, by)| Write::AddFloat(key, by)),
-        3 => (key.clone(), bytes()).prop_map(|(key, bytes)| Write::Append(key, bytes)),
-        2 => (key.clone(), 0..6u8, bytes()).prop_map(|(key, at, bytes)| Write::SetRange(key, at, bytes)),
-        3 => key.clone().prop_map(Write::Remove),
-        3 => (key.clone(), deadline).prop_map(|(key, at)| Write::Deadline(key, at)),
-        3 => (key.clone(), element.clone(), value()).prop_map(|(key, field, value)| Write::FieldSet(key, field, value)),
-        3 => (key.clone(), element.clone(), -5i64..9).prop_map(|(key, field, by)| Write::FieldAdd(key, field, by)),
-        1 => (key.clone(), element.clone(), float()).prop_map(|(key, field, by)| Write::FieldAddFloat(key, field, by)),
-        3 => (key.clone(), element.clone()).prop_map(|(key, field)| Write::FieldRemove(key, field)),
-        3 => (key.clone(), proptest::collection::vec(element.clone(), 1..4))
-            .prop_map(|(key, members)| Write::MemberAdd(key, members)),
-        3 => (key, element).prop_map(|(key, member)| Write::MemberRemove(key, member)),
-        1 => prop_oneof![Just(None), Just(Some(0)), Just(Some(1))].prop_map(Write::Flush),
-    ];
-    prop_oneof![
-        5 => simple.clone(),
-        1 => proptest::collection::vec(simple, 2..4).prop_map(Write::Together),
-    ]
-}
 
 fn step() -> impl Strategy<Value = Step> {
     let replica = 0..5usize;
     prop_oneof![
-        10 => (replica.clone(), write()).prop_map(|(at, write)| Step::Write(at, write)),
+        10 => (replica.clone(), any_write()).prop_map(|(at, write)| Step::Write(at, write)),
         14 => (replica.clone(), any::<usize>()).prop_map(|(at, choice)| Step::Deliver(at, choice)),
         2 => replica.clone().prop_map(Step::Fold),
         1 => (replica.clone(), replica).prop_map(|(at, from)| Step::Replace(at, from)),
@@ -114,43 +70,55 @@ fn past_failures_stay_fixed() {
     let text = || b"7".to_vec();
     // A concurrent EXPIRE outlives a removal, and the value that survives beside it inherits it.
     let life_without_value = vec![
-        Step::Write(0, Write::Set(1, text(), None)),
+        Step::Write(0, Write::String(1, StringWrite::Set(text(), None))),
         Step::Deliver(1, 0),
-        Step::Write(0, Write::Together(vec![Write::Deadline(1, Some(50_000)), Write::Append(1, b"0".to_vec())])),
+        Step::Write(
+            0,
+            Write::Together(vec![
+                Write::Deadline(1, Some(50_000)),
+                Write::String(1, StringWrite::Append(b"0".to_vec())),
+            ]),
+        ),
         Step::Write(1, Write::Flush(None)),
     ];
     // A write that saw another type win at its origin meets the loser alone.
     let loser_alone = vec![
-        Step::Write(2, Write::Together(vec![Write::FieldSet(1, b'a', text()), Write::Set(0, text(), None)])),
+        Step::Write(
+            2,
+            Write::Together(vec![
+                Write::Hash(1, HashWrite::Set(b'a', text())),
+                Write::String(0, StringWrite::Set(text(), None)),
+            ]),
+        ),
         Step::Deliver(0, 0),
         Step::Write(0, Write::Flush(None)),
-        Step::Write(1, Write::Set(1, text(), None)),
+        Step::Write(1, Write::String(1, StringWrite::Set(text(), None))),
         Step::Deliver(1, 0),
-        Step::Write(1, Write::FieldAdd(1, b'a', 0)),
+        Step::Write(1, Write::Hash(1, HashWrite::Add(b'a', 0))),
         Step::Deliver(0, 0),
         Step::Deliver(0, 0),
-        Step::Write(2, Write::Set(1, text(), None)),
+        Step::Write(2, Write::String(1, StringWrite::Set(text(), None))),
     ];
     // What a removal left of a key's life must outlast the removal's own stability.
     let life_folded_too_early = vec![
-        Step::Write(1, Write::FieldSet(0, b'b', text())),
+        Step::Write(1, Write::Hash(0, HashWrite::Set(b'b', text()))),
         Step::Deliver(0, 0),
         Step::Write(1, Write::Deadline(0, Some(50_000))),
-        Step::Write(1, Write::FieldAdd(0, b'a', 0)),
+        Step::Write(1, Write::Hash(0, HashWrite::Add(b'a', 0))),
         Step::Write(0, Write::Remove(0)),
         Step::Deliver(0, 0),
         Step::Fold(0),
     ];
     // The TTL of a SET goes with it when a concurrent hash is settled on, also where the SET is stable already.
     let life_of_the_loser = vec![
-        Step::Write(0, Write::FieldSet(0, b'a', text())),
-        Step::Write(0, Write::Set(0, text(), Some(50_000))),
+        Step::Write(0, Write::Hash(0, HashWrite::Set(b'a', text()))),
+        Step::Write(0, Write::String(0, StringWrite::Set(text(), Some(50_000)))),
         Step::Deliver(1, 0),
-        Step::Write(1, Write::Together(vec![Write::FieldSet(0, b'a', text()), Write::Deadline(0, None)])),
+        Step::Write(1, Write::Together(vec![Write::Hash(0, HashWrite::Set(b'a', text())), Write::Deadline(0, None)])),
         Step::Deliver(0, 0),
         Step::Write(1, Write::Remove(0)),
         Step::Deliver(1, 0),
-        Step::Write(0, Write::FieldSet(0, b'a', text())),
+        Step::Write(0, Write::Hash(0, HashWrite::Set(b'a', text()))),
         Step::Fold(1),
     ];
     for (count, steps) in

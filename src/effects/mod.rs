@@ -4,7 +4,7 @@
 //! against concurrent effects by a [`Stamp`], and carries everything its origin had seen as a
 //! [`Frontier`]. [`Origin`] hands out names and stamps for the writes of this node.
 //!
-//! Architecture invariant: nothing here knows a value, a key's type, a peer, a socket or RESP. There is
+//! Architecture invariant: nothing here knows a value, what an action does to it, a peer, a socket or RESP. There is
 //! no I/O, clock or randomness: time is a number that callers pass in.
 
 mod codec;
@@ -20,7 +20,7 @@ pub use codec::{CodecError, Reader, write_bytes, write_varint};
 pub use dot::{Dot, NodeId};
 pub use effect::{Effect, MAX_EFFECT_BYTES, Reach, SeenChanges};
 pub use frontier::Frontier;
-pub use operation::{Action, Operation, Operations, OperationsWriter};
+pub use operation::{Action, Family, Operation, Operations, OperationsWriter};
 pub use origin::Origin;
 pub use reissue::Reissue;
 pub use stamp::{HybridClock, Stamp};

@@ -4,14 +4,14 @@
 //! it, so every effect that is still to come has seen it. That is why an effect whose `seen` lacks something stable must
 //! never be applied (the replication core refuses it, and its origin rebases).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Millis;
-use super::entry::Value;
-use super::register::Register;
+use super::entry::Entry;
+use super::types::Causes;
+use super::value::Value;
+use super::{Kind, Millis};
 use crate::effects::{Dot, Frontier, Stamp};
 use crate::planted::{Bug, planted};
 
@@ -55,15 +55,6 @@ pub struct Mark<'a> {
     pub applied: &'a Frontier,
 }
 
-/// Who added a member of a set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Member {
-    /// Also by an effect that is stable.
-    pub stable: bool,
-    /// The concurrent additions that are not stable.
-    pub additions: Vec<(Dot, Stamp)>,
-}
-
 /// A change of the time to live.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct LifeChange {
@@ -72,6 +63,12 @@ struct LifeChange {
     deadline: Millis,
     /// It applies to the SETs that it had seen, and to no other.
     seen: Arc<Frontier>,
+}
+
+impl LifeChange {
+    fn applies_to(&self, set: Dot) -> bool {
+        self.dot == set || self.seen.includes(set)
+    }
 }
 
 /// The time to live of a key: the longest of the concurrent changes (EXPIRE ‖ EXPIRE, EXPIRE ‖ PERSIST).
@@ -84,8 +81,7 @@ pub struct Life {
 impl Life {
     /// What the key lives by, given the SET that decides its value.
     pub fn deadline(&self, winner: Option<(Dot, Option<Millis>)>) -> Option<Millis> {
-        let applies =
-            |change: &&LifeChange| winner.is_none_or(|(set, _)| change.dot == set || change.seen.includes(set));
+        let applies = |change: &&LifeChange| winner.is_none_or(|(set, _)| change.applies_to(set));
         match (self.changes.iter().filter(applies).map(|change| change.deadline).max(), winner) {
             (Some(Millis::MAX), _) => None,
             (Some(deadline), _) => Some(deadline),
@@ -104,6 +100,25 @@ impl Life {
         });
     }
 
+    /// May a SET be forgotten that is stable? It stays known as long as some change is not stable and does not apply to it.
+    pub fn may_forget(&self, set: Dot, stable: &Frontier) -> bool {
+        self.changes.iter().all(|change| change.applies_to(set) || stable.includes(change.dot))
+    }
+
+    /// A SET is stable, with the deadline that it brought.
+    pub fn rest_on(&mut self, set: Dot, deadline: Option<Millis>) {
+        self.changes.retain(|change| change.applies_to(set));
+        self.base = deadline;
+    }
+
+    /// Where no SET decides any more: forgets the changes when all of them are stable.
+    fn fold(&mut self, stable: &Frontier) {
+        if self.changes.iter().all(|change| stable.includes(change.dot)) {
+            self.base = self.deadline(None);
+            self.changes.clear();
+        }
+    }
+
     /// A SET or a removal: what it had seen no longer counts.
     pub fn forget(&mut self, seen: &Seen<'_>) {
         self.changes.retain(|change| !seen.includes(change.dot));
@@ -116,9 +131,8 @@ impl Life {
 /// What is not stable about one key.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct KeyCausality {
-    pub string: Option<Register>,
-    pub fields: BTreeMap<Box<[u8]>, Register>,
-    pub members: BTreeMap<Box<[u8]>, Member>,
+    /// About its values.
+    pub causes: Causes,
     pub life: Life,
     /// No effect beyond this has left metadata here.
     summary: Frontier,
@@ -157,9 +171,7 @@ impl KeyCausality {
 
     /// Is there nothing left to know? A key without a value may still have a TTL that a concurrent write is to inherit.
     pub fn is_settled(&self, has_value: bool) -> bool {
-        self.string.is_none()
-            && self.fields.is_empty()
-            && self.members.is_empty()
+        self.causes.is_empty()
             && self.hidden.is_empty()
             && self.life.changes.is_empty()
             && (has_value || self.life.base.is_none())
@@ -170,9 +182,8 @@ impl KeyCausality {
         self.summary.within(stable)
     }
 
-    /// Drops what is within `stable`. `text` is the materialised string, `field` reads a materialised field.
-    /// Nothing that a client can see changes.
-    pub fn fold<'v>(&mut self, stable: &Frontier, text: Option<&'v [u8]>, field: impl Fn(&[u8]) -> Option<&'v [u8]>) {
+    /// Drops what is within `stable`. `current` is the entry of the key. Nothing that a client can see changes.
+    pub fn fold(&mut self, stable: &Frontier, current: Option<&Entry>) {
         if !self.hidden.is_empty() {
             // Which type is shown depends on stamps: they stay until every write of the key is stable.
             if self.summary.within(stable) {
@@ -180,37 +191,9 @@ impl KeyCausality {
             }
             return;
         }
-        for member in self.members.values_mut() {
-            let before = member.additions.len();
-            member.additions.retain(|(dot, _)| !stable.includes(*dot));
-            member.stable |= member.additions.len() < before;
-        }
-        self.members.retain(|_, member| !member.additions.is_empty());
-        for (name, register) in &mut self.fields {
-            register.fold(field(name), stable, |_| true);
-        }
-        self.fields.retain(|_, register| !register.is_resting());
-        self.fold_string(stable, text);
-    }
-
-    fn fold_string(&mut self, stable: &Frontier, text: Option<&[u8]>) {
-        let changes = &mut self.life.changes;
-        if let Some(register) = &mut self.string {
-            let applies = |change: &LifeChange, set: Dot| change.dot == set || change.seen.includes(set);
-            // A SET stays known as long as some change of the TTL is not stable and does not apply to it.
-            let may_fold = |set: Dot| changes.iter().all(|change| applies(change, set) || stable.includes(change.dot));
-            if let Some((set, deadline)) = register.fold(text, stable, may_fold) {
-                changes.retain(|change| applies(change, set));
-                self.life.base = deadline;
-            }
-            if register.is_resting() {
-                self.string = None;
-            }
-        }
-        let winner = self.string.as_ref().and_then(Register::winner);
-        if winner.is_none() && self.life.changes.iter().all(|change| stable.includes(change.dot)) {
-            self.life.base = self.life.deadline(None);
-            self.life.changes.clear();
+        self.causes.fold(stable, current, &mut self.life);
+        if !Kind::ALL.iter().any(|kind| self.causes.winner(*kind).is_some()) {
+            self.life.fold(stable);
         }
     }
 }

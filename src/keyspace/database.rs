@@ -68,6 +68,14 @@ impl Database {
         &self.entries[position]
     }
 
+    /// The entry at a position, and what is not yet stable, to be changed.
+    pub fn with_unstable(
+        &mut self,
+        position: Option<usize>,
+    ) -> (Option<&Entry>, &mut BTreeMap<Box<[u8]>, KeyCausality>) {
+        (position.map(|at| &self.entries[at]), &mut self.unstable)
+    }
+
     /// All entries.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

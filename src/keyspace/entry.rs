@@ -8,7 +8,7 @@
 //! ```
 
 use super::access::Access;
-use super::value::{HashValue, SetValue};
+use super::value::{Value, allocation};
 use super::{Kind, Millis};
 
 const FLAG_DEADLINE: u8 = 1;
@@ -16,43 +16,6 @@ const HEADER: usize = 4;
 
 /// Strings that grow in place (APPEND, SETRANGE) above this size get a buffer with spare capacity.
 const PACKED_GROWTH_LIMIT: usize = 256;
-
-/// The value of a key that is not a packed string.
-#[derive(Clone, Debug)]
-pub enum Value {
-    /// A string with room to grow.
-    Text(Vec<u8>),
-    Hash(HashValue),
-    Set(SetValue),
-}
-
-impl Value {
-    /// Its type.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Value::Text(_) => Kind::String,
-            Value::Hash(_) => Kind::Hash,
-            Value::Set(_) => Kind::Set,
-        }
-    }
-
-    /// A collection without elements: the key is to go. An empty string is a value.
-    pub fn is_empty_collection(&self) -> bool {
-        match self {
-            Value::Text(_) => false,
-            Value::Hash(hash) => hash.is_empty(),
-            Value::Set(set) => set.is_empty(),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        match self {
-            Value::Text(text) => allocation(text.capacity()),
-            Value::Hash(hash) => hash.memory(),
-            Value::Set(set) => set.memory(),
-        }
-    }
-}
 
 /// A key with a value that is not packed.
 #[derive(Debug)]
@@ -70,15 +33,6 @@ pub enum Entry {
     Packed(Box<[u8]>),
     /// Anything else.
     Object(Box<Object>),
-}
-
-/// About what the allocator spends for a request of this size: jemalloc's classes are 16 bytes apart up to 128, then four to a doubling.
-pub fn allocation(bytes: usize) -> usize {
-    if bytes <= 128 {
-        return bytes.next_multiple_of(16);
-    }
-    let step = bytes.next_power_of_two() / 8;
-    bytes.next_multiple_of(step)
 }
 
 struct Parts {

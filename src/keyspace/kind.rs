@@ -3,21 +3,45 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A key's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Kind {
-    String,
-    Hash,
-    Set,
+use crate::effects::{Action, Family};
+
+macro_rules! kinds {
+    ($($kind:ident: $name:literal,)*) => {
+        /// A key's type.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            /// Every type.
+            pub const ALL: &[Kind] = &[$(Kind::$kind),*];
+
+            /// The name that TYPE reports.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Kind::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    String: "string",
+    Hash: "hash",
+    Set: "set",
 }
 
 impl Kind {
-    /// The name that TYPE reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::String => "string",
-            Kind::Hash => "hash",
-            Kind::Set => "set",
+    /// The type of value that an action makes; `None` for what acts on any type.
+    #[inline]
+    pub fn of(action: &Action<'_>) -> Option<Kind> {
+        match action.family() {
+            Family::Key => None,
+            Family::String => Some(Kind::String),
+            Family::Hash => Some(Kind::Hash),
+            Family::Set => Some(Kind::Set),
         }
     }
 }

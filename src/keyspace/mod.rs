@@ -7,9 +7,9 @@
 //! Values at rest are plain. The metadata that merging needs (who wrote which element, and when) lives beside them in
 //! `causality`, only for what is not yet stable, and not at all on a node without a cluster.
 //!
-//! Reading order: `space` and `transaction` (who may do what), `entry` and `database` (how keys lie in memory), `shard`
-//! (how an action is applied), then `causality`, `register` and `merge` (what happens when writes are concurrent),
-//! `remote`, `snapshot`, `upkeep`.
+//! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
+//! `shard` (how an action is applied), then `causality`, `register` and `merge` (what happens when writes are concurrent),
+//! `types` (what each type adds to all that), `remote`, `snapshot`, `upkeep`.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
@@ -25,9 +25,11 @@ mod options;
 mod register;
 mod remote;
 mod shard;
+mod slot;
 mod snapshot;
 mod space;
 mod transaction;
+mod types;
 mod upkeep;
 mod value;
 

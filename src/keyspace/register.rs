@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::causality::{Mark, Seen};
 use super::{integer, long_double};
-use crate::effects::{Action, Dot, Frontier, Stamp};
+use crate::effects::{Dot, Frontier, Stamp};
 use crate::planted::{Bug, planted};
 
 /// No string grows beyond this (Redis's proto-max-bulk-len), whatever a peer sends.
@@ -35,21 +35,6 @@ pub enum Change {
 }
 
 impl Change {
-    /// The change that an action makes to a string, or to a field; `None` for all other actions.
-    pub fn of(action: &Action<'_>) -> Option<Change> {
-        Some(match *action {
-            Action::StringSet { value, deadline } => Change::Set { value: value.into(), deadline },
-            Action::FieldSet { value, .. } => Change::Set { value: value.into(), deadline: None },
-            Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => Change::Add(increment),
-            Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {
-                Change::AddFloat(increment.into())
-            }
-            Action::StringAppend { bytes } => Change::Append(bytes.into()),
-            Action::StringSetRange { offset, bytes } => Change::SetRange(offset, bytes.into()),
-            _ => return None,
-        })
-    }
-
     fn is_set(&self) -> bool {
         matches!(self, Change::Set { .. } | Change::SetMaterialised { .. })
     }

@@ -4,14 +4,14 @@
 
 use foldhash::fast::FixedState;
 
-use super::Millis;
 use super::access::Access;
-use super::causality::{KeyCausality, Mark, Member};
+use super::causality::{KeyCausality, Mark};
 use super::database::{Database, hash_key};
-use super::entry::{Entry, Value};
-use super::merge::{KeyState, kind_of};
-use super::register::{self, Change, Register};
-use super::value::{HashValue, SetValue};
+use super::entry::Entry;
+use super::merge::KeyState;
+use super::slot::KeySlot;
+use super::types::{self, replaces_key};
+use super::{Kind, Millis};
 use crate::effects::{Action, Frontier};
 
 /// See the module's text.
@@ -96,15 +96,6 @@ impl Shard {
         &mut self.databases[at]
     }
 
-    /// A key's metadata, to be added to.
-    fn causality_mut(&mut self, place: &Place<'_>, mark: &Mark<'_>) -> &mut KeyCausality {
-        let deadline = self.entry(place).and_then(Entry::deadline);
-        let unstable = &mut self.database_mut(place.database).unstable;
-        let causality = unstable.entry(place.key.into()).or_insert_with(|| KeyCausality::resting(deadline));
-        causality.summarize(mark.dot);
-        causality
-    }
-
     /// Applies an action to a key. `result` is the new value of an addition, where the caller has computed it already.
     /// True when the action created or removed the key, the field or the member.
     pub fn apply(
@@ -116,24 +107,35 @@ impl Shard {
         result: Option<&[u8]>,
         mark: Option<&Mark<'_>>,
     ) -> bool {
+        let kind = Kind::of(action);
+        let database = self.database_mut(place.database);
+        let found = database.find(place.hash, place.key);
         if let Some(mark) = mark {
             // Metadata without a value is what a concurrent removal left of the key's life, for the value to inherit; a
             // value of another type lost an election at the effect's origin. Both are for the general case.
-            let shown = self.entry(place).map(Entry::kind);
-            let fits = match kind_of(action) {
-                Some(kind) => shown == Some(kind) || matches!(action, Action::StringSet { .. }),
+            let shown = found.map(|at| database.at(at).kind());
+            let fits = match kind {
+                Some(kind) => shown == Some(kind) || replaces_key(action),
                 None => shown.is_some(),
             };
-            let within = match self.database_mut(place.database).unstable.get(place.key) {
+            let within = match database.unstable.get(place.key) {
                 Some(causality) => fits && causality.is_within(&mark.seen),
                 None => (fits || shown.is_none()) && mark.seen.stable,
             };
             if !within {
                 return self.merge(hasher, now, place, action, mark);
             }
-            self.note(place, action, mark);
+            note(database, found, place, action, mark);
         }
-        let changed = self.apply_plainly(hasher, now, place, action, result);
+        let slot = KeySlot { database, hasher, place, found, now };
+        let changed = match kind {
+            Some(kind) => types::apply(kind, slot, action, result),
+            None => match *action {
+                Action::Remove => slot.remove(),
+                Action::Deadline { at } => slot.set_deadline(at),
+                _ => unreachable!("not an action on any type"),
+            },
+        };
         if let Some(mark) = mark
             && self.entry(place).is_none()
             && let Some(causality) = self.database_mut(place.database).unstable.get_mut(place.key)
@@ -142,180 +144,6 @@ impl Shard {
             causality.mourn(mark.applied);
         }
         changed
-    }
-
-    /// Notes an action that has seen everything there is about the key, before it is applied.
-    fn note(&mut self, place: &Place<'_>, action: &Action<'_>, mark: &Mark<'_>) {
-        match *action {
-            Action::Remove => {
-                self.database_mut(place.database).unstable.remove(place.key);
-            }
-            Action::Deadline { at } => {
-                self.causality_mut(place, mark).life.change(at, mark);
-            }
-            Action::StringSet { deadline, .. } => {
-                let mut causality = KeyCausality::resting(None);
-                causality.string = Some(Register::set(mark, deadline));
-                causality.summarize(mark.dot);
-                self.database_mut(place.database).unstable.insert(place.key.into(), causality);
-            }
-            Action::StringAdd { .. }
-            | Action::StringAddFloat { .. }
-            | Action::StringAppend { .. }
-            | Action::StringSetRange { .. } => {
-                let current = self.entry(place).and_then(Entry::text).map(<[u8]>::to_vec);
-                if let Some(change) = Change::of(action) {
-                    let causality = self.causality_mut(place, mark);
-                    let register =
-                        causality.string.get_or_insert_with(|| Register::resting(current.as_deref(), &change));
-                    register.note(current.as_deref(), change, mark);
-                }
-            }
-            Action::FieldSet { field, .. } => {
-                let causality = self.causality_mut(place, mark);
-                causality.fields.insert(field.into(), Register::set(mark, None));
-            }
-            Action::FieldAdd { field, .. } | Action::FieldAddFloat { field, .. } => {
-                let current = match self.entry(place).and_then(Entry::collection) {
-                    Some(Value::Hash(hash)) => hash.get(field).map(<[u8]>::to_vec),
-                    _ => None,
-                };
-                if let Some(change) = Change::of(action) {
-                    let fields = &mut self.causality_mut(place, mark).fields;
-                    let register =
-                        fields.entry(field.into()).or_insert_with(|| Register::resting(current.as_deref(), &change));
-                    register.note(current.as_deref(), change, mark);
-                }
-            }
-            Action::FieldRemove { field } => {
-                self.causality_mut(place, mark).fields.remove(field);
-            }
-            Action::MemberAdd { member } => {
-                let added = Member { stable: false, additions: vec![(mark.dot, mark.stamp)] };
-                self.causality_mut(place, mark).members.insert(member.into(), added);
-            }
-            Action::MemberRemove { member } => {
-                self.causality_mut(place, mark).members.remove(member);
-            }
-        }
-    }
-
-    /// Applies an action as a single node would. Only a SET meets a value of another type.
-    fn apply_plainly(
-        &mut self,
-        hasher: &FixedState,
-        now: Millis,
-        place: &Place<'_>,
-        action: &Action<'_>,
-        result: Option<&[u8]>,
-    ) -> bool {
-        let hash = place.hash;
-        let database = self.database_mut(place.database);
-        let found = database.find(hash, place.key);
-        let insert = |database: &mut Database, entry| {
-            database.insert(hasher, hash, entry);
-            true
-        };
-        let access = Access::new(now);
-        match (*action, found) {
-            (Action::Remove, Some(at)) => {
-                database.remove(hasher, at);
-                true
-            }
-            (Action::Deadline { at: deadline }, Some(at)) => {
-                database.update(at, |entry| entry.set_deadline(deadline));
-                true
-            }
-            (Action::Remove | Action::Deadline { .. }, None) => false,
-            (Action::StringSet { value, deadline }, Some(at)) => {
-                database.update(at, |entry| entry.set_string(value, deadline));
-                false
-            }
-            (Action::StringSet { value, deadline }, None) => {
-                insert(database, Entry::string(place.key, value, deadline, access))
-            }
-            (Action::StringAdd { .. } | Action::StringAddFloat { .. }, _) => {
-                let current = found.and_then(|at| database.at(at).text());
-                let computed;
-                let value = match result {
-                    Some(value) => value,
-                    None => match sum(current, action) {
-                        Some(value) => {
-                            computed = value;
-                            &computed
-                        }
-                        None => return false,
-                    },
-                };
-                match found {
-                    Some(at) => {
-                        database.update(at, |entry| entry.set_string(value, entry.deadline()));
-                        false
-                    }
-                    None => insert(database, Entry::string(place.key, value, None, access)),
-                }
-            }
-            (Action::StringAppend { .. } | Action::StringSetRange { .. }, _) => {
-                let edit = |text: &mut Vec<u8>| match *action {
-                    Action::StringAppend { bytes } => text.extend_from_slice(bytes),
-                    Action::StringSetRange { offset, bytes } => register::set_range(text, offset, bytes),
-                    _ => unreachable!("no other action edits text"),
-                };
-                match found {
-                    Some(at) => {
-                        database.update(at, |entry| entry.edit_text(edit));
-                        false
-                    }
-                    None => {
-                        let mut text = Vec::new();
-                        edit(&mut text);
-                        insert(database, Entry::new(place.key, Value::Text(text), None, access))
-                    }
-                }
-            }
-            (Action::FieldSet { .. } | Action::FieldAdd { .. } | Action::FieldAddFloat { .. }, found) => {
-                let edit = |hash: &mut HashValue| match *action {
-                    Action::FieldSet { field, value } => hash.insert(field, value),
-                    Action::FieldAdd { field, .. } | Action::FieldAddFloat { field, .. } => match result {
-                        Some(value) => hash.insert(field, value),
-                        None => sum(hash.get(field), action).is_some_and(|value| hash.insert(field, &value)),
-                    },
-                    _ => unreachable!("no other action edits fields"),
-                };
-                match found {
-                    Some(at) => database.update(at, |entry| match entry.collection_mut() {
-                        Some(Value::Hash(hash)) => edit(hash),
-                        _ => unreachable!("an action meets its own type"),
-                    }),
-                    None => {
-                        let mut fields = HashValue::new(hasher.clone());
-                        edit(&mut fields);
-                        insert(database, Entry::new(place.key, Value::Hash(fields), None, access))
-                    }
-                }
-            }
-            (Action::MemberAdd { member }, Some(at)) => database.update(at, |entry| match entry.collection_mut() {
-                Some(Value::Set(set)) => set.insert(member),
-                _ => unreachable!("an action meets its own type"),
-            }),
-            (Action::MemberAdd { member }, None) => {
-                let mut members = SetValue::new(hasher.clone());
-                members.insert(member);
-                insert(database, Entry::new(place.key, Value::Set(members), None, access))
-            }
-            (Action::FieldRemove { .. } | Action::MemberRemove { .. }, Some(at)) => {
-                let removed = database.update(at, |entry| match (entry.collection_mut(), *action) {
-                    (Some(Value::Hash(hash)), Action::FieldRemove { field }) => hash.remove(field),
-                    (Some(Value::Set(set)), Action::MemberRemove { member }) => set.remove(member),
-                    _ => unreachable!("an action meets its own type"),
-                });
-                if database.at(at).collection().is_some_and(Value::is_empty_collection) {
-                    database.remove(hasher, at);
-                }
-                removed
-            }
-            (Action::FieldRemove { .. } | Action::MemberRemove { .. }, None) => false,
-        }
     }
 
     /// Merges an action that has not seen everything there is about the key.
@@ -389,12 +217,7 @@ impl Shard {
             let mut unstable = std::mem::take(&mut database.unstable);
             unstable.retain(|key, causality| {
                 let entry = database.find(hash_key(hasher, key), key).map(|at| database.at(at));
-                let hash = match entry.and_then(Entry::collection) {
-                    Some(Value::Hash(hash)) => Some(hash),
-                    _ => None,
-                };
-                let field = |field: &[u8]| hash.and_then(|hash| hash.get(field));
-                causality.fold(stable, entry.and_then(Entry::text), field);
+                causality.fold(stable, entry);
                 !(causality.is_settled(entry.is_some()) || causality.is_stable(stable))
             });
             database.unstable = unstable;
@@ -402,15 +225,24 @@ impl Shard {
     }
 }
 
-/// The value after an addition; `None` where the value is not a number.
-fn sum(current: Option<&[u8]>, action: &Action<'_>) -> Option<Vec<u8>> {
-    match *action {
-        Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => {
-            register::add_integer(current, increment)
-        }
-        Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {
-            register::add_float(current, increment)
-        }
-        _ => None,
+/// Notes an action that has seen everything there is about the key, before it is applied.
+fn note(database: &mut Database, found: Option<usize>, place: &Place<'_>, action: &Action<'_>, mark: &Mark<'_>) {
+    if matches!(action, Action::Remove) {
+        database.unstable.remove(place.key);
+        return;
+    }
+    let (entry, unstable) = database.with_unstable(found);
+    let resting = || KeyCausality::resting(entry.and_then(Entry::deadline));
+    let causality = unstable.entry(place.key.into()).or_insert_with(resting);
+    if replaces_key(action) {
+        *causality = KeyCausality::resting(None);
+    }
+    causality.summarize(mark.dot);
+    match Kind::of(action) {
+        Some(kind) => causality.causes.note(kind, action, entry, mark),
+        None => match *action {
+            Action::Deadline { at } => causality.life.change(at, mark),
+            _ => unreachable!("not an action on any type"),
+        },
     }
 }

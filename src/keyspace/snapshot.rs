@@ -14,21 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::access::Access;
 use super::causality::KeyCausality;
 use super::database::hash_key;
-use super::entry::{Entry, Value};
+use super::entry::Entry;
 use super::remote::MAX_DATABASES;
-use super::value::{HashValue, SetValue};
+use super::types::{self, ValueImage};
 use super::{Keyspace, Millis};
 use crate::effects::{CodecError, Effect, Frontier, NodeId, Origin};
 
 const VERSION: u8 = 1;
-
-/// A value in a snapshot.
-#[derive(Debug, Serialize, Deserialize)]
-enum ValueImage {
-    Text(#[serde(with = "serde_bytes")] Vec<u8>),
-    Hash(Vec<(serde_bytes::ByteBuf, serde_bytes::ByteBuf)>),
-    Set(Vec<serde_bytes::ByteBuf>),
-}
 
 /// A key in a snapshot. Without a value it is only metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,46 +41,6 @@ struct ShardImage {
     /// What was applied to the shard at that moment.
     frontier: Frontier,
     keys: Vec<KeyImage>,
-}
-
-impl ValueImage {
-    fn of(entry: &Entry) -> ValueImage {
-        match entry.collection() {
-            None => ValueImage::Text(entry.text().unwrap_or_default().to_vec()),
-            Some(value) => ValueImage::of_value(value),
-        }
-    }
-
-    fn of_value(value: &Value) -> ValueImage {
-        let bytes = |bytes: &[u8]| serde_bytes::ByteBuf::from(bytes);
-        match value {
-            Value::Text(text) => ValueImage::Text(text.clone()),
-            Value::Hash(hash) => {
-                ValueImage::Hash(hash.iter().map(|(field, value)| (bytes(field), bytes(value))).collect())
-            }
-            Value::Set(set) => ValueImage::Set(set.iter().map(bytes).collect()),
-        }
-    }
-
-    fn into_value(self, hasher: &FixedState) -> Value {
-        match self {
-            ValueImage::Text(text) => Value::Text(text),
-            ValueImage::Hash(fields) => {
-                let mut hash = HashValue::new(hasher.clone());
-                for (field, value) in fields {
-                    hash.insert(&field, &value);
-                }
-                Value::Hash(hash)
-            }
-            ValueImage::Set(members) => {
-                let mut set = SetValue::new(hasher.clone());
-                for member in members {
-                    set.insert(&member);
-                }
-                Value::Set(set)
-            }
-        }
-    }
 }
 
 impl Keyspace {
@@ -224,23 +176,9 @@ impl Keyspace {
     }
 }
 
-/// A key as one line of text. Elements are sorted; their order is not part of the data.
+/// A key as one line of text.
 pub(super) fn describe(database: usize, entry: &Entry) -> String {
-    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-    let value = match entry.collection() {
-        Some(Value::Hash(hash)) => {
-            let mut fields: Vec<_> =
-                hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect();
-            fields.sort_unstable();
-            fields.join(" ")
-        }
-        Some(Value::Set(set)) => {
-            let mut members: Vec<_> = set.iter().map(text).collect();
-            members.sort_unstable();
-            members.join(" ")
-        }
-        Some(Value::Text(_)) | None => text(entry.text().unwrap_or_default()),
-    };
+    let (key, kind, value) = (types::text(entry.key()), entry.kind().name(), types::describe(entry));
     let deadline = entry.deadline().map_or(String::new(), |deadline| format!(" until {deadline}"));
-    format!("{database} {} {} [{value}]{deadline}", text(entry.key()), entry.kind().name())
+    format!("{database} {key} {kind} [{value}]{deadline}")
 }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use swytch::keyspace::{Key, Life, Transaction};
+use swytch::keyspace::{Key, Life};
 
 use super::queue::Event;
 use super::world::World;
+use super::writes::{TYPES, write};
 
 /// What is appended to the names of three keys that are written together.
 const TRIPLE: [&str; 3] = ["a", "b", "c"];
@@ -153,7 +154,7 @@ impl World<'_> {
             _ => {
                 // Now and then several commands are one transaction over several keys.
                 let others: Vec<String> = match random.u8(..10) {
-                    0 => ["s", "h", "m"].iter().map(|family| format!("{family}{}", random.u8(..3))).collect(),
+                    0 => TYPES.iter().map(|family| format!("{family}{}", random.u8(..3))).collect(),
                     _ => Vec::new(),
                 };
                 let others: Vec<Key<'_>> = others.iter().map(|name| keyspace.key(name.as_bytes())).collect();
@@ -165,34 +166,3 @@ impl World<'_> {
         }
     }
 }
-
-/// Writes to a key in one of the ways that fit its name. What a client would get an error for changes nothing.
-fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall: u64, random: &mut fastrand::Rng) {
-    let element = [b'a' + random.u8(..4)];
-    let deadline = wall + random.u64(100..20_000);
-    let family = match key.bytes.first() {
-        Some(b'x') | None => random.choice([b's', b'h', b'm']).unwrap_or(b's'),
-        Some(&family) => family,
-    };
-    match random.u8(..12) {
-        0 => ignore(transaction.remove(key)),
-        1 => ignore(transaction.set_deadline(key, random.bool().then_some(deadline))),
-        choice => match (family, choice) {
-            (b's', 2..5) => transaction.string_set(key, value.as_bytes(), Life::Forever),
-            (b's', 5) => transaction.string_set(key, value.as_bytes(), Life::Until(deadline)),
-            (b's', 6) => transaction.string_set(key, value.as_bytes(), Life::Keep),
-            (b's', 7..9) => ignore(transaction.string_add(key, random.i64(-5..100))),
-            (b's', 9) => ignore(transaction.string_add_float(key, b"0.5")),
-            (b's', 10) => ignore(transaction.string_set_range(key, random.usize(..6), value.as_bytes())),
-            (b's', _) => ignore(transaction.string_append(key, value.as_bytes())),
-            (b'h', 2..6) => ignore(transaction.hash_set(key, &element, value.as_bytes())),
-            (b'h', 6..9) => ignore(transaction.hash_add(key, &element, random.i64(-5..100))),
-            (b'h', _) => ignore(transaction.hash_remove(key, &element)),
-            (_, choice) if choice < 8 => ignore(transaction.set_add(key, &element)),
-            _ => ignore(transaction.set_remove(key, &element)),
-        },
-    }
-}
-
-/// A reply that no client reads.
-fn ignore<T>(_reply: T) {}

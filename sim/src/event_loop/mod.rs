@@ -10,6 +10,7 @@ mod node;
 mod queue;
 mod snapshots;
 mod world;
+mod writes;
 
 use crate::scenario::{Outcome, Scenario};
 

@@ -1,4 +1,4 @@
-//! The values of the collection types. Plain data: no metadata of replication, no keys, no time.
+//! The values of keys. Plain data: no metadata of replication, no keys, no time.
 
 mod hash;
 mod set;
@@ -8,8 +8,104 @@ pub use set::SetValue;
 
 use foldhash::fast::FixedState;
 
+use super::Kind;
+
 /// Up to this many elements a removal keeps the order of the rest, as Redis's small encodings do; above it, it is O(1).
 const KEEP_ORDER_UP_TO: usize = 128;
 
 /// The hasher of elements, seeded by the keyspace so that clients cannot choose collisions.
 pub type ElementHasher = FixedState;
+
+/// The value of a key that is not a packed string.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A string with room to grow.
+    Text(Vec<u8>),
+    Hash(HashValue),
+    Set(SetValue),
+}
+
+impl Value {
+    /// Its type.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Value::Text(_) => Kind::String,
+            Value::Hash(_) => Kind::Hash,
+            Value::Set(_) => Kind::Set,
+        }
+    }
+
+    /// A collection without elements: the key is to go. An empty string is a value.
+    pub fn is_empty_collection(&self) -> bool {
+        match self {
+            Value::Text(_) => false,
+            Value::Hash(hash) => hash.is_empty(),
+            Value::Set(set) => set.is_empty(),
+        }
+    }
+
+    /// Bytes of memory behind the value, about.
+    pub fn memory(&self) -> usize {
+        match self {
+            Value::Text(text) => allocation(text.capacity()),
+            Value::Hash(hash) => hash.memory(),
+            Value::Set(set) => set.memory(),
+        }
+    }
+}
+
+/// A value that consists of elements, and that goes with the last of them.
+pub trait Collection: Sized {
+    /// Without elements.
+    fn empty(hasher: &ElementHasher) -> Self;
+
+    /// The collection of this type that a value is.
+    fn of(value: &Value) -> Option<&Self>;
+
+    /// The collection of this type that a value is, for changes.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+
+    /// The collection of this type that a value is, by itself.
+    fn from_value(value: Value) -> Option<Self>;
+
+    /// As a value of any type.
+    fn into_value(self) -> Value;
+}
+
+macro_rules! collection {
+    ($variant:ident, $type:ty) => {
+        impl Collection for $type {
+            fn empty(hasher: &ElementHasher) -> Self {
+                <$type>::new(hasher.clone())
+            }
+
+            fn of(value: &Value) -> Option<&Self> {
+                if let Value::$variant(collection) = value { Some(collection) } else { None }
+            }
+
+            fn of_mut(value: &mut Value) -> Option<&mut Self> {
+                if let Value::$variant(collection) = value { Some(collection) } else { None }
+            }
+
+            fn from_value(value: Value) -> Option<Self> {
+                if let Value::$variant(collection) = value { Some(collection) } else { None }
+            }
+
+            fn into_value(self) -> Value {
+                Value::$variant(self)
+            }
+        }
+    };
+}
+
+collection!(Hash, HashValue);
+collection!(Set, SetValue);
+
+/// About what the allocator spends for a request of this size: jemalloc's classes are 16 bytes apart up to 128, then four to a doubling.
+pub fn allocation(bytes: usize) -> usize {
+    if bytes <= 128 {
+        return bytes.next_multiple_of(16);
+    }
+    let step = bytes.next_power_of_two() / 8;
+    bytes.next_multiple_of(step)
+}

@@ -2,13 +2,19 @@
 //!
 //! No state is kept and nothing is merged: for each key, the writes that *survive* are those that no removal and no
 //! overwriting write has seen; the value is made from the survivors in the order of their stamps. This is slow, and
-//! plainly right. The simulation (`sim`) holds whole clusters against it, too.
+//! plainly right. The simulation (`sim`) holds whole clusters against it, too. What is to be said of one type alone is in
+//! that type's file.
+
+mod hash;
+mod register;
+mod set;
+mod string;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use swytch::effects::{Action, Dot, Effect, Frontier, Operation, Stamp};
-use swytch::keyspace::{integer, is_system_key, long_double};
+use swytch::effects::{Action, Dot, Effect, Family, Frontier, Operation, Stamp};
+use swytch::keyspace::is_system_key;
 
 use crate::replicas::Made;
 
@@ -90,33 +96,8 @@ impl Event<'_> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Kind {
-    String,
-    Hash,
-    Set,
-}
-
-fn kind(action: &Action<'_>) -> Option<Kind> {
-    match action {
-        Action::Remove | Action::Deadline { .. } => None,
-        Action::FieldSet { .. } | Action::FieldAdd { .. } | Action::FieldAddFloat { .. } => Some(Kind::Hash),
-        Action::FieldRemove { .. } => Some(Kind::Hash),
-        Action::MemberAdd { .. } | Action::MemberRemove { .. } => Some(Kind::Set),
-        _ => Some(Kind::String),
-    }
-}
-
-fn element<'a>(action: &Action<'a>) -> Option<&'a [u8]> {
-    match *action {
-        Action::FieldSet { field, .. }
-        | Action::FieldAdd { field, .. }
-        | Action::FieldAddFloat { field, .. }
-        | Action::FieldRemove { field } => Some(field),
-        Action::MemberAdd { member } | Action::MemberRemove { member } => Some(member),
-        _ => None,
-    }
-}
+/// A write that is still there, or one in question.
+type Write<'a> = (Event<'a>, Action<'a>);
 
 /// The lines that `Keyspace::dump` must print on every node that has all of this history.
 pub fn dump(history: &[Arc<Made>]) -> Vec<String> {
@@ -137,11 +118,38 @@ fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
         (Action::Deadline { .. }, _) => false,
         (Action::StringSet { .. }, _) => true,
         (_, Action::Deadline { .. }) => false,
-        _ if kind(later) != kind(write) => true,
-        (Action::FieldSet { .. } | Action::FieldRemove { .. }, _) => element(later) == element(write),
-        (Action::MemberAdd { .. } | Action::MemberRemove { .. }, _) => element(later) == element(write),
-        _ => false,
+        _ if later.family() != write.family() => true,
+        _ => match later.family() {
+            Family::Key => unreachable!("decided above"),
+            Family::String => string::ends(later),
+            Family::Hash => hash::ends(later, write),
+            Family::Set => set::ends(later, write),
+        },
     }
+}
+
+/// Does it only end other writes, and leave nothing itself?
+fn is_removal(action: &Action<'_>) -> bool {
+    match action.family() {
+        Family::Key => matches!(action, Action::Remove),
+        Family::String => false,
+        Family::Hash => hash::is_removal(action),
+        Family::Set => set::is_removal(action),
+    }
+}
+
+/// The name of a type, and a value as `Keyspace::dump` prints it: from the surviving writes, in the order of their stamps.
+fn value(family: Family, writes: &[&Write<'_>]) -> (&'static str, String) {
+    match family {
+        Family::Key => unreachable!("no value is of any type"),
+        Family::String => ("string", string::value(writes)),
+        Family::Hash => ("hash", hash::value(writes)),
+        Family::Set => ("set", set::value(writes)),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
 }
 
 /// What an operation does to one key.
@@ -154,40 +162,20 @@ fn action_on<'a>(operation: Operation<'a>, database: u32, key: &[u8]) -> Option<
     }
 }
 
-fn describe(mine: &[(Event<'_>, Action<'_>)], database: u32, key: &[u8]) -> Option<Expected> {
+fn describe(mine: &[Write<'_>], database: u32, key: &[u8]) -> Option<Expected> {
     // Who has seen a write has a later stamp: one pass in the order of the stamps finds all that ends it.
-    let mut survivors: Vec<&(Event<'_>, Action<'_>)> = Vec::new();
+    let mut survivors: Vec<&Write<'_>> = Vec::new();
     for event @ (later, by) in mine {
         survivors.retain(|(earlier, action)| !(ends(by, action) && later.has_seen(earlier)));
-        if !matches!(by, Action::Remove | Action::FieldRemove { .. } | Action::MemberRemove { .. }) {
+        if !is_removal(by) {
             survivors.push(event);
         }
     }
-    let shown = survivors.iter().filter_map(|(event, action)| Some((event.stamp, event.place, kind(action)?))).max()?.2;
-    let writes: Vec<_> = survivors.iter().filter(|(_, action)| kind(action) == Some(shown)).collect();
-    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-    let elements: BTreeMap<_, _> = writes
-        .iter()
-        .filter_map(|(_, action)| {
-            let name = element(action)?;
-            let same = writes.iter().map(|(_, action)| action).filter(|action| element(action) == Some(name));
-            Some((name, fold(same)))
-        })
-        .collect();
-    let (type_name, value) = match shown {
-        Kind::String => ("string", text(&fold(writes.iter().map(|(_, action)| action)))),
-        Kind::Hash => {
-            let mut fields: Vec<_> =
-                elements.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect();
-            fields.sort_unstable();
-            ("hash", fields.join(" "))
-        }
-        Kind::Set => {
-            let mut members: Vec<_> = elements.keys().map(|member| text(member)).collect();
-            members.sort_unstable();
-            ("set", members.join(" "))
-        }
-    };
+    let makes_value = |(_, action): &&&Write<'_>| action.family() != Family::Key;
+    let latest = survivors.iter().filter(makes_value).max_by_key(|(event, _)| (event.stamp, event.place))?;
+    let shown = latest.1.family();
+    let writes: Vec<&Write<'_>> = survivors.iter().filter(|(_, action)| action.family() == shown).copied().collect();
+    let (type_name, value) = value(shown, &writes);
     let winner = writes.iter().rev().find_map(|(event, action)| match action {
         Action::StringSet { deadline, .. } => Some((event, deadline)),
         _ => None,
@@ -202,37 +190,4 @@ fn describe(mine: &[(Event<'_>, Action<'_>)], database: u32, key: &[u8]) -> Opti
         None => winner.and_then(|(_, deadline)| *deadline),
     };
     Some(Expected { text: format!("{database} {} {type_name} [{value}]", text(key)), deadline })
-}
-
-/// A register's value: its writes, one after the other.
-fn fold<'a>(writes: impl Iterator<Item = &'a Action<'a>>) -> Vec<u8> {
-    let mut value: Option<Vec<u8>> = None;
-    for write in writes {
-        match *write {
-            Action::StringSet { value: new, .. } | Action::FieldSet { value: new, .. } => value = Some(new.to_vec()),
-            Action::StringAdd { increment } | Action::FieldAdd { increment, .. } => {
-                if let Some(current) = value.as_deref().map_or(Some(0), integer::parse) {
-                    value = Some(current.saturating_add(increment).to_string().into_bytes());
-                } else if let Ok(sum) =
-                    long_double::add(value.as_deref().unwrap_or(b"0"), increment.to_string().as_bytes())
-                {
-                    value = Some(sum);
-                }
-            }
-            Action::StringAddFloat { increment } | Action::FieldAddFloat { increment, .. } => {
-                if let Ok(sum) = long_double::add(value.as_deref().unwrap_or(b"0"), increment) {
-                    value = Some(sum);
-                }
-            }
-            Action::StringAppend { bytes } => value.get_or_insert_default().extend_from_slice(bytes),
-            Action::StringSetRange { offset, bytes } => {
-                let text = value.get_or_insert_default();
-                let end = offset as usize + bytes.len();
-                text.resize(text.len().max(end), 0);
-                text[offset as usize..end].copy_from_slice(bytes);
-            }
-            _ => {}
-        }
-    }
-    value.unwrap_or_default()
 }

@@ -3,6 +3,12 @@
 //! A transaction holds the locks of all shards that its command touches. In a cluster its first write also takes the
 //! lock of the [`Origin`], so that the order of effects is the order of execution, and what an effect claims to have
 //! seen is exactly what it could see.
+//!
+//! Here is what concerns any key; the reads and writes of each type are in a file of their own.
+
+mod hash;
+mod set;
+mod string;
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -10,12 +16,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use thiserror::Error;
 
 use super::causality::{Mark, Seen};
-use super::entry::{Entry, Value};
-use super::long_double::FloatError;
+use super::entry::Entry;
 use super::shard::{Place, Shard};
 use super::snapshot::describe;
-use super::value::{HashValue, SetValue};
-use super::{Keyspace, Kind, Millis, WrongType, integer, is_system_key, long_double};
+use super::types::replaces_key;
+use super::value::Collection;
+use super::{Keyspace, Kind, Millis, WrongType, is_system_key};
 use crate::effects::{Action, Frontier, Operation, Origin};
 
 /// A key's name with its hash.
@@ -135,29 +141,11 @@ impl<'k> Transaction<'k> {
         self.live(key).map(Entry::kind)
     }
 
-    /// A string's bytes.
-    pub fn string(&mut self, key: Key<'_>) -> Result<Option<&[u8]>, WrongType> {
-        match self.used(key) {
-            None => Ok(None),
-            Some(entry) => entry.text().map(Some).ok_or(WrongType),
-        }
-    }
-
-    /// A hash.
-    pub fn hash(&mut self, key: Key<'_>) -> Result<Option<&HashValue>, WrongType> {
+    /// A collection of one type; counts as a use.
+    fn collection<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, WrongType> {
         match self.used(key).map(Entry::collection) {
             None => Ok(None),
-            Some(Some(Value::Hash(hash))) => Ok(Some(hash)),
-            Some(_) => Err(WrongType),
-        }
-    }
-
-    /// A set.
-    pub fn set(&mut self, key: Key<'_>) -> Result<Option<&SetValue>, WrongType> {
-        match self.used(key).map(Entry::collection) {
-            None => Ok(None),
-            Some(Some(Value::Set(set))) => Ok(Some(set)),
-            Some(_) => Err(WrongType),
+            Some(value) => value.and_then(C::of).map(Some).ok_or(WrongType),
         }
     }
 
@@ -274,123 +262,6 @@ impl<'k> Transaction<'k> {
         }
     }
 
-    /// Sets a string, whatever the key held before.
-    pub fn string_set(&mut self, key: Key<'_>, value: &[u8], life: Life) {
-        let deadline = match life {
-            Life::Forever => None,
-            Life::Until(deadline) => Some(deadline),
-            Life::Keep => self.deadline(key).flatten(),
-        };
-        self.write(key, Action::StringSet { value, deadline }, None);
-    }
-
-    /// Adds to an integer; an absent key counts as 0.
-    pub fn string_add(&mut self, key: Key<'_>, increment: i64) -> Result<i64, WriteError> {
-        let current = match self.string(key)? {
-            Some(text) => integer::parse(text).ok_or(WriteError::NotAnInteger)?,
-            None => 0,
-        };
-        let sum = current.checked_add(increment).ok_or(WriteError::Overflow)?;
-        self.prepare(key);
-        let mut digits = itoa::Buffer::new();
-        self.write(key, Action::StringAdd { increment }, Some(digits.format(sum).as_bytes()));
-        Ok(sum)
-    }
-
-    /// Adds to a number; an absent key counts as 0. Returns the new text.
-    pub fn string_add_float(&mut self, key: Key<'_>, increment: &[u8]) -> Result<Vec<u8>, WriteError> {
-        let sum = long_double::add(self.string(key)?.unwrap_or(b"0"), increment).map_err(|error| match error {
-            FloatError::CurrentNotAFloat | FloatError::IncrementNotAFloat => WriteError::NotAFloat,
-            FloatError::NotFinite => WriteError::NotFinite,
-        })?;
-        self.prepare(key);
-        self.write(key, Action::StringAddFloat { increment }, Some(&sum));
-        Ok(sum)
-    }
-
-    /// Appends to a string. Returns the new length. The caller has checked the size limit.
-    pub fn string_append(&mut self, key: Key<'_>, bytes: &[u8]) -> Result<usize, WrongType> {
-        let length = self.string(key)?.map_or(0, <[u8]>::len) + bytes.len();
-        self.prepare(key);
-        self.write(key, Action::StringAppend { bytes }, None);
-        Ok(length)
-    }
-
-    /// Overwrites part of a string, padding with zero bytes. Returns the new length. The caller has checked the size
-    /// limit, and that `bytes` is not empty.
-    pub fn string_set_range(&mut self, key: Key<'_>, offset: usize, bytes: &[u8]) -> Result<usize, WrongType> {
-        let length = self.string(key)?.map_or(0, <[u8]>::len).max(offset + bytes.len());
-        self.prepare(key);
-        self.write(key, Action::StringSetRange { offset: offset as u64, bytes }, None);
-        Ok(length)
-    }
-
-    /// Sets a field of a hash. True when it is new.
-    pub fn hash_set(&mut self, key: Key<'_>, field: &[u8], value: &[u8]) -> Result<bool, WrongType> {
-        let is_new = self.hash(key)?.is_none_or(|hash| hash.get(field).is_none());
-        self.prepare(key);
-        self.write(key, Action::FieldSet { field, value }, None);
-        Ok(is_new)
-    }
-
-    /// Adds to an integer field; an absent one counts as 0.
-    pub fn hash_add(&mut self, key: Key<'_>, field: &[u8], increment: i64) -> Result<i64, WriteError> {
-        let current = match self.hash(key)?.and_then(|hash| hash.get(field)) {
-            Some(text) => integer::parse(text).ok_or(WriteError::HashValueNotAnInteger)?,
-            None => 0,
-        };
-        let sum = current.checked_add(increment).ok_or(WriteError::Overflow)?;
-        self.prepare(key);
-        let mut digits = itoa::Buffer::new();
-        self.write(key, Action::FieldAdd { field, increment }, Some(digits.format(sum).as_bytes()));
-        Ok(sum)
-    }
-
-    /// Adds to a number field; an absent one counts as 0. Returns the new text.
-    pub fn hash_add_float(&mut self, key: Key<'_>, field: &[u8], increment: &[u8]) -> Result<Vec<u8>, WriteError> {
-        let current = self.hash(key)?.and_then(|hash| hash.get(field)).unwrap_or(b"0");
-        let sum = long_double::add(current, increment).map_err(|error| match error {
-            FloatError::CurrentNotAFloat => WriteError::HashValueNotAFloat,
-            FloatError::IncrementNotAFloat => WriteError::NotAFloat,
-            FloatError::NotFinite => WriteError::NotFinite,
-        })?;
-        self.prepare(key);
-        self.write(key, Action::FieldAddFloat { field, increment }, Some(&sum));
-        Ok(sum)
-    }
-
-    /// Removes a field. True when it was there. A hash without fields goes.
-    pub fn hash_remove(&mut self, key: Key<'_>, field: &[u8]) -> Result<bool, WrongType> {
-        let Some(hash) = self.hash(key)? else { return Ok(false) };
-        let (there, last) = (hash.get(field).is_some(), hash.len() == 1);
-        if there {
-            // The last element takes the key with it, and with the key its TTL.
-            self.write(key, if last { Action::Remove } else { Action::FieldRemove { field } }, None);
-        }
-        Ok(there)
-    }
-
-    /// Adds a member to a set. True when it is new. In a cluster also a member that is there is added again: that is
-    /// what lets it survive a concurrent removal.
-    pub fn set_add(&mut self, key: Key<'_>, member: &[u8]) -> Result<bool, WrongType> {
-        let is_new = self.set(key)?.is_none_or(|set| !set.contains(member));
-        if is_new || self.keyspace.origin.is_some() {
-            self.prepare(key);
-            self.write(key, Action::MemberAdd { member }, None);
-        }
-        Ok(is_new)
-    }
-
-    /// Removes a member. True when it was there. A set without members goes.
-    pub fn set_remove(&mut self, key: Key<'_>, member: &[u8]) -> Result<bool, WrongType> {
-        let Some(set) = self.set(key)? else { return Ok(false) };
-        let (there, last) = (set.contains(member), set.len() == 1);
-        if there {
-            self.write(key, if last { Action::Remove } else { Action::MemberRemove { member } }, None);
-        }
-        Ok(there)
-    }
-
     /// Removes a key. True when it was there.
     pub fn remove(&mut self, key: Key<'_>) -> bool {
         let there = self.live(key).is_some();
@@ -498,7 +369,7 @@ impl<'k> Transaction<'k> {
 
 /// Does this write clear values of other types, without beginning a new life of the key?
 fn settles_types(action: &Action<'_>) -> bool {
-    !matches!(action, Action::Remove | Action::Deadline { .. } | Action::StringSet { .. })
+    Kind::of(action).is_some() && !replaces_key(action)
 }
 
 impl Drop for Transaction<'_> {

@@ -2,7 +2,12 @@
 //! command ("pop one"), so that every node ends with the same data whatever it had before.
 //!
 //! Wire form: a stream of records, each a tag byte and its fields. A `TARGET` record names the database and key
-//! that the following action records act on, so a command with many fields names its key once.
+//! that the following action records act on, so a command with many fields names its key once. What the actions on one
+//! type look like is written in that type's file.
+
+mod hash;
+mod set;
+mod string;
 
 use super::{CodecError, Reader, write_bytes, write_varint};
 
@@ -29,10 +34,13 @@ pub enum Operation<'a> {
 /// What happens to one key. Numbers that are text (`increment`) are in Redis's own notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
+    // Any type.
     /// Observed-remove of all that the key holds.
     Remove,
     /// The key lives until then (milliseconds since the Unix epoch); `None`: for ever.
     Deadline { at: Option<u64> },
+
+    // Strings.
     /// SET, with the life it starts.
     StringSet { value: &'a [u8], deadline: Option<u64> },
     /// INCR and its kin.
@@ -43,6 +51,8 @@ pub enum Action<'a> {
     StringAppend { bytes: &'a [u8] },
     /// SETRANGE.
     StringSetRange { offset: u64, bytes: &'a [u8] },
+
+    // Hashes.
     /// HSET of one field.
     FieldSet { field: &'a [u8], value: &'a [u8] },
     /// HINCRBY.
@@ -51,12 +61,62 @@ pub enum Action<'a> {
     FieldAddFloat { field: &'a [u8], increment: &'a [u8] },
     /// Observed-remove of one field.
     FieldRemove { field: &'a [u8] },
+
+    // Sets.
     /// SADD of one member.
     MemberAdd { member: &'a [u8] },
     /// Observed-remove of one member.
     MemberRemove { member: &'a [u8] },
 }
 
+/// The actions that belong together. What they do to a value is not the business of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// On a key of any type.
+    Key,
+    /// On a string.
+    String,
+    /// On a hash.
+    Hash,
+    /// On a set.
+    Set,
+}
+
+impl Action<'_> {
+    /// The family it belongs to.
+    #[inline]
+    pub fn family(&self) -> Family {
+        match self {
+            Action::Remove | Action::Deadline { .. } => Family::Key,
+
+            Action::StringSet { .. }
+            | Action::StringAdd { .. }
+            | Action::StringAddFloat { .. }
+            | Action::StringAppend { .. }
+            | Action::StringSetRange { .. } => Family::String,
+
+            Action::FieldSet { .. }
+            | Action::FieldAdd { .. }
+            | Action::FieldAddFloat { .. }
+            | Action::FieldRemove { .. } => Family::Hash,
+
+            Action::MemberAdd { .. } | Action::MemberRemove { .. } => Family::Set,
+        }
+    }
+}
+
+/// The tags of what is not of one type. Each type's file has its own, between its `FIRST` and its `LAST`:
+///
+/// | tags | of |
+/// |---|---|
+/// | 1–6 | this table |
+/// | 7–12 | strings |
+/// | 13–16 | hashes |
+/// | 17–18 | sets |
+/// | 19–31 | free, for more of these |
+/// | from 32 | free: each further type takes sixteen (32 sorted sets, 48 lists, 64 streams) |
+///
+/// A tag never changes its meaning.
 mod tag {
     pub const TARGET: u8 = 1;
     pub const FLUSH_ALL: u8 = 2;
@@ -64,18 +124,6 @@ mod tag {
     pub const REMOVE: u8 = 4;
     pub const DEADLINE_NONE: u8 = 5;
     pub const DEADLINE_AT: u8 = 6;
-    pub const STRING_SET: u8 = 7;
-    pub const STRING_SET_UNTIL: u8 = 8;
-    pub const STRING_ADD: u8 = 9;
-    pub const STRING_ADD_FLOAT: u8 = 10;
-    pub const STRING_APPEND: u8 = 11;
-    pub const STRING_SET_RANGE: u8 = 12;
-    pub const FIELD_SET: u8 = 13;
-    pub const FIELD_ADD: u8 = 14;
-    pub const FIELD_ADD_FLOAT: u8 = 15;
-    pub const FIELD_REMOVE: u8 = 16;
-    pub const MEMBER_ADD: u8 = 17;
-    pub const MEMBER_REMOVE: u8 = 18;
 }
 
 /// Zigzag: small numbers of either sign become short varints.
@@ -136,66 +184,19 @@ impl OperationsWriter {
 
     fn push_action(&mut self, action: Action<'_>) {
         let out = &mut self.bytes;
-        match action {
-            Action::Remove => out.push(tag::REMOVE),
-            Action::Deadline { at: None } => out.push(tag::DEADLINE_NONE),
-            Action::Deadline { at: Some(at) } => {
-                out.push(tag::DEADLINE_AT);
-                write_varint(out, at);
-            }
-            Action::StringSet { value, deadline: None } => {
-                out.push(tag::STRING_SET);
-                write_bytes(out, value);
-            }
-            Action::StringSet { value, deadline: Some(at) } => {
-                out.push(tag::STRING_SET_UNTIL);
-                write_varint(out, at);
-                write_bytes(out, value);
-            }
-            Action::StringAdd { increment } => {
-                out.push(tag::STRING_ADD);
-                write_varint(out, zigzag(increment));
-            }
-            Action::StringAddFloat { increment } => {
-                out.push(tag::STRING_ADD_FLOAT);
-                write_bytes(out, increment);
-            }
-            Action::StringAppend { bytes } => {
-                out.push(tag::STRING_APPEND);
-                write_bytes(out, bytes);
-            }
-            Action::StringSetRange { offset, bytes } => {
-                out.push(tag::STRING_SET_RANGE);
-                write_varint(out, offset);
-                write_bytes(out, bytes);
-            }
-            Action::FieldSet { field, value } => {
-                out.push(tag::FIELD_SET);
-                write_bytes(out, field);
-                write_bytes(out, value);
-            }
-            Action::FieldAdd { field, increment } => {
-                out.push(tag::FIELD_ADD);
-                write_bytes(out, field);
-                write_varint(out, zigzag(increment));
-            }
-            Action::FieldAddFloat { field, increment } => {
-                out.push(tag::FIELD_ADD_FLOAT);
-                write_bytes(out, field);
-                write_bytes(out, increment);
-            }
-            Action::FieldRemove { field } => {
-                out.push(tag::FIELD_REMOVE);
-                write_bytes(out, field);
-            }
-            Action::MemberAdd { member } => {
-                out.push(tag::MEMBER_ADD);
-                write_bytes(out, member);
-            }
-            Action::MemberRemove { member } => {
-                out.push(tag::MEMBER_REMOVE);
-                write_bytes(out, member);
-            }
+        match action.family() {
+            Family::Key => match action {
+                Action::Remove => out.push(tag::REMOVE),
+                Action::Deadline { at: None } => out.push(tag::DEADLINE_NONE),
+                Action::Deadline { at: Some(at) } => {
+                    out.push(tag::DEADLINE_AT);
+                    write_varint(out, at);
+                }
+                _ => unreachable!("not an action on any key"),
+            },
+            Family::String => string::write(out, action),
+            Family::Hash => hash::write(out, action),
+            Family::Set => set::write(out, action),
         }
     }
 }
@@ -228,33 +229,9 @@ impl<'a> Operations<'a> {
                 tag::REMOVE => Action::Remove,
                 tag::DEADLINE_NONE => Action::Deadline { at: None },
                 tag::DEADLINE_AT => Action::Deadline { at: Some(reader.varint()?) },
-                tag::STRING_SET => Action::StringSet { value: reader.bytes()?, deadline: None },
-                tag::STRING_SET_UNTIL => {
-                    let deadline = Some(reader.varint()?);
-                    Action::StringSet { value: reader.bytes()?, deadline }
-                }
-                tag::STRING_ADD => Action::StringAdd { increment: unzigzag(reader.varint()?) },
-                tag::STRING_ADD_FLOAT => Action::StringAddFloat { increment: reader.bytes()? },
-                tag::STRING_APPEND => Action::StringAppend { bytes: reader.bytes()? },
-                tag::STRING_SET_RANGE => {
-                    let offset = reader.varint()?;
-                    Action::StringSetRange { offset, bytes: reader.bytes()? }
-                }
-                tag::FIELD_SET => {
-                    let field = reader.bytes()?;
-                    Action::FieldSet { field, value: reader.bytes()? }
-                }
-                tag::FIELD_ADD => {
-                    let field = reader.bytes()?;
-                    Action::FieldAdd { field, increment: unzigzag(reader.varint()?) }
-                }
-                tag::FIELD_ADD_FLOAT => {
-                    let field = reader.bytes()?;
-                    Action::FieldAddFloat { field, increment: reader.bytes()? }
-                }
-                tag::FIELD_REMOVE => Action::FieldRemove { field: reader.bytes()? },
-                tag::MEMBER_ADD => Action::MemberAdd { member: reader.bytes()? },
-                tag::MEMBER_REMOVE => Action::MemberRemove { member: reader.bytes()? },
+                tag @ string::FIRST..=string::LAST => string::read(tag, reader)?,
+                tag @ hash::FIRST..=hash::LAST => hash::read(tag, reader)?,
+                tag @ set::FIRST..=set::LAST => set::read(tag, reader)?,
                 unknown => return Err(CodecError::UnknownTag(unknown)),
             };
             let (database, key) = self.target.ok_or(CodecError::Invalid("an action without a target"))?;
@@ -284,32 +261,45 @@ impl<'a> Iterator for Operations<'a> {
 mod tests {
     use super::*;
 
+    /// Each action has these bytes, and they are read as this action.
+    pub fn check_wire_form(actions: &[(Action<'_>, &[u8])]) {
+        for &(action, bytes) in actions {
+            let mut writer = OperationsWriter::default();
+            let operation = Operation::Key { database: 3, key: b"key", action };
+            writer.push(operation);
+            assert_eq!(writer.bytes(), [&[tag::TARGET, 3, 3, b'k', b'e', b'y'], bytes].concat(), "{action:?}");
+            assert_eq!(Operations::new(writer.bytes()).collect::<Vec<_>>(), [Ok(operation)]);
+        }
+    }
+
     #[test]
-    fn every_operation_round_trips() {
-        let action = |action| Operation::Key { database: 3, key: b"key", action };
+    fn every_action_on_any_type_has_its_wire_form() {
+        check_wire_form(&[
+            (Action::Remove, &[4]),
+            (Action::Deadline { at: None }, &[5]),
+            (Action::Deadline { at: Some(300) }, &[6, 0xac, 2]),
+        ]);
+    }
+
+    #[test]
+    fn a_key_is_named_once() {
+        let operation = |key, action| Operation::Key { database: 0, key, action };
         let all = [
-            action(Action::Remove),
-            action(Action::Deadline { at: None }),
-            action(Action::Deadline { at: Some(77) }),
-            Operation::Flush { database: None },
-            action(Action::StringSet { value: b"v", deadline: None }),
-            action(Action::StringSet { value: b"", deadline: Some(u64::MAX) }),
-            action(Action::StringAdd { increment: i64::MIN }),
-            action(Action::StringAddFloat { increment: b"0.5" }),
-            action(Action::StringAppend { bytes: &[0; 300] }),
-            action(Action::StringSetRange { offset: 9, bytes: b"xy" }),
+            operation(b"k", Action::StringAppend { bytes: &[0; 300] }),
+            operation(b"k", Action::FieldRemove { field: b"f" }),
             Operation::Flush { database: Some(2) },
-            action(Action::FieldSet { field: b"f", value: b"v" }),
-            action(Action::FieldAdd { field: b"f", increment: -1 }),
-            action(Action::FieldAddFloat { field: b"f", increment: b"-1" }),
-            action(Action::FieldRemove { field: b"f" }),
-            Operation::Key { database: 0, key: b"", action: Action::MemberAdd { member: b"m" } },
-            Operation::Key { database: 0, key: b"", action: Action::MemberRemove { member: b"m" } },
+            operation(b"k", Action::Remove),
+            operation(b"", Action::MemberAdd { member: b"m" }),
+            Operation::Flush { database: None },
+            Operation::Key { database: 3, key: b"", action: Action::Remove },
         ];
         let mut writer = OperationsWriter::default();
         for operation in all {
             writer.push(operation);
         }
+        let targets = [&[tag::TARGET, 0, 1, b'k'][..], &[tag::TARGET, 0, 0], &[tag::TARGET, 3, 0]];
+        let actions = [3 + 300, 3, 2, 1, 3, 1, 1];
+        assert_eq!(writer.bytes().len(), targets.concat().len() + actions.iter().sum::<usize>());
         let read: Result<Vec<_>, _> = Operations::new(writer.bytes()).collect();
         assert_eq!(read.as_deref(), Ok(&all[..]));
     }

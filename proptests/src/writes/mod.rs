@@ -1,0 +1,110 @@
+//! What clients write in the tests: how to run it, how to generate it, and which of it the merge table shows.
+//!
+//! Keys, fields and members are few, so that writes meet. Each type has a file of its own.
+
+mod hash;
+mod set;
+mod string;
+
+pub use hash::HashWrite;
+pub use set::SetWrite;
+pub use string::StringWrite;
+
+use proptest::prelude::*;
+use swytch::keyspace::{Keyspace, Transaction};
+
+/// A write of one client. The first number is the key.
+#[derive(Clone, Debug)]
+pub enum Write {
+    Remove(u8),
+    Deadline(u8, Option<u64>),
+    String(u8, StringWrite),
+    Hash(u8, HashWrite),
+    Set(u8, SetWrite),
+    /// Several writes as one effect.
+    Together(Vec<Write>),
+    Flush(Option<u32>),
+}
+
+impl Write {
+    /// Runs it as its command would. What a client would get an error for changes nothing.
+    pub fn run(&self, keyspace: &Keyspace, transaction: &mut Transaction<'_>) {
+        let name = |number: u8| [b'k', b'0' + number];
+        match self {
+            Write::Remove(key) => ignore(transaction.remove(keyspace.key(&name(*key)))),
+            Write::Deadline(key, deadline) => {
+                ignore(transaction.set_deadline(keyspace.key(&name(*key)), *deadline));
+            }
+            Write::String(key, write) => write.run(transaction, keyspace.key(&name(*key))),
+            Write::Hash(key, write) => write.run(transaction, keyspace.key(&name(*key))),
+            Write::Set(key, write) => write.run(transaction, keyspace.key(&name(*key))),
+            Write::Together(writes) => writes.iter().for_each(|write| write.run(keyspace, transaction)),
+            Write::Flush(database) => ignore(transaction.flush(*database)),
+        }
+    }
+}
+
+/// A reply that no client reads.
+fn ignore<T>(_reply: T) {}
+
+/// Any write; now and then several at once.
+pub fn any_write() -> impl Strategy<Value = Write> {
+    let key = || 0..2u8;
+    let simple = prop_oneof![
+        3 => key().prop_map(Write::Remove),
+        3 => (key(), deadline()).prop_map(|(key, at)| Write::Deadline(key, at)),
+        1 => prop_oneof![Just(None), Just(Some(0)), Just(Some(1))].prop_map(Write::Flush),
+        13 => (key(), string::any_write()).prop_map(|(key, write)| Write::String(key, write)),
+        10 => (key(), hash::any_write()).prop_map(|(key, write)| Write::Hash(key, write)),
+        6 => (key(), set::any_write()).prop_map(|(key, write)| Write::Set(key, write)),
+    ];
+    prop_oneof![
+        5 => simple.clone(),
+        1 => proptest::collection::vec(simple, 2..4).prop_map(Write::Together),
+    ]
+}
+
+/// Any value of a string or a field; many are numbers.
+fn value() -> impl Strategy<Value = Vec<u8>> + Clone {
+    prop_oneof![
+        Just(b"7".to_vec()),
+        Just(b"text".to_vec()),
+        Just(b"0.5".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..4),
+    ]
+}
+
+/// The increment of a number that need not be whole.
+fn float() -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![Just("0.1"), Just("-3"), Just("1e3"), Just("0.25")]
+}
+
+/// A field or a member.
+fn element() -> impl Strategy<Value = u8> + Clone {
+    b'a'..b'd'
+}
+
+/// The end of a life.
+fn deadline() -> impl Strategy<Value = Option<u64>> + Clone {
+    prop_oneof![Just(None), (50_000u64..50_004).prop_map(Some)]
+}
+
+/// A write with the command that a client would send for it.
+pub type Row = (&'static str, Write);
+
+/// The part of the merge table that is about one type, all on key 0.
+pub struct Group {
+    /// What it is about.
+    pub title: &'static str,
+    /// What both nodes have seen.
+    pub start: Vec<Row>,
+    /// What happens concurrently, pair by pair.
+    pub writes: Vec<Row>,
+    /// Those that create a key, to be paired with those of other types.
+    pub creations: Vec<Row>,
+}
+
+/// The parts of the merge table.
+pub fn groups() -> Vec<Group> {
+    vec![string::group(), hash::group(), set::group()]
+}

@@ -1,0 +1,70 @@
+//! What clients write to the keys of each type.
+
+use swytch::keyspace::{Key, Life, Transaction};
+
+/// What the names of keys begin with that are written in every way their type allows; `x`: as any of these types.
+pub const TYPES: [char; 3] = ['s', 'h', 'm'];
+
+/// Writes to a key in one of the ways that fit its name. What a client would get an error for changes nothing.
+pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall: u64, random: &mut fastrand::Rng) {
+    let element = [b'a' + random.u8(..4)];
+    let deadline = wall + random.u64(100..20_000);
+    let family = match key.bytes.first() {
+        Some(b'x') | None => random.choice(TYPES).unwrap_or('s'),
+        Some(&family) => char::from(family),
+    };
+    match random.u8(..12) {
+        0 => ignore(transaction.remove(key)),
+        1 => ignore(transaction.set_deadline(key, random.bool().then_some(deadline))),
+        choice => match family {
+            's' => write_string(transaction, key, choice, value.as_bytes(), deadline, random),
+            'h' => write_hash(transaction, key, choice, &element, value.as_bytes(), random),
+            _ => write_set(transaction, key, choice, &element),
+        },
+    }
+}
+
+/// `choice` is from 2 to 11, here and below.
+fn write_string(
+    transaction: &mut Transaction<'_>,
+    key: Key<'_>,
+    choice: u8,
+    value: &[u8],
+    deadline: u64,
+    random: &mut fastrand::Rng,
+) {
+    match choice {
+        ..5 => transaction.string_set(key, value, Life::Forever),
+        5 => transaction.string_set(key, value, Life::Until(deadline)),
+        6 => transaction.string_set(key, value, Life::Keep),
+        7..9 => ignore(transaction.string_add(key, random.i64(-5..100))),
+        9 => ignore(transaction.string_add_float(key, b"0.5")),
+        10 => ignore(transaction.string_set_range(key, random.usize(..6), value)),
+        _ => ignore(transaction.string_append(key, value)),
+    }
+}
+
+fn write_hash(
+    transaction: &mut Transaction<'_>,
+    key: Key<'_>,
+    choice: u8,
+    field: &[u8],
+    value: &[u8],
+    random: &mut fastrand::Rng,
+) {
+    match choice {
+        ..6 => ignore(transaction.hash_set(key, field, value)),
+        6..9 => ignore(transaction.hash_add(key, field, random.i64(-5..100))),
+        _ => ignore(transaction.hash_remove(key, field)),
+    }
+}
+
+fn write_set(transaction: &mut Transaction<'_>, key: Key<'_>, choice: u8, member: &[u8]) {
+    match choice {
+        ..8 => ignore(transaction.set_add(key, member)),
+        _ => ignore(transaction.set_remove(key, member)),
+    }
+}
+
+/// A reply that no client reads.
+fn ignore<T>(_reply: T) {}

@@ -1,0 +1,197 @@
+//! The types of values: what an action does to a value of its type, alone and among concurrent ones.
+//!
+//! Each type has a file here with everything that concerns it alone: what merging needs to know beside the value (its
+//! causes), how an action is noted, applied and merged, and how a value looks in a snapshot and in `dump`. This file
+//! dispatches; the rest of the keyspace names no type. The rules of merging are those of `DESIGN.md`, "Merge table".
+//!
+//! To add a type:
+//! 1. `effects/operation/`: its actions in `Action`, its `Family`, and a file with its tags and its codec.
+//! 2. `kind.rs`: a line in `kinds!`, and one in `Kind::of`. `value/`: a file with the plain value, a line in each match
+//!    of `value/mod.rs`, and one `collection!`.
+//! 3. Here: a file like `set.rs`, a field in [`Causes`], a variant in [`ValueImage`] (both at the end: their order is the
+//!    form of snapshots, so `snapshot::VERSION` goes up), and a line in each match. A write that clears what the key held
+//!    before, whatever its type, belongs in [`replaces_key`].
+//! 4. `transaction/`: a file with its reads and writes.
+//! 5. `proptests/src/specification/` (what the data must be) and `proptests/src/writes/` (its writes, how to generate
+//!    them, its rows of the merge table): a file each and a line in each match; then `UPDATE_MERGE_TABLE=1` for the table.
+//! 6. `sim/`: a line per action in `trace.rs`, its reading in `checker.rs`, its writes in `event_loop/writes.rs`.
+//!
+//! The compiler finds most of the lines: no match over actions, families, kinds or values has an arm for "the rest", but
+//! those that a type's own functions end with.
+
+mod hash;
+mod set;
+mod string;
+
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+
+use super::causality::{Life, Mark, Seen};
+use super::entry::Entry;
+use super::slot::KeySlot;
+use super::value::{Collection, ElementHasher, HashValue, SetValue, Value};
+use super::{Kind, Millis};
+use crate::effects::{Action, Dot, Frontier, Stamp};
+
+/// Does the action begin a new life of the key, whatever it held before? Only such an action meets a value of another
+/// type when it has seen everything there is.
+#[inline]
+pub fn replaces_key(action: &Action<'_>) -> bool {
+    matches!(action, Action::StringSet { .. })
+}
+
+/// Applies an action on this type as a single node would. `result` is the new value of an addition, where the caller has
+/// computed it already. True when the action created or removed the key or the element.
+#[inline]
+pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<&[u8]>) -> bool {
+    match kind {
+        Kind::String => string::apply(slot, action, result),
+        Kind::Hash => hash::apply(slot, action, result),
+        Kind::Set => set::apply(slot, action),
+    }
+}
+
+/// What is not stable about the values of one key, one part for each type.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Causes {
+    string: string::StringCauses,
+    fields: hash::FieldCauses,
+    members: set::MemberCauses,
+}
+
+impl Causes {
+    /// Notes an action that has seen everything there is about the key, before it is applied.
+    pub fn note(&mut self, kind: Kind, action: &Action<'_>, current: Option<&Entry>, mark: &Mark<'_>) {
+        match kind {
+            Kind::String => self.string.note(action, current, mark),
+            Kind::Hash => self.fields.note(action, current, mark),
+            Kind::Set => self.members.note(action, mark),
+        }
+    }
+
+    /// Merges an action into the value of its type, in any order. Returns the value after it; it may be empty.
+    pub fn merge(
+        &mut self,
+        kind: Kind,
+        value: Option<Value>,
+        action: &Action<'_>,
+        mark: &Mark<'_>,
+        hasher: &ElementHasher,
+    ) -> Option<Value> {
+        match kind {
+            Kind::String => {
+                let text = value.map(|value| match value {
+                    Value::Text(text) => text,
+                    _ => unreachable!("an action meets its own type"),
+                });
+                self.string.merge(text, action, mark).map(Value::Text)
+            }
+            Kind::Hash => edit(value, hasher, |hash: &mut HashValue| self.fields.merge(hash, action, mark)),
+            Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
+        }
+    }
+
+    /// Observed-remove of a value. Returns what is left; it may be empty.
+    pub fn remove(&mut self, value: Value, seen: &Seen<'_>) -> Option<Value> {
+        match value {
+            Value::Text(text) => self.string.remove(text, seen).map(Value::Text),
+            Value::Hash(mut hash) => {
+                self.fields.remove(&mut hash, seen);
+                Some(Value::Hash(hash))
+            }
+            Value::Set(mut set) => {
+                self.members.remove(&mut set, seen);
+                Some(Value::Set(set))
+            }
+        }
+    }
+
+    /// Drops what is stable. Nothing that a client can see changes.
+    pub fn fold(&mut self, stable: &Frontier, current: Option<&Entry>, life: &mut Life) {
+        self.string.fold(stable, current, life);
+        self.fields.fold(stable, current);
+        self.members.fold(stable);
+    }
+
+    /// The highest stamp among the surviving writes of one type: the type with the highest is shown.
+    pub fn stamp(&self, kind: Kind) -> Option<Stamp> {
+        match kind {
+            Kind::String => self.string.stamp(),
+            Kind::Hash => self.fields.stamp(),
+            Kind::Set => self.members.stamp(),
+        }
+    }
+
+    /// The write that decides all of the value, with the deadline that it brought. Only a string has such a write.
+    pub fn winner(&self, kind: Kind) -> Option<(Dot, Option<Millis>)> {
+        match kind {
+            Kind::String => self.string.winner(),
+            Kind::Hash | Kind::Set => None,
+        }
+    }
+
+    /// Is all of it stable?
+    pub fn is_empty(&self) -> bool {
+        self.string.is_empty() && self.fields.is_empty() && self.members.is_empty()
+    }
+}
+
+/// Changes a collection that may not be there yet.
+fn edit<C: Collection>(value: Option<Value>, hasher: &ElementHasher, edit: impl FnOnce(&mut C)) -> Option<Value> {
+    let mut collection = match value {
+        Some(value) => C::from_value(value).unwrap_or_else(|| unreachable!("an action meets its own type")),
+        None => C::empty(hasher),
+    };
+    edit(&mut collection);
+    Some(collection.into_value())
+}
+
+/// A value in a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ValueImage {
+    Text(string::Image),
+    Hash(hash::Image),
+    Set(set::Image),
+}
+
+impl ValueImage {
+    /// The value of an entry.
+    pub fn of(entry: &Entry) -> ValueImage {
+        match entry.collection() {
+            None => ValueImage::Text(string::image(entry.text().unwrap_or_default())),
+            Some(value) => ValueImage::of_value(value),
+        }
+    }
+
+    /// A value.
+    pub fn of_value(value: &Value) -> ValueImage {
+        match value {
+            Value::Text(text) => ValueImage::Text(string::image(text)),
+            Value::Hash(hash) => ValueImage::Hash(hash::image(hash)),
+            Value::Set(set) => ValueImage::Set(set::image(set)),
+        }
+    }
+
+    /// The value, out of the snapshot.
+    pub fn into_value(self, hasher: &FixedState) -> Value {
+        match self {
+            ValueImage::Text(text) => Value::Text(text.into_vec()),
+            ValueImage::Hash(image) => Value::Hash(hash::restore(image, hasher)),
+            ValueImage::Set(image) => Value::Set(set::restore(image, hasher)),
+        }
+    }
+}
+
+/// A value as `dump` prints it.
+pub fn describe(entry: &Entry) -> String {
+    match entry.collection() {
+        Some(Value::Text(_)) | None => string::describe(entry.text().unwrap_or_default()),
+        Some(Value::Hash(hash)) => hash::describe(hash),
+        Some(Value::Set(set)) => set::describe(set),
+    }
+}
+
+/// Bytes as `dump` prints them.
+pub fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
