@@ -55,16 +55,9 @@ impl Compact {
     /// Its bytes.
     pub fn element(&self) -> Element<'_> {
         match self {
-            Compact::Inline([INTEGER, ..]) => Element::from(self.integer()),
+            Compact::Inline(integer @ [INTEGER, ..]) => Element::from(i64::from_le_bytes(*integer) >> 8),
             Compact::Inline(inline) => Element::from(&inline[1..=usize::from(inline[0])]),
             Compact::Heap(bytes) => Element::from(&**bytes),
-        }
-    }
-
-    fn integer(&self) -> i64 {
-        match self {
-            Compact::Inline(inline) => i64::from_le_bytes(*inline) >> 8,
-            Compact::Heap(_) => unreachable!("integers are inline"),
         }
     }
 

@@ -6,11 +6,14 @@
 //!
 //! Reading order: `element` (what readers get), `encoded`, `packed`, then the types.
 
+mod chunks;
 mod compact;
 mod element;
 mod encoded;
 mod hash;
+
 mod limits;
+mod list;
 mod ordered;
 mod packed;
 mod set;
@@ -21,7 +24,8 @@ mod testing;
 
 pub use element::Element;
 pub use hash::HashValue;
-pub use limits::Limits;
+pub use limits::{ChunkLimit, Limits};
+pub use list::ListValue;
 pub use set::SetValue;
 pub use sorted_set::SortedSetValue;
 

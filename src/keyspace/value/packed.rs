@@ -92,6 +92,11 @@ impl Packed {
         self.content().saturating_add(bytes) <= SAFE_LENGTH
     }
 
+    /// Bytes of a buffer with entries of so many bytes, tags included.
+    pub fn length_of(content: usize) -> usize {
+        content + NARROW_HEADER
+    }
+
     fn header_length(&self) -> usize {
         header_length(self.page.len())
     }
@@ -165,6 +170,12 @@ impl Packed {
         let tag = tags[tags.len() - 1 - place.index];
         let size = size_from_start(tag, payload, place.offset);
         decode(tag, &payload[place.offset..place.offset + size])
+    }
+
+    /// Bytes of the entry at a place, its tag included.
+    pub fn size_at(&self, place: Place) -> usize {
+        let (payload, tags) = self.parts();
+        1 + size_from_start(tags[tags.len() - 1 - place.index], payload, place.offset)
     }
 
     /// The place behind the entry at a place.
@@ -341,7 +352,7 @@ fn is_at(entry: &Encoded<'_>, payload: &[u8], offset: usize) -> bool {
 }
 
 /// Entries in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Entries<'a> {
     /// Tags that are left, from last to first.
     tags: &'a [u8],
