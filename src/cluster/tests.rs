@@ -15,7 +15,6 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use rustls::crypto::CryptoProvider;
 
 use super::*;
-use crate::effects::Frontier;
 use crate::keyspace::{Keyspace, KeyspaceOptions, Life};
 use crate::replication::ClusterReport;
 

@@ -165,8 +165,7 @@ impl KeyCausality {
 
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
-        let string = self.string.as_ref().map_or(0, Register::memory);
-        size_of::<KeyCausality>() + 64 + string + self.fields.len() * 224 + self.members.len() * 160
+        size_of::<KeyCausality>() + 64 + self.causes.memory()
     }
 
     /// Is there nothing left to know? A key without a value may still have a TTL that a concurrent write is to inherit.

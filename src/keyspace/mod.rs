@@ -41,7 +41,7 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
 pub use transaction::{Key, Life, Transaction, WriteError};
-pub use value::{HashValue, SetValue};
+pub use value::{ChunkLimit, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

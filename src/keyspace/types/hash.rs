@@ -93,6 +93,11 @@ impl FieldCauses {
         self.fields.values().map(Register::stamp).max()
     }
 
+    /// Bytes of memory beside the struct itself, about.
+    pub fn memory(&self) -> usize {
+        self.fields.len() * 224
+    }
+
     /// Is all of it stable?
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()

@@ -130,6 +130,11 @@ impl Causes {
         }
     }
 
+    /// Bytes of memory beside the struct itself, about.
+    pub fn memory(&self) -> usize {
+        self.string.memory() + self.fields.memory() + self.members.memory()
+    }
+
     /// Is all of it stable?
     pub fn is_empty(&self) -> bool {
         self.string.is_empty() && self.fields.is_empty() && self.members.is_empty()

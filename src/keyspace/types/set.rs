@@ -98,6 +98,11 @@ impl MemberCauses {
         self.members.values().flat_map(|member| member.additions.iter().map(|addition| addition.1)).max()
     }
 
+    /// Bytes of memory beside the struct itself, about.
+    pub fn memory(&self) -> usize {
+        self.members.len() * 160
+    }
+
     /// Is all of it stable?
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()

@@ -70,6 +70,11 @@ impl StringCauses {
         self.register.as_ref().map(Register::stamp)
     }
 
+    /// Bytes of memory beside the struct itself, about.
+    pub fn memory(&self) -> usize {
+        self.register.as_ref().map_or(0, Register::memory)
+    }
+
     /// Is all of it stable?
     pub fn is_empty(&self) -> bool {
         self.register.is_none()

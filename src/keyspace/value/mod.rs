@@ -1,10 +1,32 @@
 //! The values of keys. Plain data: no metadata of replication, no keys, no time.
+//!
+//! Each type has a small form, one contiguous [`packed::Packed`] buffer that is searched from end to end, and a large
+//! one, which finds an element in constant or logarithmic time. A value grows from the one into the other when it
+//! exceeds its [`Limits`]; only a list comes back.
+//!
+//! Reading order: `element` (what readers get), `encoded`, `packed`, then the types.
 
+mod chunks;
+mod compact;
+mod element;
+mod encoded;
 mod hash;
+mod limits;
+mod list;
+mod ordered;
+mod packed;
 mod set;
+mod sorted_set;
+mod table;
+#[cfg(test)]
+mod testing;
 
+pub use element::Element;
 pub use hash::HashValue;
+pub use limits::{ChunkLimit, Limits};
+pub use list::ListValue;
 pub use set::SetValue;
+pub use sorted_set::SortedSetValue;
 
 use foldhash::fast::FixedState;
 
@@ -101,11 +123,12 @@ macro_rules! collection {
 collection!(Hash, HashValue);
 collection!(Set, SetValue);
 
-/// About what the allocator spends for a request of this size: jemalloc's classes are 16 bytes apart up to 128, then four to a doubling.
-pub fn allocation(bytes: usize) -> usize {
-    if bytes <= 128 {
-        return bytes.next_multiple_of(16);
+/// What the allocator spends for a request of this size, in bytes: the size classes of jemalloc, which are 16 bytes
+/// apart up to 128, then four to a doubling (its manual page has the table).
+pub const fn allocation(bytes: usize) -> usize {
+    match bytes {
+        0..=8 => bytes.next_multiple_of(8),
+        9..=128 => bytes.next_multiple_of(16),
+        _ => bytes.next_multiple_of(bytes.next_power_of_two() / 8),
     }
-    let step = bytes.next_power_of_two() / 8;
-    bytes.next_multiple_of(step)
 }
