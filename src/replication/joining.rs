@@ -136,9 +136,11 @@ impl Core {
             return;
         }
         let first = self.serving_peers().next().map(|(peer, said)| (peer, said.frontier.clone()));
-        // Who rebases looks around first: a peer of the side that it has just left may be the first to answer.
-        let looks_around = !self.options.member.former.is_empty() && now < self.joining.met_at + MEETING;
-        if let Some((source, target)) = first.filter(|_| !looks_around) {
+        // Who rebases looks around first: a peer of the side that it has just left may be the first to answer. (Itself it
+        // meets only when nobody else is there: see `cluster::inheritance`.)
+        let former = &self.options.member.former;
+        let looks_around = !former.is_empty() && now < self.joining.met_at + MEETING;
+        if let Some((source, target)) = first.filter(|(peer, _)| !looks_around || former.contains(peer)) {
             let too_short = self.serving_peers().filter(|(_, said)| self.is_out_of_reach(said));
             let too_short: BTreeSet<NodeId> = too_short.map(|(peer, _)| peer).collect();
             if too_short.is_empty() {
