@@ -24,6 +24,7 @@ mod merge;
 mod options;
 mod register;
 mod remote;
+pub mod sequence;
 mod shard;
 mod snapshot;
 mod space;
