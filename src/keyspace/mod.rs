@@ -9,7 +9,7 @@
 //!
 //! Reading order: `space` and `transaction` (who may do what), `entry` and `database` (how keys lie in memory), `shard`
 //! (how an action is applied), then `causality`, `register` and `merge` (what happens when writes are concurrent),
-//! `remote`, `snapshot`, `upkeep`.
+//! `sequence` (the same for lists), `remote`, `snapshot`, `upkeep`.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 

@@ -1,68 +1,74 @@
 //! What merging needs to know about a list beside its elements: a sequence CRDT that forgets what is stable.
 //!
 //! The elements of a list lie elsewhere, plain and without names. Operations say where they act by *position*: a number of
-//! elements in the list that their origin could see. A [`Sequence`] translates such positions into positions of the list
-//! here, and finds the place where every node puts the same insertion. It holds no element, and knows no key.
+//! elements in the list that their origin could see. A [`Sequence`] translates such positions into indices of the list
+//! here, and finds the place where every node puts the same insertion. It holds no element, and knows no key. A local
+//! operation has seen all that is here: its positions are the indices.
 //!
 //! # The order
 //!
 //! It is the tree of Fugue (Weidner and Kleppmann, "The Art of the Fugue: Minimizing Interleaving in Collaborative Text
 //! Editing", 2023). Every element that was ever inserted is an *item* of an ordered tree, and the list is the items in
-//! order, without the removed ones. An effect *has in view* what its `seen` includes, and the earlier operations of its own.
+//! order, without the removed ones. An effect *has in view* what its `seen` includes, and its own earlier operations.
 //! An insertion at a position has a *left origin* L, the visible item of its view just before the position (or the start), and
-//! R, the next item after L in its view, removed ones included (or the end). It becomes a left child of R if R descends
-//! from L, else a right child of L. Several elements make a chain: each is the right child of the one before.
+//! a *right neighbour* R, the next item after L in its view, removed ones included (or the end). It becomes a left child of R
+//! if R descends from L, else a right child of L. Several elements make a chain: each is the right child of the one before.
 //!
 //! Siblings on one side never had each other in view. All nodes sort them alike: pushes to the left end, the latest stamp
-//! first; then insertions at a position and then pushes to the right end, the earliest stamp first. So concurrent pushes to one
-//! end come out as if they were executed in the order of their stamps, and two pushes to both ends of an empty list at their own
-//! ends. What one node inserts, each element beside the one before, is one subtree: no concurrent insertion gets into it.
+//! first; then insertions at a position, then pushes to the right end, the earliest stamp first. So concurrent pushes to one
+//! end come out as if they were executed in the order of their stamps, and those to the two ends of an empty list keep their
+//! ends. What one node inserts, each beside the one before, is one subtree: nothing concurrent gets into it.
 //!
-//! Three facts are used below. Let L be visible and R the next item in the view of some effect.
+//! Three facts are used below.
 //!
-//! 1. *R descends from L if and only if L is R's left origin.* A left origin is an ancestor, by the rule. Conversely, if R descends
-//!    from L, then R's origin had L in view, visible, as removals in its view are in the later view as well. A left origin
-//!    before L would have put R before L. One after L would stand between L and R in the later view.
-//! 2. *Let y come after m, with no item between them that y's left origin could be but the descendants of m. Then y descends from m
-//!    if and only if y's left origin is m or one of those descendants.* By the same argument.
-//! 3. *The items of a subtree are adjacent in the order*, as in every tree.
+//! 1. *Let L be visible in some view, and R the next item there. R descends from L if and only if L is R's left origin.* A
+//!    left origin is an ancestor, by the rule. Conversely, if R descends from L, then R's origin had L in view, and visible: what
+//!    it saw removed is removed in the later view as well. So R's left origin is not before L; it is not after it either, for
+//!    there it would be between L and R in the later view.
+//! 2. *Let m come before y. y descends from m if and only if y's left origin is m, or lies between them and descends from m.*
+//!    If y descends from m, it had m in view, and a left origin before m would have put y before m, too. All that lies between
+//!    them then descends from m by the third fact. Conversely, y descends from its left origin.
+//! 3. *The items of a subtree are adjacent in the order*, as in every ordered tree.
 //!
 //! # Forgetting
 //!
-//! A stable item, that is one whose insertion is stable, becomes an **anchor**: a counted position without a name. Its removal may
-//! still not be stable; then the removal's dot stays with it, and once the removal is stable the item is *dropped*. Only items
-//! that are not stable, the **named** ones, know their place in the tree. They lie in *gaps*, each between two anchors
-//! (or the ends).
+//! An item whose insertion is stable becomes an **anchor**: it is counted, and nothing else. Its removal may not be stable yet;
+//! then the removal's dot stays with it, and once that is stable the anchor is *dropped*. Only the other items,
+//! the **named** ones, know their place in the tree. They lie in *gaps*, each between two anchors (or the ends).
 //!
-//! Every effect that is still to come has all anchors in view, and those whose removal is stable it cannot choose as L. So the question
-//! which a gap must answer is only: where does an effect go whose L and R are the two anchors? By the rule, into one group of siblings:
-//! the left children of R or the right children of L. Of that group it has seen nothing, or R would be another. So
-//! the trees in a gap, each under a *root* whose parent is no longer named, are in this order: those **before** the group, those **of** the
-//! group, those **after** it ([`Zone`]). Where the group's parent is does not matter any more. Neither does it matter for
-//! fact 1: an R in the gap descends from the anchor L if its root is before or of the group, and not if it is after it.
+//! An effect that is still to come has everything stable in view, that is all anchors, and counts those that are dropped as removed. So
+//! what a gap must answer is: where does an effect insert whose L and R are the two anchors? By the rule, into one group of
+//! siblings: the left children of R or the right children of L. Of that group it has seen nothing, or R would be another. The
+//! items of the gap fall into subtrees whose *roots* have parents that are no longer named. In order, there are those
+//! **before** the group, those **of** it, and those **after** it (`run::Zone`). What else there was around them in the tree
+//! does not matter to the newcomer. And where L is the anchor and R is named, fact 1 needs only this: if R descends from L, then
+//! its root is before or of the group, and if not, after it. (Let S be the anchor on the right. If it descends from L, so does
+//! all of the gap, and the group is on the left of S, hence last. If it does not, the group is what hangs on the right of L, hence
+//! first.)
 //!
-//! *A root w becomes an anchor* (ancestors of stable items are stable, hence anchors or on their way). The gap (L, R) becomes two:
-//! - (L, w): if w was before or in the group, it descends from L, and the new group is the left children of w; all other roots here
-//!   are before it. If w was after the group, it does not descend from L: the group stays, and w's left children come after it.
-//! - (w, R): R does not descend from w, or w would have been an anchor earlier. The group is the right children of w; all other roots
+//! *A root w becomes an anchor.* (Ancestors of stable items are stable: they are anchors, or become so just before.) Its gap (L, S)
+//! becomes two.
+//! - (L, w): if w was before or of the group, it descends from L, and the new group is the left children of w; all other roots
+//!   here are before it. If w was after the group, it does not descend from L: the group stays, and w's left children are after it.
+//! - (w, S): S does not descend from w, or w would have been an anchor earlier. The group is the right children of w; all other roots
 //!   here are after it.
 //!
-//! *An anchor c is dropped.* The gaps (L, c) and (c, R) become one. By the rule, an insertion after L that has c in view goes into the group
-//! of the gap (L, c), and nothing to come is inserted just after c. So the group of (L, c) is that of the new gap, and all of
-//! (c, R) is after it.
+//! *An anchor c is dropped.* The gaps (L, c) and (c, S) become one. Where c is kept, an insertion after L goes into the group of
+//! (L, c), as c is its R, removed or not; and nothing to come has c for its L. So the group of (L, c) is that of the new gap, and all
+//! of (c, S) is after it.
 //!
-//! Both steps keep, for every pair of neighbours in every view to come, the group that a newcomer joins, the order of the group, and
-//! what is before and after it. So the place of an insertion is the same at a node that has forgotten as at one that keeps all for
-//! ever, whatever each has forgotten, and nothing has to be kept longer than it is not stable. `fold` does many such steps at once.
+//! Both steps keep, for all neighbours L and R in all views to come, the group that a newcomer joins, its order, and what is before
+//! and after it. So an insertion finds the same place at a node that has forgotten as at one that keeps all for ever, whatever
+//! each of them has forgotten, and nothing is kept for longer than it is not stable. `fold` does many such steps at once.
 //!
 //! # The rest
 //!
-//! A removal marks the items that it saw with its dot. Further removals of the same item are concurrent; all are kept, as an effect may
-//! have seen any of them. The value of an element is that of the set with the highest stamp. A set acts on nothing that is
-//! removed here.
+//! A removal marks the items that it saw with its dot. Further removals of the same item are concurrent; all are kept, as an effect
+//! may have seen any of them. The value of an element is that of the set with the highest stamp; a set of an element that is
+//! removed here does nothing.
 //!
-//! Architecture invariant: the result of an operation depends on what is in its view and on the order of siblings, never on what else
-//! has arrived here; the index that it is translated to does, of course.
+//! Architecture invariant: where an operation acts depends on its view and on the order of siblings alone, never on what else has
+//! arrived here.
 //!
 //! Reading order: this file; `run` (what is kept), `place` (where an insertion goes), `fold`, `runs` (how it lies in memory).
 
@@ -110,7 +116,7 @@ const MAX_NAME: u64 = 1 << 62;
 pub type Removed = SmallVec<[Range<usize>; 1]>;
 
 /// See the module's text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Sequence {
     runs: Runs,
     /// Names of items are numbers that this node hands out; they mean nothing elsewhere but in a copy of all of this.
@@ -177,8 +183,9 @@ impl Sequence {
         self.summary.raise(mark.dot.node, mark.dot.seq);
     }
 
-    /// Inserts `count` elements. Returns where in the list here they go: all of them, one after the other. The mark's `seen`
-    /// must be all that the origin had seen.
+    /// Inserts `count` elements. Returns where in the list here they go: all of them, one after the other.
+    ///
+    /// Here and wherever there are positions, the mark's `seen` must be all that the origin had seen when it counted them.
     pub fn insert(&mut self, at: Place, count: usize, mark: &Mark<'_>) -> usize {
         if count == 0 {
             return 0;
@@ -191,9 +198,9 @@ impl Sequence {
             Place::RightEnd => last(&self.runs),
         };
         self.note(mark);
-        let named = place::prepare(&mut self.runs, &view, left, at, self.next_name, mark);
+        let (gap, named) = place::prepare(&mut self.runs, &view, left, at, self.next_name, mark);
         self.next_name += count as u64;
-        let cursor = self.runs.insert(named.0, Run::named(count, named.1));
+        let cursor = self.runs.insert(gap, Run::named(count, named));
         self.runs.visible_before(cursor)
     }
 
@@ -255,8 +262,8 @@ impl Sequence {
         }
     }
 
-    /// Removes what `seen` includes, and nothing else: the whole list, or all of it that an effect knew. Returns what goes
-    /// from the list here.
+    /// Removes what the mark's `seen` includes, and nothing else: what DEL or FLUSH knew of the list. Returns what goes from
+    /// the list here.
     pub fn remove_all_seen(&mut self, mark: &Mark<'_>) -> Removed {
         let mut removed = Removed::new();
         let mut index = 0;

@@ -64,8 +64,8 @@ fn before_siblings(runs: &Runs, after: Cursor, right: Cursor, parent: Name, rank
     let mut place = right;
     // First items of runs from `place` on.
     let mut behind = Names::default();
-    // And before it: right children of what comes before them. That will tell where they belong.
-    let mut pending = Vec::new();
+    // And before it: in the right subtree of something that comes, which will tell where they belong.
+    let mut pending = Names::default();
     let mut gap = right;
     while let Some(cursor) = runs.preceding(gap) {
         if cursor.next() == after {
@@ -85,10 +85,12 @@ fn before_siblings(runs: &Runs, after: Cursor, right: Cursor, parent: Name, rank
             // The parent is beyond R, or no longer named: not of R's subtree.
             Branch::LeftOf { .. } | Branch::Root(_) => break,
         };
-        pending.push(named.first);
         if belongs {
             place = cursor;
-            behind.extend(pending.drain(..));
+            behind.insert(named.first);
+            pending.clear();
+        } else {
+            pending.insert(named.first);
         }
         gap = cursor;
     }
@@ -99,9 +101,9 @@ fn before_siblings(runs: &Runs, after: Cursor, right: Cursor, parent: Name, rank
 /// else.
 fn after_siblings(runs: &Runs, after: Cursor, right: Option<Cursor>, origin: Origin, rank: Rank) -> Cursor {
     let mut place = after;
-    // Last items of runs of the latest sibling's subtree before `place`.
+    // Last items of runs before `place`.
     let mut behind = Names::default();
-    // Last items of runs after `place`.
+    // And after it: in the left subtree of something that comes.
     let mut pending = Names::default();
     let mut gap = after;
     while let Some(cursor) = runs.following(gap) {
@@ -127,9 +129,7 @@ fn after_siblings(runs: &Runs, after: Cursor, right: Option<Cursor>, origin: Ori
                 break;
             }
             place = gap;
-            behind.clear();
             behind.insert(last);
-            pending.clear();
             continue;
         }
         match named.branch.origin() {

@@ -37,7 +37,7 @@ impl View<'_> {
 }
 
 /// One or more items, side by side.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Run {
     /// How many items; never zero.
     pub count: usize,
@@ -50,7 +50,7 @@ pub(super) struct Run {
 }
 
 /// Items whose insertion is not stable: one, and those that follow it, each the right child of the one before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Named {
     /// The name of the first item; the others count on.
     pub first: Name,
@@ -62,7 +62,7 @@ pub(super) struct Named {
 }
 
 /// A set of one element.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SetBy {
     pub dot: Dot,
     pub stamp: Stamp,

@@ -33,7 +33,7 @@ pub(super) struct Item {
 }
 
 /// See the module's text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Runs {
     /// Never none; only the sole one may be empty.
     blocks: Vec<Block>,
@@ -41,7 +41,7 @@ pub(super) struct Runs {
     count: usize,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 struct Block {
     runs: Vec<Run>,
     /// How many items are visible here.
@@ -51,7 +51,7 @@ struct Block {
 }
 
 /// The effects of one node that a block knows of.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct Span {
     node: NodeId,
     /// The earliest that inserted, if one did.
@@ -106,6 +106,27 @@ impl Block {
             return 0;
         }
         self.runs.iter().filter(|run| run.is_visible_in(view)).map(|run| run.count).sum()
+    }
+
+    /// The item of that number, from an end of this block, of those that an effect saw.
+    fn locate(&self, at: usize, view: &View<'_>, from: End, number: usize) -> Item {
+        let mut left = number;
+        for step in 0..self.runs.len() {
+            let run = match from {
+                End::Left => step,
+                End::Right => self.runs.len() - 1 - step,
+            };
+            if !self.runs[run].is_visible_in(view) {
+                continue;
+            }
+            let count = self.runs[run].count;
+            if left < count {
+                let offset = if from == End::Left { left } else { count - 1 - left };
+                return Item { cursor: Cursor { block: at, run }, offset };
+            }
+            left -= count;
+        }
+        unreachable!("a block has as many visible items as it was counted to have")
     }
 }
 
@@ -231,14 +252,15 @@ impl Runs {
 
     /// Divides the block of a run if it has become too large. Returns where the run is then.
     fn divide(&mut self, cursor: Cursor) -> Cursor {
+        let is_last = cursor.block + 1 == self.blocks.len();
         let runs = &mut self.blocks[cursor.block].runs;
         if runs.len() <= MAX_RUNS {
             return cursor;
         }
         // A list that grows at an end leaves full blocks behind.
         let at = match cursor.run {
-            0 => 1,
-            last if last == runs.len() - 1 => last,
+            0 if cursor.block == 0 => 1,
+            last if last + 1 == runs.len() && is_last => last,
             _ => runs.len() / 2,
         };
         let rest = runs.split_off(at);
@@ -287,28 +309,5 @@ impl Runs {
     /// Notes the set that decides the value of the one item of a run.
     pub fn mark_set(&mut self, cursor: Cursor, dot: Dot, stamp: Stamp) {
         self.blocks[cursor.block].runs[cursor.run].set = Some(Box::new(SetBy { dot, stamp }));
-    }
-}
-
-impl Block {
-    /// The item of that number, from an end of this block, of those that an effect saw.
-    fn locate(&self, at: usize, view: &View<'_>, from: End, number: usize) -> Item {
-        let mut left = number;
-        for step in 0..self.runs.len() {
-            let run = match from {
-                End::Left => step,
-                End::Right => self.runs.len() - 1 - step,
-            };
-            if !self.runs[run].is_visible_in(view) {
-                continue;
-            }
-            let count = self.runs[run].count;
-            if left < count {
-                let offset = if from == End::Left { left } else { count - 1 - left };
-                return Item { cursor: Cursor { block: at, run }, offset };
-            }
-            left -= count;
-        }
-        unreachable!("a block has as many visible items as it was counted to have")
     }
 }

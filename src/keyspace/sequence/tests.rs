@@ -249,7 +249,7 @@ fn history(seed: u64, eager: bool) {
     let count = random.usize(2..=5);
     let steps = if random.u8(0..20) == 0 { 300 } else { random.usize(5..70) };
     // How often replicas hear of each other, and how often each forgets: of ten steps.
-    let deliveries = random.u8(3..9);
+    let (deliveries, floods) = (random.u8(3..9), random.u8(0..6).saturating_sub(1));
     let folds: Vec<u8> = (0..count).map(|_| random.u8(0..8).saturating_sub(2)).collect();
     let mut cluster = Cluster::new(count, &elements);
     let mut tree = Tree::new(&elements);
@@ -257,9 +257,13 @@ fn history(seed: u64, eager: bool) {
     for step in 0..steps {
         let at = random.usize(0..count);
         if random.u8(0..10) < deliveries {
-            let ready = cluster.ready(at);
-            if let Some(made) = random.choice(&ready) {
+            // One effect, or now and then all there are.
+            let everything = random.u8(0..10) < floods;
+            while let Some(made) = random.choice(&cluster.ready(at)) {
                 cluster.deliver(at, made);
+                if !everything {
+                    break;
+                }
             }
         } else if random.u8(0..12) == 0 {
             cluster.replace(at, random.usize(0..count));
@@ -298,12 +302,10 @@ fn history(seed: u64, eager: bool) {
             *sequence = copy(sequence);
         }
     }
-    for at in 0..count {
-        loop {
-            let ready = cluster.ready(at);
-            let Some(made) = random.choice(&ready) else { break };
+    for (at, often) in folds.iter().enumerate() {
+        while let Some(made) = random.choice(&cluster.ready(at)) {
             cluster.deliver(at, made);
-            if random.u8(0..10) < folds[at] {
+            if random.u8(0..10) < *often {
                 cluster.fold(at);
             }
             let replica = &cluster.replicas[at];
@@ -324,7 +326,7 @@ fn history(seed: u64, eager: bool) {
 
 /// More with `SEQUENCE_HISTORIES`.
 fn histories() -> u64 {
-    std::env::var("SEQUENCE_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(3000)
+    std::env::var("SEQUENCE_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(5000)
 }
 
 #[test]
@@ -505,6 +507,29 @@ fn an_item_may_be_forgotten_while_its_siblings_are_not() {
     }
 }
 
+/// Several siblings and their parent are forgotten at once; `y` between them stays, and must be after what is inserted there.
+#[test]
+fn siblings_and_their_parent_may_be_forgotten_at_once() {
+    let mut cluster = Cluster::new(5, &[1]);
+    let parent = cluster.run(0, Operation::Insert(Place::RightEnd, vec![10]));
+    (1..5).for_each(|at| cluster.deliver(at, &parent));
+    let insert = |cluster: &mut Cluster, at, value| cluster.run(at, Operation::Insert(Place::Position(1), vec![value]));
+    let (a, y, b) = (insert(&mut cluster, 1, 20), insert(&mut cluster, 2, 30), insert(&mut cluster, 3, 40));
+    // All but `y` becomes stable, and replica 0 hears of it.
+    let mut told = vec![a.clone(), b.clone(), y.clone()];
+    for (at, lacks) in [(1, &[&b][..]), (2, &[&a, &b]), (3, &[&a]), (4, &[&a, &b])] {
+        lacks.iter().for_each(|made| cluster.deliver(at, made));
+        told.push(cluster.run(at, Operation::Set(End::Left, 0, 1)));
+    }
+    told.iter().for_each(|made| cluster.deliver(0, made));
+    cluster.fold(0);
+    assert_eq!(cluster.replicas[0].list, [1, 20, 30, 40, 10]);
+    let x = cluster.run(4, Operation::Insert(Place::Position(2), vec![50]));
+    cluster.deliver(0, &x);
+    assert_eq!(cluster.replicas[0].list, [1, 20, 50, 30, 40, 10]);
+    assert_eq!(settled(cluster), [1, 20, 50, 30, 40, 10]);
+}
+
 #[test]
 fn a_local_queue_is_cheap() {
     // A node that hears of nobody: nothing is ever stable.
@@ -535,4 +560,57 @@ fn what_cannot_be_a_copy_is_refused() {
     }
     let bytes = postcard::to_allocvec(&vec![run(2, 5)]).expect("it can be written");
     assert!(postcard::from_bytes::<Sequence>(&bytes).is_ok_and(|sequence| sequence.len() == 2));
+}
+
+/// A peer's snapshot is taken on trust, but whatever is in it, nothing panics.
+#[test]
+fn a_copy_that_contradicts_itself_does_no_harm() {
+    let mut random = Rng::with_seed(1);
+    let dot = |random: &mut Rng| Dot { node: NodeId(random.u64(1..4)), seq: random.u64(1..6) };
+    let frontier = |random: &mut Rng| -> Frontier { (1..4).map(|node| (NodeId(node), random.u64(0..6))).collect() };
+    for _ in 0..2000 {
+        let mut run = || {
+            let count = random.usize(1..4);
+            let stamp = Stamp { time: random.u64(0..9), node: NodeId(random.u64(1..4)) };
+            let mut run = Run::anchors(count);
+            if random.u8(0..3) > 0 {
+                let origin = [run::Origin::Boundary, run::Origin::Gone, run::Origin::Item(random.u64(0..9))];
+                let zones = [run::Zone::Before, run::Zone::Group, run::Zone::After];
+                let branch = match random.u8(0..3) {
+                    0 => run::Branch::RightOf(random.u64(0..9)),
+                    1 => run::Branch::LeftOf { parent: random.u64(0..9), origin: origin[random.usize(0..3)] },
+                    _ => run::Branch::Root(zones[random.usize(0..3)]),
+                };
+                let rank = run::Rank::new(Place::Position(0), stamp);
+                run = Run::named(count, run::Named { first: random.u64(0..9), dot: dot(&mut random), rank, branch });
+            }
+            run.removals = (0..random.u8(0..5).saturating_sub(2)).map(|_| dot(&mut random)).collect();
+            run
+        };
+        let runs: Vec<Run> = (0..12).map(|_| run()).collect();
+        let mut sequence = copy(&Sequence::from_runs(runs));
+        for _ in 0..8 {
+            let mut seen = frontier(&mut random);
+            let dot = Dot { node: NodeId(random.u64(1..4)), seq: random.u64(1..9) };
+            seen.set(dot.node, dot.seq - 1);
+            let stamp = Stamp { time: random.u64(0..9), node: dot.node };
+            let reach = Seen { frontier: &seen, own: dot, stable: random.bool() };
+            let mark = Mark { dot, stamp, seen: reach, applied: &seen };
+            let len = sequence.len();
+            match operation(&mut random, Flavour::Mixed, len, 0) {
+                Operation::Insert(at, values) => assert!(sequence.insert(at, values.len(), &mark) <= len),
+                Operation::Remove(end, ranges) => {
+                    let removed = sequence.remove(end, ranges, &mark);
+                    assert_eq!(len - removed.iter().map(Range::len).sum::<usize>(), sequence.len());
+                }
+                Operation::Set(end, position, _) => {
+                    assert!(sequence.set(end, position, &mark).is_none_or(|index| index < len));
+                }
+                Operation::RemoveAll => drop(sequence.remove_all_seen(&mark)),
+            }
+            if random.bool() {
+                sequence.fold(&frontier(&mut random));
+            }
+        }
+    }
 }
