@@ -9,7 +9,7 @@
 //!
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register` and `merge` (what happens when writes are concurrent),
-//! `types` (what each type adds to all that), `remote`, `snapshot`, `upkeep`.
+//! `sequence` (the same for lists), `types` (what each type adds to all that), `remote`, `snapshot`, `upkeep`.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
@@ -24,6 +24,7 @@ mod merge;
 mod options;
 mod register;
 mod remote;
+pub mod sequence;
 mod shard;
 mod slot;
 mod snapshot;
