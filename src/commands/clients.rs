@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use parking_lot::Mutex;
 
 use super::table::table;
-use crate::keyspace::Millis;
+use crate::keyspace::{Millis, Verdict, Waiter};
 
 /// What a client says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub struct ClientRecord {
     output_buffer: AtomicUsize,
     input_bytes: AtomicU64,
     output_bytes: AtomicU64,
+    waiter: Mutex<Option<Arc<Waiter>>>,
 }
 
 /// Stands for "no command yet".
@@ -89,6 +90,21 @@ impl ClientRecord {
         self.last_command.store(id, Ordering::Relaxed);
     }
 
+    pub(super) fn note_waiter(&self, waiter: Option<Arc<Waiter>>) {
+        *self.waiter.lock() = waiter;
+    }
+
+    /// Does it wait in a blocking command?
+    pub fn is_blocked(&self) -> bool {
+        self.waiter.lock().is_some()
+    }
+
+    /// Ends the waiting of its blocking command. False when there is none.
+    pub fn unblock(&self, verdict: Verdict) -> bool {
+        let waiter = self.waiter.lock().clone();
+        waiter.inspect(|waiter| waiter.unblock(verdict)).is_some()
+    }
+
     pub(super) fn note_authenticated(&self, authenticated: bool) {
         self.authenticated.store(authenticated, Ordering::Relaxed);
     }
@@ -105,13 +121,19 @@ impl ClientRecord {
                 .as_bytes(),
         );
         out.extend_from_slice(&names.name);
+        let flags = match (self.is_blocked(), self.unix) {
+            (false, false) => "N",
+            (false, true) => "U",
+            (true, false) => "b",
+            (true, true) => "bU",
+        };
         let middle = format!(
             " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={input} qbuf-free=0 argv-mem=0 \
              multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 \
              resp={} lib-name=",
             seconds_since(self.connected_at),
             seconds_since(self.last_active()),
-            if self.unix { "U" } else { "N" },
+            flags,
             self.database.load(Ordering::Relaxed),
             input + output + std::mem::size_of::<ClientRecord>(),
             if self.authenticated.load(Ordering::Relaxed) { "default" } else { "(superuser)" },
@@ -165,6 +187,7 @@ impl ClientRegistry {
             output_buffer: AtomicUsize::new(0),
             input_bytes: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
+            waiter: Mutex::new(None),
         });
         self.records.lock().insert(id, Arc::clone(&record));
         record
@@ -178,6 +201,11 @@ impl ClientRegistry {
     /// How many connections are open.
     pub fn len(&self) -> usize {
         self.records.lock().len()
+    }
+
+    /// How many wait in a blocking command.
+    pub fn blocked(&self) -> usize {
+        self.records.lock().values().filter(|record| record.is_blocked()).count()
     }
 
     /// Is none open?

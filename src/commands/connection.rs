@@ -4,7 +4,7 @@ use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::session::Replies;
 use super::spec::{Categories, Command, Flags, Group, Handler};
 use super::{Flow, REDIS_VERSION, wrong_arity};
-use crate::keyspace::integer;
+use crate::keyspace::{Verdict, integer};
 use crate::resp::Protocol;
 
 const LOADING: Flags = Flags::LOADING.with(Flags::STALE);
@@ -53,6 +53,11 @@ pub const COMMANDS: &[Command] = &[
                 "2.4.0",
                 "O(N) with N connections",
                 "Describes connections",
+            ),
+            row("unblock", -3, PRIVATE.with(Flags::ADMIN), unblock).docs(
+                "5.0.0",
+                "O(log N) with N connections",
+                "Ends the waiting of a client in a blocking command",
             ),
             row("help", 2, LOADING, help).docs("5.0.0", "O(1)", "Lists the subcommands"),
         ]),
@@ -294,6 +299,19 @@ fn list(context: &mut Context<'_>) -> Outcome {
     Ok(Flow::Continue)
 }
 
+fn unblock(context: &mut Context<'_>) -> Outcome {
+    let verdict = match context.words() {
+        3 => Verdict::TimedOut,
+        4 if is_option(context.word(3), "timeout") => Verdict::TimedOut,
+        4 if is_option(context.word(3), "error") => Verdict::Unblocked,
+        4 => return Err(Refusal::Fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => return Err(SYNTAX),
+    };
+    let id = context.integer(2)?;
+    let record = u64::try_from(id).ok().and_then(|id| context.state.clients.get(id));
+    context.reply_flag(record.is_some_and(|record| record.unblock(verdict)))
+}
+
 fn help(context: &mut Context<'_>) -> Outcome {
     context.reply_help(&[
         "ID",
@@ -310,6 +328,8 @@ fn help(context: &mut Context<'_>) -> Outcome {
         "    Describe this connection.",
         "LIST [TYPE <NORMAL|MASTER|REPLICA|PUBSUB>|ID <id> [<id> ...]]",
         "    Describe all connections, those of a type, or those with these ids.",
+        "UNBLOCK <id> [TIMEOUT|ERROR]",
+        "    End the waiting of a client in a blocking command, as if its time were over or with an error.",
     ])
 }
 
@@ -449,7 +469,7 @@ mod tests {
         assert!(info.ends_with("lib-name=lib lib-ver=1.0\n\r\n"), "{info}");
         assert_eq!(fixture.run("client list").matches("id=").count(), 2);
         assert_eq!(fixture.run("client list id 2 1").matches("addr=").count(), 4);
-        other.close(&fixture.state);
+        other.close(&fixture.state, 0);
         assert_eq!(fixture.state.clients.len(), 1);
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Must not know any single command.
 
-use super::{Entry, Flow, ServerState, Session};
-use crate::keyspace::{Key, Millis, Transaction, WriteError, WrongType, integer};
+use std::time::Duration;
+
+use super::{Entry, Flow, Nothing, ServerState, Session};
+use crate::keyspace::{Key, Kind, Millis, Transaction, WriteError, WrongType, integer, long_double};
 use crate::resp::{Arguments, Reply};
 
 /// What became of a command: what the connection does next, or why it was refused.
@@ -118,6 +120,43 @@ impl<'c> Context<'c> {
     pub fn count_read(&self, found: bool) {
         let block = self.state.stats.thread(self.session.thread);
         if found { block.hits.add(1) } else { block.misses.add(1) }
+    }
+
+    /// May this client take what the key has? Not if others wait for it longer.
+    pub fn may_take(&self, transaction: &Transaction<'_>, key: Key<'_>, kind: Kind) -> bool {
+        transaction.is_first(key, kind, self.session.waiter())
+    }
+
+    /// There is nothing to take: waits at these keys, whose locks the transaction holds, until one has a value of this type.
+    pub fn block(
+        &mut self,
+        mut transaction: Transaction<'_>,
+        keys: &[Key<'_>],
+        kind: Kind,
+        timeout: Option<Duration>,
+        nothing: Nothing,
+    ) -> Outcome {
+        let waiter = self.session.block();
+        for key in keys {
+            transaction.wait(*key, kind, &waiter);
+        }
+        Ok(Flow::Block { timeout, nothing })
+    }
+
+    /// The timeout of a blocking command, in seconds with a fraction; 0 is for ever.
+    pub fn timeout(&self, at: usize) -> Result<Option<Duration>, Refusal> {
+        let text = std::str::from_utf8(self.word(at)).ok().filter(|text| long_double::is_valid(text.as_bytes()));
+        let seconds = text.and_then(|text| text.parse::<f64>().ok()).filter(|seconds| seconds.is_finite());
+        let seconds = seconds.ok_or(Refusal::Fixed("ERR timeout is not a float or out of range"))?;
+        if seconds < 0.0 {
+            return Err(Refusal::Fixed("ERR timeout is negative"));
+        }
+        // Redis counts milliseconds in 64 bits, and rounds up.
+        let milliseconds = (seconds * 1000.0).ceil();
+        if milliseconds >= i64::MAX as f64 - self.now as f64 {
+            return Err(Refusal::Fixed("ERR timeout is out of range"));
+        }
+        Ok((milliseconds > 0.0).then(|| Duration::from_millis(milliseconds as u64)))
     }
 
     /// An integer among the arguments.

@@ -90,7 +90,7 @@ fn clients(state: &ServerState, _now: Millis, out: &mut String) {
     field(out, "connected_clients", state.clients.len());
     field(out, "cluster_connections", 0);
     field(out, "maxclients", state.config.max_clients());
-    field(out, "blocked_clients", 0);
+    field(out, "blocked_clients", state.clients.blocked());
 }
 
 fn memory(state: &ServerState, _now: Millis, out: &mut String) {

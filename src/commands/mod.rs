@@ -61,6 +61,28 @@ pub enum Flow {
     /// Wait until that many other nodes have applied this node's effects up to `seq`, or the timeout is over (`None`:
     /// wait for ever), then reply with the number of those that have, as an integer.
     Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
+    /// There was nothing to take. Carry the same request out again when the session's waiter is woken; when the timeout is
+    /// over (`None`: never), end the session's waiting and reply with `nothing`.
+    Block { timeout: Option<Duration>, nothing: Nothing },
+}
+
+/// The reply of a blocking command that waited in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nothing {
+    /// Instead of an array.
+    Array,
+    /// Instead of a string.
+    Text,
+}
+
+impl Nothing {
+    /// Writes it.
+    pub fn write(self, reply: &mut Reply) {
+        match self {
+            Nothing::Array => reply.null_array(),
+            Nothing::Text => reply.null(),
+        }
+    }
 }
 
 /// Carries one request out and appends the reply. `now` is the time of this command, in milliseconds.
@@ -92,8 +114,10 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
     }
     let start = reply.bytes().len();
     let counters = block.command(entry.id);
-    counters.calls.add(1);
-    block.commands.add(1);
+    if !session.is_blocked() {
+        counters.calls.add(1);
+        block.commands.add(1);
+    }
     let stopwatch = state.facts.stopwatch.filter(|_| block.commands.get().is_multiple_of(TIMED_EVERY));
     let begun = stopwatch.map(|read| read());
     let mut context = Context { state, session, arguments: *arguments, reply, now, entry };

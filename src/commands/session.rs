@@ -2,12 +2,13 @@
 //!
 //! Must not know sockets or buffers.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::clients::{ClientRecord, Connected};
 use super::state::ServerState;
 use super::table::{Entry, table};
-use crate::keyspace::Millis;
+use crate::keyspace::{Millis, Waiter};
 use crate::resp::{Protocol, Reply};
 
 /// The state of one connection. Lives on the thread that serves it.
@@ -29,6 +30,19 @@ pub struct Session {
     pub record: Arc<ClientRecord>,
     replies: Replies,
     cached: &'static Entry,
+    wake: Wake,
+    /// A blocking command is waiting under this.
+    waiter: Option<Arc<Waiter>>,
+}
+
+/// Wakes the connection's task.
+#[derive(Clone)]
+struct Wake(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Wake")
+    }
 }
 
 /// Which replies the client wants (CLIENT REPLY).
@@ -63,11 +77,49 @@ impl Session {
             record,
             replies: Replies::On,
             cached: &table().entries()[0],
+            wake: Wake(Arc::new(|| {})),
+            waiter: None,
+        }
+    }
+
+    /// How to wake the connection when what a blocking command waits for is there.
+    pub fn set_wake(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.wake = Wake(wake);
+    }
+
+    /// Does a blocking command wait?
+    pub fn is_blocked(&self) -> bool {
+        self.waiter.is_some()
+    }
+
+    /// What a blocking command waits under, if one does.
+    pub fn waiter(&self) -> Option<&Arc<Waiter>> {
+        self.waiter.as_ref()
+    }
+
+    /// A blocking command waits from now on, or goes on waiting.
+    pub(super) fn block(&mut self) -> Arc<Waiter> {
+        if let Some(waiter) = &self.waiter {
+            return Arc::clone(waiter);
+        }
+        let Wake(wake) = self.wake.clone();
+        let waiter = Waiter::new(Box::new(move || wake()));
+        self.record.note_waiter(Some(Arc::clone(&waiter)));
+        self.waiter = Some(Arc::clone(&waiter));
+        waiter
+    }
+
+    /// The blocking command waits no longer, whatever came of it.
+    pub fn end_waiting(&mut self, state: &ServerState, now: Millis) {
+        if let Some(waiter) = self.waiter.take() {
+            self.record.note_waiter(None);
+            state.keyspace.forget_waiter(now, self.database, &waiter);
         }
     }
 
     /// The connection is gone. To be called on its own thread.
-    pub fn close(self, state: &ServerState) {
+    pub fn close(mut self, state: &ServerState, now: Millis) {
+        self.end_waiting(state, now);
         state.stats.thread(self.thread).connections.subtract(1);
         state.clients.remove(self.id);
     }

@@ -9,7 +9,7 @@
 //!
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register` and `merge` (what happens when writes are concurrent),
-//! `sequence` (the same for lists), `types` (what each type adds to all that), `remote`, `snapshot`, `upkeep`.
+//! `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `remote`, `snapshot`, `upkeep`.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
@@ -33,6 +33,7 @@ mod transaction;
 mod types;
 mod upkeep;
 mod value;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
 pub use transaction::{Key, Life, Transaction, WriteError};
 pub use value::{ChunkLimit, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue};
+pub use waiting::{Verdict, Waiter};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

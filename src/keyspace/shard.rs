@@ -2,6 +2,8 @@
 //!
 //! Every change goes through [`Shard::apply`], whether a client of this node or a peer caused it.
 
+use std::sync::Arc;
+
 use foldhash::fast::FixedState;
 
 use super::access::Access;
@@ -11,6 +13,7 @@ use super::entry::Entry;
 use super::merge::KeyState;
 use super::slot::KeySlot;
 use super::types::{self, replaces_key};
+use super::waiting::{Waiter, Waiting};
 use super::{Kind, Millis};
 use crate::effects::{Action, Frontier};
 
@@ -18,6 +21,8 @@ use crate::effects::{Action, Frontier};
 #[derive(Debug)]
 pub struct Shard {
     pub databases: Vec<Database>,
+    /// Clients that wait for keys.
+    pub waiting: Waiting,
     /// While a snapshot is being caught up with: what this shard had when it was exported.
     pub imported: Option<Frontier>,
     /// What the keyspace's counter was last told about `memory()`.
@@ -40,6 +45,7 @@ impl Shard {
     pub fn new(seed: u64) -> Shard {
         Shard {
             databases: Vec::new(),
+            waiting: Waiting::default(),
             imported: None,
             reported_memory: 0,
             reported_metadata: 0,
@@ -55,6 +61,16 @@ impl Shard {
     /// Bytes of memory of the keys, about.
     pub fn memory(&self) -> usize {
         self.databases.iter().map(Database::memory).sum()
+    }
+
+    /// Whom to wake because of what changed.
+    pub fn take_woken(&mut self, hasher: &FixedState, now: Millis) -> Vec<Arc<Waiter>> {
+        let Shard { waiting, databases, .. } = self;
+        waiting.take_woken(|number, key| {
+            let database = databases.get(number as usize)?;
+            let entry = database.at(database.find(hash_key(hasher, key), key)?);
+            entry.deadline().is_none_or(|deadline| deadline > now).then(|| entry.kind())
+        })
     }
 
     /// Bytes of memory of what is not stable, about.
@@ -108,6 +124,9 @@ impl Shard {
         mark: Option<&Mark<'_>>,
     ) -> bool {
         let kind = Kind::of(action);
+        if !self.waiting.is_empty() {
+            self.waiting.note(place.database, place.key);
+        }
         let database = self.database_mut(place.database);
         let found = database.find(place.hash, place.key);
         if let Some(mark) = mark {

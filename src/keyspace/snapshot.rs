@@ -81,13 +81,18 @@ impl Keyspace {
     pub fn begin_import(&self, node: NodeId) -> Vec<Effect> {
         let mut transaction = self.lock_all(0, 0);
         self.loading.store(true, Release);
+        // Who waits is woken to be told that nothing is here now.
+        let mut waiters = Vec::new();
         for (_, shard) in transaction.shards_mut() {
             shard.clear();
             shard.imported = None;
+            waiters.append(&mut shard.waiting.take_all());
         }
         let origin = transaction.origin();
         let left = origin.drain();
         *origin = Origin::new(node);
+        drop(transaction);
+        waiters.iter().for_each(|waiter| waiter.wake());
         left
     }
 

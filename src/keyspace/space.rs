@@ -1,8 +1,8 @@
 //! The keyspace: its shards, who may lock what, and the books that are kept over all of it.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
 use parking_lot::{Mutex, MutexGuard};
@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::database::hash_key;
 use super::shard::Shard;
 use super::transaction::{Key, Transaction};
+use super::waiting::Waiter;
 use super::{KeyspaceOptions, Kind, Millis, is_system_key};
 use crate::effects::{Effect, Frontier, Origin};
 
@@ -232,6 +233,14 @@ impl Keyspace {
             }
         }
         0
+    }
+
+    /// The waiter waits nowhere any more.
+    pub fn forget_waiter(&self, now: Millis, database: u32, waiter: &Arc<Waiter>) {
+        for name in waiter.take_places() {
+            let key = self.key(&name);
+            self.lock_one(now, database, key).stop_waiting(key, waiter);
+        }
     }
 
     /// A key picked at random, each with the same chance.

@@ -12,12 +12,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::front::Front;
 use super::handle::{Asked, Handle};
-use crate::commands::{Connected, Flow, Session, execute};
-use crate::keyspace::Millis;
+use crate::commands::{Connected, Flow, Nothing, Session, execute};
+use crate::keyspace::{Millis, Verdict};
 use crate::replication::ClusterReport;
 use crate::resp::{Parsed, Parser, Protocol, Reply};
 
@@ -65,6 +66,8 @@ struct Connection<S> {
     sent: u64,
     /// When the current batch began.
     now: Millis,
+    /// When the blocking command that waits has waited long enough; `Some(None)`: it waits for ever.
+    blocked: Option<Option<Instant>>,
     /// Taken only when the connection is dropped.
     session: Option<Session>,
     thread: usize,
@@ -83,6 +86,8 @@ enum Next {
     Flush,
     /// WAIT: answer with the number of nodes that have the effect, once they are enough or the time is over.
     Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
+    /// A blocking command: carry the request out again when woken, or skip it (so many bytes) when the time is over.
+    Block { request: usize, nothing: Nothing },
     /// Answer, then hang up.
     Close,
 }
@@ -97,7 +102,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         front: Arc<Front>,
     ) -> Self {
         let now = front.clock.wall();
-        let session = Session::open(&front.state, connected, thread, now, front.seed());
+        let mut session = Session::open(&front.state, connected, thread, now, front.seed());
+        let waked = Arc::clone(&handle);
+        session.set_wake(Arc::new(move || waked.wake()));
         Connection {
             stream,
             input: Vec::new(),
@@ -109,6 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             received: 0,
             sent: 0,
             now,
+            blocked: None,
             session: Some(session),
             thread,
             second,
@@ -142,6 +150,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.reply.count(count);
                     self.now = self.front.clock.wall();
                 }
+                Next::Block { request, nothing } => {
+                    self.flush().await?;
+                    if !self.wait_for_keys(request, nothing).await {
+                        return Ok(());
+                    }
+                }
                 Next::Close => return self.flush().await,
             }
         }
@@ -164,8 +178,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if arguments.is_empty() {
                         continue;
                     }
-                    match execute(&self.front.state, session, &arguments, &mut self.reply, self.now) {
+                    let flow = execute(&self.front.state, session, &arguments, &mut self.reply, self.now);
+                    if session.is_blocked() && !matches!(flow, Flow::Block { .. }) {
+                        session.end_waiting(&self.front.state, self.now);
+                        self.blocked = None;
+                    }
+                    match flow {
                         Flow::Continue => {}
+                        Flow::Block { timeout, nothing } => {
+                            self.blocked
+                                .get_or_insert_with(|| timeout.and_then(|time| Instant::now().checked_add(time)));
+                            self.consumed -= consumed;
+                            return Next::Block { request: consumed, nothing };
+                        }
                         Flow::Close => return Next::Close,
                         Flow::Wait { replicas, timeout, seq } => return Next::Wait { replicas, timeout, seq },
                     }
@@ -326,6 +351,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Waits until a blocking command may find something, or has waited long enough: then it is answered with nothing.
+    /// False: the client or the process leaves.
+    async fn wait_for_keys(&mut self, request: usize, nothing: Nothing) -> bool {
+        let deadline = self.blocked.flatten();
+        let mut expired = pin!(async move {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => pending().await,
+            }
+        });
+        let verdict = tokio::select! {
+            biased;
+            left = poll_fn(|context| self.poll_woken(context)) => {
+                if left {
+                    return false;
+                }
+                self.session.as_ref().and_then(Session::waiter).and_then(|waiter| waiter.verdict())
+            }
+            () = &mut expired => Some(Verdict::TimedOut),
+        };
+        self.now = self.front.clock.wall();
+        match verdict {
+            None => return true,
+            Some(Verdict::TimedOut) => nothing.write(&mut self.reply),
+            Some(Verdict::Unblocked) => self.reply.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        }
+        self.consumed += request;
+        self.blocked = None;
+        let session = self.session.as_mut().expect("there until the connection is dropped");
+        session.end_waiting(&self.front.state, self.now);
+        true
+    }
+
+    /// Ready when a key may have something (false), or the client has gone or the process ends (true).
+    fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.poll_interrupted(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        if self.handle.take_woken() { Poll::Ready(false) } else { Poll::Pending }
+    }
+
     /// Ready when the client has gone or the process ends.
     fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.handle.wake_me(context, &mut self.waker);
@@ -340,7 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            session.close(&self.front.state);
+            session.close(&self.front.state, self.front.clock.wall());
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Handle {
     active_at: AtomicU64,
     /// It waits for its client, with nothing in flight.
     waiting: AtomicBool,
+    /// What a blocking command waits for may be there.
+    woken: AtomicBool,
     /// Its buffers are larger than what a silent connection may keep.
     oversized: AtomicBool,
 }
@@ -72,6 +74,17 @@ impl Handle {
         self.waiting.store(false, Ordering::Relaxed);
     }
 
+    /// What a blocking command waits for may be there.
+    pub(super) fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        self.wake_task();
+    }
+
+    /// Was it woken since the last call?
+    pub(super) fn take_woken(&self) -> bool {
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+
     /// What a connection that waits for its client should do.
     pub(super) fn asked(&self) -> Asked {
         let requests = self.requests.load(Ordering::Acquire);
@@ -95,6 +108,10 @@ impl Handle {
 
     fn ask(&self, request: u8) {
         self.requests.fetch_or(request, Ordering::AcqRel);
+        self.wake_task();
+    }
+
+    fn wake_task(&self) {
         let waker = self.waker.lock().clone();
         if let Some(waker) = waker {
             waker.wake();

@@ -12,6 +12,7 @@ mod string;
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use thiserror::Error;
 
@@ -21,6 +22,7 @@ use super::shard::{Place, Shard};
 use super::snapshot::describe;
 use super::types::replaces_key;
 use super::value::Collection;
+use super::waiting::Waiter;
 use super::{Keyspace, Kind, Millis, WrongType, is_system_key};
 use crate::effects::{Action, Frontier, Operation, Origin};
 
@@ -328,6 +330,26 @@ impl<'k> Transaction<'k> {
         databases.flat_map(|(number, keys)| keys.entries().iter().map(move |entry| describe(number, entry))).collect()
     }
 
+    /// May this client take what the key has, or does another one wait for it longer? `None`: it does not wait.
+    pub fn is_first(&self, key: Key<'_>, kind: Kind, waiter: Option<&Arc<Waiter>>) -> bool {
+        self.shard(key).waiting.is_first(self.database, key.bytes, kind, waiter)
+    }
+
+    /// From now on the waiter is woken when the key has something of this type. In order of arrival.
+    pub fn wait(&mut self, key: Key<'_>, kind: Kind, waiter: &Arc<Waiter>) {
+        let database = self.database;
+        self.shard_mut(key).waiting.add(database, key.bytes, kind, waiter);
+    }
+
+    /// The waiter waits no longer at this key. Who comes next is woken if something is there.
+    pub fn stop_waiting(&mut self, key: Key<'_>, waiter: &Arc<Waiter>) {
+        let database = self.database;
+        let waiting = &mut self.shard_mut(key).waiting;
+        waiting.remove(key.bytes, waiter);
+        waiting.note(database, key.bytes);
+        self.wrote = true;
+    }
+
     /// The locked shards, for what works on whole shards.
     pub(super) fn shards_mut(&mut self) -> impl Iterator<Item = (usize, &mut Shard)> {
         self.wrote = true;
@@ -352,13 +374,18 @@ impl<'k> Transaction<'k> {
 
     fn finish(&mut self) -> Option<u64> {
         let committed = self.origin.take().and_then(|mut origin| origin.commit());
+        let mut woken = Vec::new();
         if self.wrote {
             for (shard, guard) in &mut self.guards {
                 self.keyspace.report_memory(*shard, guard);
+                if !guard.waiting.is_empty() {
+                    woken.append(&mut guard.take_woken(&self.keyspace.hasher, self.now));
+                }
             }
             self.wrote = false;
         }
         self.guards.clear();
+        woken.iter().for_each(|waiter| waiter.wake());
         let (seq, outbox_was_empty) = committed?;
         if outbox_was_empty {
             self.keyspace.notify_commit();
