@@ -46,7 +46,7 @@ pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member>
     let key = keyspace.key(MEMBERS_KEY);
     let mut transaction = keyspace.lock_one(now, MEMBERS_DATABASE, key);
     match transaction.hash(key) {
-        Ok(Some(hash)) => hash.iter().filter_map(|(field, value)| decode(field, value)).collect(),
+        Ok(Some(hash)) => hash.iter().filter_map(|(field, value)| decode(&field, &value)).collect(),
         Ok(None) | Err(_) => BTreeMap::new(),
     }
 }

@@ -120,7 +120,7 @@ fn read_hash(context: &mut Context<'_>, read: impl FnOnce(&mut Context<'_>, Opti
 
 fn hget(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
-        context.reply.bulk_or_null(hash.and_then(|hash| hash.get(context.arguments.get(2)?)));
+        context.reply.bulk_or_null(hash.and_then(|hash| hash.get(context.arguments.get(2)?)).as_deref());
         Ok(Flow::Continue)
     })
 }
@@ -130,7 +130,7 @@ fn hmget(context: &mut Context<'_>) -> Outcome {
         let start = context.reply.bytes().len();
         context.reply.array(context.words() - 2);
         for field in context.arguments.from(2).iter() {
-            context.reply.bulk_or_null(hash.and_then(|hash| hash.get(field)));
+            context.reply.bulk_or_null(hash.and_then(|hash| hash.get(field)).as_deref());
             check_reply_size(context.reply, start)?;
         }
         Ok(Flow::Continue)
@@ -155,7 +155,7 @@ fn hlen(context: &mut Context<'_>) -> Outcome {
 fn hstrlen(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
         let value = hash.and_then(|hash| hash.get(context.word(2)));
-        context.reply_count(value.map_or(0, <[u8]>::len))
+        context.reply_count(value.map_or(0, |value| value.len()))
     })
 }
 
@@ -170,7 +170,7 @@ fn hkeys(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
         context.reply.array(hash.map_or(0, HashValue::len));
         for (field, _) in hash.into_iter().flat_map(HashValue::iter) {
-            context.reply.bulk(field);
+            context.reply.bulk(&field);
         }
         Ok(Flow::Continue)
     })
@@ -180,7 +180,7 @@ fn hvals(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
         context.reply.array(hash.map_or(0, HashValue::len));
         for (_, value) in hash.into_iter().flat_map(HashValue::iter) {
-            context.reply.bulk(value);
+            context.reply.bulk(&value);
         }
         Ok(Flow::Continue)
     })
@@ -190,8 +190,8 @@ fn hgetall(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
         context.reply.map(hash.map_or(0, HashValue::len));
         for (field, value) in hash.into_iter().flat_map(HashValue::iter) {
-            context.reply.bulk(field);
-            context.reply.bulk(value);
+            context.reply.bulk(&field);
+            context.reply.bulk(&value);
         }
         Ok(Flow::Continue)
     })
@@ -226,7 +226,7 @@ fn hrandfield(context: &mut Context<'_>) -> Outcome {
     if context.words() == 2 {
         return read_hash(context, |context, hash| {
             let field = hash.and_then(|hash| hash.at(context.session.random.usize(..hash.len())));
-            context.reply.bulk_or_null(field.map(|(field, _)| field));
+            context.reply.bulk_or_null(field.as_ref().map(|(field, _)| &**field));
             Ok(Flow::Continue)
         });
     }
@@ -250,7 +250,7 @@ fn hrandfield(context: &mut Context<'_>) -> Outcome {
             let positions = distinct_positions(&mut context.session.random, hash.len(), wanted);
             open_fields(context.reply, positions.len(), with_values);
             for (field, value) in positions.into_iter().filter_map(|at| hash.at(at)) {
-                reply_field(context.reply, field, with_values.then_some(value));
+                reply_field(context.reply, &field, with_values.then_some(&value));
             }
             return Ok(Flow::Continue);
         }
@@ -258,7 +258,7 @@ fn hrandfield(context: &mut Context<'_>) -> Outcome {
         for _ in 0..wanted {
             let at = context.session.random.usize(..hash.len());
             let (field, value) = hash.at(at).expect("a position below the length");
-            reply_field(context.reply, field, with_values.then_some(value));
+            reply_field(context.reply, &field, with_values.then_some(&value));
             check_reply_size(context.reply, start)?;
         }
         Ok(Flow::Continue)

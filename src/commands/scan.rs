@@ -1,8 +1,9 @@
 //! SCAN, HSCAN and SSCAN: walking through a collection in pieces.
 //!
-//! What is there from the first call to the last is returned at least once. Within a hash or a set the cursor is a
+//! What is there from the first call to the last is returned at least once. Within a large hash or set the cursor is a
 //! position: what lies below it is still to come, and the walk goes from the end towards 0. A removal moves the last
-//! element into the gap, or all behind it one place down: never from below the cursor to above it.
+//! element into the gap: never from below the cursor to above it. A small one, where elements move more freely, is
+//! returned whole.
 
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::glob;
@@ -15,7 +16,7 @@ const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const COMPLEXITY: &str = "O(1) for each call, O(N) for a whole walk through N elements";
 /// Elements visited by one call unless COUNT says otherwise.
 const DEFAULT_COUNT: usize = 10;
-/// A collection of up to this many elements is returned whole, as Redis does with its compact encodings.
+/// A collection of up to this many elements is returned whole, too.
 const WHOLE_UP_TO: usize = 128;
 
 const fn row(group: Group, name: &'static str, arity: isize, handler: Handler) -> Command {
@@ -121,8 +122,8 @@ fn scan(context: &mut Context<'_>) -> Outcome {
 }
 
 /// The positions to visit and the next cursor.
-fn page(length: usize, cursor: u64, count: usize) -> (std::ops::Range<usize>, u64) {
-    if length <= WHOLE_UP_TO {
+fn page(length: usize, is_whole: bool, cursor: u64, count: usize) -> (std::ops::Range<usize>, u64) {
+    if is_whole || length <= WHOLE_UP_TO {
         return (0..length, 0);
     }
     let end = match cursor {
@@ -144,9 +145,9 @@ fn hscan(context: &mut Context<'_>) -> Outcome {
         return Ok(Flow::Continue);
     };
     let options = parse_options(context, 3, false)?;
-    let (positions, next) = page(hash.len(), cursor, options.count);
+    let (positions, next) = page(hash.len(), hash.is_scanned_whole(), cursor, options.count);
     let mut found: Vec<Box<[u8]>> = Vec::new();
-    for (field, value) in positions.filter_map(|at| hash.at(at)).filter(|(field, _)| options.wants(field)) {
+    for (field, value) in hash.range(positions).filter(|(field, _)| options.wants(field)) {
         found.push(field.into());
         found.push(value.into());
     }
@@ -165,8 +166,8 @@ fn sscan(context: &mut Context<'_>) -> Outcome {
         return Ok(Flow::Continue);
     };
     let options = parse_options(context, 3, false)?;
-    let (positions, next) = page(set.len(), cursor, options.count);
-    let wanted = positions.filter_map(|at| set.at(at)).filter(|member| options.wants(member));
+    let (positions, next) = page(set.len(), set.is_scanned_whole(), cursor, options.count);
+    let wanted = set.range(positions).filter(|member| options.wants(member));
     let found: Vec<Box<[u8]>> = wanted.map(Into::into).collect();
     reply_page(context.reply, next, &found);
     Ok(Flow::Continue)

@@ -158,7 +158,7 @@ fn smembers(context: &mut Context<'_>) -> Outcome {
     read_set(context, |context, set| {
         context.reply.set(set.map_or(0, SetValue::len));
         for member in set.into_iter().flat_map(SetValue::iter) {
-            context.reply.bulk(member);
+            context.reply.bulk(&member);
         }
         Ok(Flow::Continue)
     })
@@ -225,7 +225,7 @@ fn srandmember(context: &mut Context<'_>) -> Outcome {
         2 => {
             return read_set(context, |context, set| {
                 let member = set.and_then(|set| set.at(context.session.random.usize(..set.len())));
-                context.reply.bulk_or_null(member);
+                context.reply.bulk_or_null(member.as_deref());
                 Ok(Flow::Continue)
             });
         }
@@ -243,14 +243,14 @@ fn srandmember(context: &mut Context<'_>) -> Outcome {
             let positions = distinct_positions(&mut context.session.random, set.len(), wanted);
             context.reply.array(positions.len());
             for member in positions.into_iter().filter_map(|at| set.at(at)) {
-                context.reply.bulk(member);
+                context.reply.bulk(&member);
             }
             return Ok(Flow::Continue);
         }
         context.reply.array(wanted);
         for _ in 0..wanted {
             let at = context.session.random.usize(..set.len());
-            context.reply.bulk(set.at(at).expect("a position below the length"));
+            context.reply.bulk(&set.at(at).expect("a position below the length"));
             check_reply_size(context.reply, start)?;
         }
         Ok(Flow::Continue)

@@ -22,7 +22,7 @@ impl Transaction<'_> {
     /// Adds to an integer field; an absent one counts as 0.
     pub fn hash_add(&mut self, key: Key<'_>, field: &[u8], increment: i64) -> Result<i64, WriteError> {
         let current = match self.hash(key)?.and_then(|hash| hash.get(field)) {
-            Some(text) => integer::parse(text).ok_or(WriteError::HashValueNotAnInteger)?,
+            Some(text) => integer::parse(&text).ok_or(WriteError::HashValueNotAnInteger)?,
             None => 0,
         };
         let sum = current.checked_add(increment).ok_or(WriteError::Overflow)?;
@@ -34,8 +34,8 @@ impl Transaction<'_> {
 
     /// Adds to a number field; an absent one counts as 0. Returns the new text.
     pub fn hash_add_float(&mut self, key: Key<'_>, field: &[u8], increment: &[u8]) -> Result<Vec<u8>, WriteError> {
-        let current = self.hash(key)?.and_then(|hash| hash.get(field)).unwrap_or(b"0");
-        let sum = long_double::add(current, increment).map_err(|error| match error {
+        let current = self.hash(key)?.and_then(|hash| hash.get(field));
+        let sum = long_double::add(current.as_deref().unwrap_or(b"0"), increment).map_err(|error| match error {
             FloatError::CurrentNotAFloat => WriteError::HashValueNotAFloat,
             FloatError::IncrementNotAFloat => WriteError::NotAFloat,
             FloatError::NotFinite => WriteError::NotFinite,

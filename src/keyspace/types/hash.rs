@@ -32,6 +32,7 @@ impl FieldCauses {
             _ => {
                 let (field, change) = change(action);
                 let current = hash_of(current).and_then(|hash| hash.get(field));
+                let current = current.as_deref();
                 let register = self.fields.entry(field.into()).or_insert_with(|| Register::resting(current, &change));
                 register.note(current, change, mark);
             }
@@ -45,6 +46,7 @@ impl FieldCauses {
         }
         let (field, change) = change(action);
         let current = hash.get(field);
+        let current = current.as_deref();
         let register = self.fields.entry(field.into()).or_insert_with(|| Register::resting(current, &change));
         if let Some(value) = register.merge(current, change, mark) {
             hash.insert(field, &value);
@@ -66,7 +68,7 @@ impl FieldCauses {
             }
             return;
         };
-        match register.remove(hash.get(field), seen) {
+        match register.remove(hash.get(field).as_deref(), seen) {
             Some(value) => {
                 hash.insert(field, &value);
             }
@@ -83,7 +85,7 @@ impl FieldCauses {
     pub fn fold(&mut self, stable: &Frontier, current: Option<&Entry>) {
         let hash = hash_of(current);
         for (field, register) in &mut self.fields {
-            register.fold(hash.and_then(|hash| hash.get(field)), stable, |_| true);
+            register.fold(hash.and_then(|hash| hash.get(field)).as_deref(), stable, |_| true);
         }
         self.fields.retain(|_, register| !register.is_resting());
     }
@@ -142,7 +144,7 @@ fn add(
     match result {
         Some(value) => hash.insert(field, value),
         // What is no number stays as it is.
-        None => sum(hash.get(field)).is_some_and(|value| hash.insert(field, &value)),
+        None => sum(hash.get(field).as_deref()).is_some_and(|value| hash.insert(field, &value)),
     }
 }
 
@@ -165,7 +167,7 @@ pub fn restore(image: Image, hasher: &ElementHasher) -> HashValue {
 
 /// A hash as `dump` prints it. The order of the fields is not part of the data.
 pub fn describe(hash: &HashValue) -> String {
-    let mut fields: Vec<_> = hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect();
+    let mut fields: Vec<_> = hash.iter().map(|(field, value)| format!("{}={}", text(&field), text(&value))).collect();
     fields.sort_unstable();
     fields.join(" ")
 }

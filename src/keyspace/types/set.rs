@@ -138,7 +138,7 @@ pub fn restore(image: Image, hasher: &ElementHasher) -> SetValue {
 
 /// A set as `dump` prints it. The order of the members is not part of the data.
 pub fn describe(set: &SetValue) -> String {
-    let mut members: Vec<_> = set.iter().map(text).collect();
+    let mut members: Vec<_> = set.iter().map(|member| text(&member)).collect();
     members.sort_unstable();
     members.join(" ")
 }

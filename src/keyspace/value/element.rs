@@ -46,15 +46,15 @@ impl Deref for Element<'_> {
     }
 }
 
-impl AsRef<[u8]> for Element<'_> {
-    fn as_ref(&self) -> &[u8] {
-        self
+impl From<Element<'_>> for Box<[u8]> {
+    fn from(element: Element<'_>) -> Box<[u8]> {
+        (*element).into()
     }
 }
 
-impl PartialEq<[u8]> for Element<'_> {
-    fn eq(&self, other: &[u8]) -> bool {
-        **self == *other
+impl From<Element<'_>> for Vec<u8> {
+    fn from(element: Element<'_>) -> Vec<u8> {
+        element.to_vec()
     }
 }
 

@@ -1,83 +1,360 @@
-//! A hash: fields and values in insertion order.
+//! A hash.
+//!
+//! Small: one packed buffer of pairs, in the order in which the fields came. Large: a table of fields.
 
-use indexmap::IndexMap;
+use std::ops::Range;
 
-use super::{ElementHasher, KEEP_ORDER_UP_TO};
+use super::encoded::Encoded;
+use super::packed::{Entries, Packed, Place};
+use super::table::{Record, Table};
+use super::{Element, ElementHasher, Limits, allocation};
 
 /// Fields with values. Iteration order is a function of the operations alone.
 #[derive(Clone, Debug)]
 pub struct HashValue {
-    fields: IndexMap<Box<[u8]>, Box<[u8]>, ElementHasher>,
-    payload: usize,
+    form: Form,
+    hasher: ElementHasher,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Small(Packed),
+    Large(Box<Table<Field>>),
+}
+
+/// A field and its value in one allocation: the field's length, the field, the value. The length is one byte, or
+/// [`LONG_FIELD`] and four bytes.
+#[derive(Clone, Debug)]
+struct Field(Box<[u8]>);
+
+const LONG_FIELD: u8 = u8::MAX;
+
+impl Field {
+    fn new(field: &[u8], value: &[u8]) -> Field {
+        let mut bytes = Vec::with_capacity(5 + field.len() + value.len());
+        match u8::try_from(field.len()) {
+            Ok(length) if length != LONG_FIELD => bytes.push(length),
+            _ => {
+                let length = u32::try_from(field.len()).expect("an element is shorter than 4 GiB");
+                bytes.push(LONG_FIELD);
+                bytes.extend_from_slice(&length.to_le_bytes());
+            }
+        }
+        bytes.extend_from_slice(field);
+        bytes.extend_from_slice(value);
+        Field(bytes.into_boxed_slice())
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        match *self.0 {
+            [LONG_FIELD, a, b, c, d, ref rest @ ..] => rest.split_at(u32::from_le_bytes([a, b, c, d]) as usize),
+            [length, ref rest @ ..] => rest.split_at(usize::from(length)),
+            [] => unreachable!("a record begins with a length"),
+        }
+    }
+
+    fn field(&self) -> &[u8] {
+        self.parts().0
+    }
+
+    fn value(&self) -> &[u8] {
+        self.parts().1
+    }
+
+    fn set_value(&mut self, value: &[u8]) {
+        let (field, current) = self.parts();
+        if current.len() == value.len() {
+            let at = self.0.len() - value.len();
+            self.0[at..].copy_from_slice(value);
+        } else {
+            *self = Field::new(field, value);
+        }
+    }
+}
+
+impl Record for Field {
+    fn key(&self) -> Element<'_> {
+        self.field().into()
+    }
+
+    fn memory(&self) -> usize {
+        allocation(self.0.len())
+    }
+}
+
+fn find_pair(packed: &Packed, field: &[u8]) -> Option<Place> {
+    packed.find::<2>(&Encoded::from(field))
+}
+
+fn find_field(table: &Table<Field>, field: &[u8]) -> Option<usize> {
+    table.find(field, |other| *other.field() == *field)
 }
 
 impl HashValue {
     /// An empty hash.
-    pub fn new(hasher: ElementHasher) -> Self {
-        HashValue { fields: IndexMap::with_hasher(hasher), payload: 0 }
+    pub fn new(hasher: ElementHasher) -> HashValue {
+        HashValue { form: Form::Small(Packed::default()), hasher }
     }
 
     /// How many fields.
     pub fn len(&self) -> usize {
-        self.fields.len()
+        match &self.form {
+            Form::Small(packed) => packed.len() / 2,
+            Form::Large(table) => table.len(),
+        }
     }
 
     /// No field left: the key is to go.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.len() == 0
     }
 
     /// A field's value.
-    pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
-        self.fields.get(field).map(|value| &**value)
+    pub fn get(&self, field: &[u8]) -> Option<Element<'_>> {
+        match &self.form {
+            Form::Small(packed) => find_pair(packed, field).map(|place| packed.at(packed.next(place)).into()),
+            Form::Large(table) => find_field(table, field).map(|position| table.at(position).value().into()),
+        }
     }
 
     /// Sets a field; true when it is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8]) -> bool {
-        match self.fields.get_mut(field) {
-            Some(current) => {
-                self.payload = self.payload - current.len() + value.len();
-                if current.len() == value.len() {
-                    current.copy_from_slice(value);
-                } else {
-                    *current = value.into();
-                }
+        self.insert_within(&Limits::DEFAULT, field, value)
+    }
+
+    /// As [`HashValue::insert`], with other limits of the small form.
+    pub fn insert_within(&mut self, limits: &Limits, field: &[u8], value: &[u8]) -> bool {
+        if let Form::Small(packed) = &mut self.form
+            && field.len().max(value.len()) <= limits.hash_bytes
+            && packed.is_safe_to_add(field.len() + value.len())
+        {
+            if let Some(place) = find_pair(packed, field) {
+                packed.replace(packed.next(place), &Encoded::from(value));
+                return false;
+            }
+            if packed.len() / 2 < limits.hash_fields {
+                packed.push(&Encoded::from(field));
+                packed.push(&Encoded::from(value));
+                return true;
+            }
+        }
+        let table = self.grow();
+        match find_field(table, field) {
+            Some(position) => {
+                table.update(position, |record| record.set_value(value));
                 false
             }
             None => {
-                self.payload += field.len() + value.len();
-                self.fields.insert(field.into(), value.into());
+                table.push(Field::new(field, value));
                 true
             }
         }
     }
 
-    /// Removes a field; true when it was there.
-    pub fn remove(&mut self, field: &[u8]) -> bool {
-        let removed = if self.fields.len() <= KEEP_ORDER_UP_TO {
-            self.fields.shift_remove_entry(field)
-        } else {
-            self.fields.swap_remove_entry(field)
-        };
-        if let Some((field, value)) = &removed {
-            self.payload -= field.len() + value.len();
+    /// The large form.
+    fn grow(&mut self) -> &mut Table<Field> {
+        if let Form::Small(packed) = &self.form {
+            let mut table = Table::new(self.hasher.clone());
+            for (field, value) in Fields(Walk::Small(packed.iter())) {
+                table.push(Field::new(&field, &value));
+            }
+            self.form = Form::Large(Box::new(table));
         }
-        removed.is_some()
+        match &mut self.form {
+            Form::Large(table) => table,
+            Form::Small(_) => unreachable!("it has just grown"),
+        }
     }
 
-    /// The field at a position below `len()`. Positions are stable but for removals, which move the last field
-    /// into the gap: a scan from the end towards 0 therefore misses nothing that stays.
-    pub fn at(&self, position: usize) -> Option<(&[u8], &[u8])> {
-        self.fields.get_index(position).map(|(field, value)| (&**field, &**value))
+    /// Removes a field; true when it was there.
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        match &mut self.form {
+            Form::Small(packed) => {
+                let Some(place) = find_pair(packed, field) else { return false };
+                packed.remove(place, 2);
+            }
+            Form::Large(table) => {
+                let Some(position) = find_field(table, field) else { return false };
+                table.swap_remove(position);
+            }
+        }
+        true
+    }
+
+    /// Does a scan take all fields at once? Otherwise it walks positions from the end towards 0 and misses nothing that
+    /// stays: positions are stable but for removals, which move the last field into the gap.
+    pub fn is_scanned_whole(&self) -> bool {
+        matches!(self.form, Form::Small(_))
+    }
+
+    /// The field at a position below the length: for random picks.
+    pub fn at(&self, position: usize) -> Option<(Element<'_>, Element<'_>)> {
+        match &self.form {
+            Form::Small(packed) => {
+                let field = packed.get(2 * position)?;
+                Some((field.into(), packed.get(2 * position + 1)?.into()))
+            }
+            Form::Large(table) if position < table.len() => Some(pair(table, position)),
+            Form::Large(_) => None,
+        }
+    }
+
+    /// The fields at these positions, with their values. The range must lie within the length.
+    pub fn range(&self, positions: Range<usize>) -> Fields<'_> {
+        Fields(match &self.form {
+            Form::Small(packed) => {
+                Walk::Small(packed.range(packed.seek(2 * positions.start), packed.seek(2 * positions.end)))
+            }
+            Form::Large(table) => Walk::Large(positions, table),
+        })
     }
 
     /// All fields with their values.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|(field, value)| (&**field, &**value))
+    pub fn iter(&self) -> Fields<'_> {
+        self.range(0..self.len())
     }
 
-    /// Bytes of memory, about: payload, allocation overhead and table.
+    /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
-        self.payload + self.fields.len() * 32 + self.fields.capacity() * 58
+        match &self.form {
+            Form::Small(packed) => packed.memory(),
+            Form::Large(table) => allocation(size_of::<Table<Field>>()) + table.memory(),
+        }
+    }
+
+    /// What `OBJECT ENCODING` calls it.
+    pub fn encoding(&self) -> &'static str {
+        match &self.form {
+            Form::Small(_) => "listpack",
+            Form::Large(_) => "hashtable",
+        }
+    }
+}
+
+/// Fields with their values.
+#[derive(Clone, Debug)]
+pub struct Fields<'a>(Walk<'a>);
+
+#[derive(Clone, Debug)]
+enum Walk<'a> {
+    Small(Entries<'a>),
+    Large(Range<usize>, &'a Table<Field>),
+}
+
+fn pair(table: &Table<Field>, position: usize) -> (Element<'_>, Element<'_>) {
+    let (field, value) = table.at(position).parts();
+    (field.into(), value.into())
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (Element<'a>, Element<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Walk::Small(entries) => Some((entries.next()?.into(), entries.next()?.into())),
+            Walk::Large(positions, table) => Some(pair(table, positions.next()?)),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let length = match &self.0 {
+            Walk::Small(entries) => entries.len() / 2,
+            Walk::Large(positions, _) => positions.len(),
+        };
+        (length, Some(length))
+    }
+}
+
+impl DoubleEndedIterator for Fields<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Walk::Small(entries) => {
+                let value = entries.next_back()?.into();
+                Some((entries.next_back()?.into(), value))
+            }
+            Walk::Large(positions, table) => Some(pair(table, positions.next_back()?)),
+        }
+    }
+}
+
+impl ExactSizeIterator for Fields<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::random_element;
+    use super::*;
+
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn owned(pair: (Element<'_>, Element<'_>)) -> (Vec<u8>, Vec<u8>) {
+        (pair.0.to_vec(), pair.1.to_vec())
+    }
+
+    fn check(hash: &HashValue, model: &Pairs) {
+        assert_eq!((hash.len(), hash.is_empty(), hash.iter().len()), (model.len(), model.is_empty(), model.len()));
+        assert!(hash.iter().map(owned).eq(model.iter().cloned()));
+        assert!(hash.iter().rev().map(owned).eq(model.iter().rev().cloned()));
+        assert_eq!(hash.at(model.len()).map(owned), None);
+    }
+
+    #[test]
+    fn behaves_like_a_vector_of_pairs() {
+        let mut random = fastrand::Rng::with_seed(43);
+        for round in 0..24 {
+            let limits = Limits { hash_fields: [0, 7, 50, 128][round % 4], ..Limits::DEFAULT };
+            let (mut hash, mut model) = (HashValue::new(ElementHasher::with_seed(1)), Pairs::new());
+            for step in 0..2_500 {
+                let largest = if step < 800 { 30 } else { 400 };
+                let (field, value) = (random_element(&mut random, largest), random_element(&mut random, largest));
+                let found = model.iter().position(|pair| pair.0 == field);
+                let is_small = hash.is_scanned_whole();
+                if random.u8(..3) == 0 {
+                    assert_eq!(hash.remove(&field), found.is_some());
+                    match found {
+                        Some(at) if is_small => drop(model.remove(at)),
+                        Some(at) => drop(model.swap_remove(at)),
+                        None => {}
+                    }
+                } else {
+                    assert_eq!(hash.insert_within(&limits, &field, &value), found.is_none());
+                    let too_large = field.len().max(value.len()) > 64;
+                    match found {
+                        Some(at) => model[at].1.clone_from(&value),
+                        None => model.push((field.clone(), value)),
+                    }
+                    let grows = too_large || found.is_none() && model.len() > limits.hash_fields;
+                    assert_eq!(hash.is_scanned_whole(), is_small && !grows);
+                }
+                let expected = model.iter().find(|pair| pair.0 == field).map(|pair| &pair.1[..]);
+                assert_eq!(hash.get(&field).as_deref(), expected);
+                let (from, to) = (random.usize(..=model.len()), random.usize(..=model.len()));
+                assert_eq!(hash.at(from).map(owned), model.get(from).cloned());
+                let range = from.min(to)..from.max(to).min(from.min(to) + 20);
+                assert!(hash.range(range.clone()).map(owned).eq(model[range].iter().cloned()));
+                if step % 50 == 0 {
+                    check(&hash, &model);
+                }
+            }
+            assert_eq!(hash.encoding(), "hashtable");
+            for (field, _) in std::mem::take(&mut model) {
+                assert!(hash.remove(&field));
+            }
+            check(&hash, &model);
+        }
+    }
+
+    #[test]
+    fn fields_of_every_length_are_told_from_their_values() {
+        let mut hash = HashValue::new(ElementHasher::with_seed(1));
+        let lengths = [0, 1, 254, 255, 256, 70_000];
+        for length in lengths {
+            assert!(hash.insert(&vec![b'f'; length], &vec![b'v'; 300 + length]));
+            assert!(!hash.insert(&vec![b'f'; length], &vec![b'w'; 300 + length]));
+            assert!(!hash.insert(&vec![b'f'; length], &vec![b'x'; length]));
+        }
+        for length in lengths {
+            assert_eq!(hash.get(&vec![b'f'; length]).as_deref(), Some(&vec![b'x'; length][..]));
+        }
+        assert!(size_of::<HashValue>() <= 32);
     }
 }

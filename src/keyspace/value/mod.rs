@@ -11,6 +11,7 @@ mod compact;
 mod element;
 mod encoded;
 mod hash;
+mod integers;
 mod limits;
 mod list;
 mod ordered;
@@ -31,9 +32,6 @@ pub use sorted_set::SortedSetValue;
 use foldhash::fast::FixedState;
 
 use super::Kind;
-
-/// Up to this many elements a removal keeps the order of the rest, as Redis's small encodings do; above it, it is O(1).
-const KEEP_ORDER_UP_TO: usize = 128;
 
 /// The hasher of elements, seeded by the keyspace so that clients cannot choose collisions.
 pub type ElementHasher = FixedState;
