@@ -105,13 +105,14 @@ impl<'a> Iterator for Listpack<'a> {
 }
 
 /// The length of an element as it stands behind it, and how many bytes that takes: 7 bits in each, the lowest bits last,
-/// and the upper bit set in all but the first.
+/// and the upper bit set in all but the first. The highest number that would fit takes one byte more, except for 127:
+/// so the server writes it, and where the next element begins follows from it.
 fn back_length(length: usize) -> ([u8; 5], usize) {
     let size = match length {
         0..0x80 => 1,
-        0x80..0x4000 => 2,
-        0x4000..0x20_0000 => 3,
-        0x20_0000..0x1000_0000 => 4,
+        0x80..0x3fff => 2,
+        0x3fff..0x1f_ffff => 3,
+        0x1f_ffff..0xfff_ffff => 4,
         _ => 5,
     };
     let mut bytes = [0; 5];
@@ -203,7 +204,7 @@ mod tests {
             let limit = 1i64 << bits;
             integers.extend([limit - 1, limit, -limit, -limit - 1]);
         }
-        let strings: Vec<Vec<u8>> = [0, 1, 63, 64, 125, 126, 4095, 4096, 16_380, 16_384, 2_097_150]
+        let strings: Vec<Vec<u8>> = [0, 1, 63, 64, 125, 126, 4095, 4096, 16_377, 16_378, 16_379, 2_097_145, 2_097_146]
             .map(|length: usize| vec![b's'; length])
             .into();
         let mut writer = ListpackWriter::new();
@@ -227,6 +228,25 @@ mod tests {
         expected.extend_from_slice(&[0x03, 0xf6, 0xff]);
         expected[0..4].copy_from_slice(&(521u32).to_le_bytes());
         assert_eq!(writer.finish(), expected);
+    }
+
+    /// As redis-server 7.0.15 writes them.
+    #[test]
+    fn lengths_for_readers_from_behind_are_the_servers() {
+        let cases: [(usize, &[u8]); 8] = [
+            (127, &[0x7f]),
+            (128, &[0x01, 0x80]),
+            (16_382, &[0x7f, 0xfe]),
+            (16_383, &[0x00, 0xff, 0xff]),
+            (16_384, &[0x01, 0x80, 0x80]),
+            (2_097_150, &[0x7f, 0xff, 0xfe]),
+            (2_097_151, &[0x00, 0xff, 0xff, 0xff]),
+            (2_097_152, &[0x01, 0x80, 0x80, 0x80]),
+        ];
+        for (length, expected) in cases {
+            let (bytes, size) = back_length(length);
+            assert_eq!(&bytes[..size], expected, "{length}");
+        }
     }
 
     #[test]
