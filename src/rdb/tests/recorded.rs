@@ -1,7 +1,7 @@
-//! What DUMP of redis-server 7.0.15 answered, in base64. `recordings` has the commands.
+//! What DUMP answered, in base64: of redis-server 7.0.15, or where it says so of 8.0.2. `recordings` has the values.
 
 /// Names and payloads.
-pub(super) const RECORDED: [(&str, &str); 36] = [
+pub(super) const RECORDED: [(&str, &str); 40] = [
     ("string empty", "AAAKAF2bXEAPf6La"),
     ("string", "AAVoZWxsbwoAY3LfdmU0IAo="),
     ("string int8", "AMCACgCZZjJtLwxb2Q=="),
@@ -238,5 +238,16 @@ pub(super) const RECORDED: [(&str, &str); 36] = [
          AAAEAAAAAAAAAABxbv4NogEAAAEAAAAAAAAABQAAAAAAAAAAe2jlz4sBAABBLAMFYWxpY2Vxbv4NogEAAAMAAAAAAAAAAQAAAAAAAAAAAAAA\
          AAAAAAMAAAAAAAAAAAAAAAAAAAAFAAAAAAAAAAADYm9icW7+DaIBAAABAAAAAAAAAAQAAAAAAAAAAARpZGxlcG7+DaIBAAAABHJlc3QCAAIA\
          AAoAwgxFtUFytWg=",
+    ),
+    ("redis 8.0 set listpack", "FBcXAAAABQCBYQKCYmMDEQGAAYMtNXgE/wwA951mG2LK/NI="),
+    (
+        "redis 8.0 hash listpack with expiry of fields",
+        "GQBA5ZwwEgAALi4AAAAJABEBgAH0AEDlnDASAAAJgWICg3R3bwT0BUDlnDASAAAJgWECAQEAAf8MANcLufjuAyP9",
+    ),
+    ("redis 8.0 hash with expiry of fields", "GABA5ZwwEgAAAwABYcABAcARAAYBYgN0d28MAJS96tlTDvnZ"),
+    (
+        "redis 8.0 stream of the third form",
+        "FQEQAAAAAAAAAAEAAAAAAAAAAB0dAAAACgABAQABAQGBZgIAAQIBAAEAAYF2AgQB/wEBAAEAAAABAQFnAQABAQAAAAAAAAABAAAAAAAAAAAq\
+         ASUOogEAAAECBWFsaWNlXQElDqIBAAAqASUOogEAAAEAAAAAAAAAAQAAAAAAAAAABGlkbGUqASUOogEAAP//////////AAwACMAMBUjLeOw=",
     ),
 ];
