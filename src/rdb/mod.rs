@@ -20,8 +20,7 @@
 //!
 //! Sources: the listpack specification (antirez/listpack, `listpack.md`), the descriptions of the format by the projects
 //! redis-rdb-tools, redis-replicator and rdbparser, the pull requests that describe Redis 7.4's types (redis/redis 13391
-//! and 13438), and what redis-server 7.0.15 writes,
-//! accepts and refuses; for what is newer, what 8.0.2 writes and accepts.
+//! and 13438), and what redis-server 7.0.15 writes, accepts and refuses; for what is newer, what 8.0.2 does.
 //!
 //! Architecture invariant: a leaf. Nothing here knows a key, a command, a file or a clock; there is no I/O.
 
