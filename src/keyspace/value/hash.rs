@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{ElementHasher, KEEP_ORDER_UP_TO};
+use super::{ElementHasher, KEEP_ORDER_UP_TO, Limits};
 
 /// Fields with values. Iteration order is a function of the operations alone.
 #[derive(Clone, Debug)]
@@ -74,6 +74,14 @@ impl HashValue {
     /// All fields with their values.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|(field, value)| (&**field, &**value))
+    }
+
+    /// The name that Redis has for a hash like this.
+    pub fn encoding(&self) -> &'static str {
+        let limits = Limits::DEFAULT;
+        let fits = |element: &[u8]| element.len() <= limits.hash_bytes;
+        let small = self.len() <= limits.hash_fields && self.iter().all(|(field, value)| fits(field) && fits(value));
+        if small { "listpack" } else { "hashtable" }
     }
 
     /// Bytes of memory, about: payload, allocation overhead and table.

@@ -2,7 +2,8 @@
 
 use indexmap::IndexSet;
 
-use super::{ElementHasher, KEEP_ORDER_UP_TO};
+use super::{ElementHasher, KEEP_ORDER_UP_TO, Limits};
+use crate::keyspace::integer;
 
 /// Distinct members. Iteration order is a function of the operations alone.
 #[derive(Clone, Debug)]
@@ -62,6 +63,16 @@ impl SetValue {
     /// All members.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.members.iter().map(|member| &**member)
+    }
+
+    /// The name that Redis has for a set like this.
+    pub fn encoding(&self) -> &'static str {
+        let limits = Limits::DEFAULT;
+        if self.len() <= limits.set_integers && self.iter().all(|member| integer::parse(member).is_some()) {
+            return "intset";
+        }
+        let small = self.len() <= limits.set_members && self.iter().all(|member| member.len() <= limits.set_bytes);
+        if small { "listpack" } else { "hashtable" }
     }
 
     /// Bytes of memory, about: payload, allocation overhead and table.
