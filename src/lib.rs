@@ -2,6 +2,7 @@
 //!
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
+//! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
 
 pub mod cli;
 pub mod cluster;
@@ -10,6 +11,7 @@ pub mod effects;
 pub mod keyspace;
 pub mod observe;
 pub mod planted;
+pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod server;
