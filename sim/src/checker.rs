@@ -177,10 +177,10 @@ fn describe(
         elements.push(text(string));
     }
     if let Ok(Some(hash)) = transaction.hash(key) {
-        elements.extend(hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))));
+        elements.extend(hash.iter().map(|(field, value)| format!("{}={}", text(&field), text(&value))));
     }
     if let Ok(Some(set)) = transaction.set(key) {
-        elements.extend(set.iter().map(text));
+        elements.extend(set.iter().map(|member| text(&member)));
     }
     elements.sort_unstable();
     Some((format!("{database} {name} {} [{}]", kind.name(), elements.join(" ")), deadline))

@@ -170,16 +170,9 @@ fn hello(context: &mut Context<'_>) -> Outcome {
 }
 
 fn select(context: &mut Context<'_>) -> Outcome {
-    let number = context.integer(1)?;
-    let number = i32::try_from(number)
-        .map_err(|_| Refusal::Fixed("ERR value is out of range, value must between -2147483648 and 2147483647"))?;
-    match u32::try_from(number) {
-        Ok(number) if number < context.state.keyspace.databases() => {
-            context.session.select(number);
-            context.ok()
-        }
-        _ => Err(Refusal::Fixed("ERR DB index is out of range")),
-    }
+    let number = context.database(1)?;
+    context.session.select(number);
+    context.ok()
 }
 
 fn quit(context: &mut Context<'_>) -> Outcome {

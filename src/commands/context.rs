@@ -164,6 +164,19 @@ impl<'c> Context<'c> {
         integer::parse(self.word(at)).ok_or(NOT_AN_INTEGER)
     }
 
+    /// The number of a database among the arguments.
+    pub fn database(&self, at: usize) -> Result<u32, Refusal> {
+        let number = i32::try_from(self.integer(at)?)
+            .map_err(|_| Refusal::Fixed("ERR value is out of range, value must between -2147483648 and 2147483647"))?;
+        self.check_database(number)
+    }
+
+    /// Is there a database of this number?
+    pub fn check_database(&self, number: i32) -> Result<u32, Refusal> {
+        let number = u32::try_from(number).ok().filter(|&number| number < self.state.keyspace.databases());
+        number.ok_or(Refusal::Fixed("ERR DB index is out of range"))
+    }
+
     /// Replies `OK`.
     pub fn ok(&mut self) -> Outcome {
         self.reply.ok();

@@ -101,13 +101,17 @@ fn describe_keys(reply: &mut Reply, spec: &KeySpec) {
     reply.bulk(b"flags");
     words(reply, spec.access.names().map(str::to_string).collect());
     reply.bulk(b"begin_search");
-    describe_search(reply, "index", &[("index", spec.begin as i64)]);
+    match spec.find {
+        Find::Range { .. } | Find::Number => describe_search(reply, "index", &[("index", spec.begin as i64)]),
+        Find::Option { .. } | Find::Unknown => describe_search(reply, "unknown", &[]),
+    }
     reply.bulk(b"find_keys");
     match spec.find {
         Find::Range { last, step } => {
             describe_search(reply, "range", &[("lastkey", last as i64), ("keystep", step as i64), ("limit", 0)]);
         }
         Find::Number => describe_search(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
+        Find::Option { .. } | Find::Unknown => describe_search(reply, "unknown", &[]),
     }
 }
 

@@ -205,6 +205,11 @@ pub enum Find {
     Range { last: isize, step: usize },
     /// The number of keys stands at the beginning, the keys follow.
     Number,
+    /// Behind the last of these options, wherever it stands among the options; `others` says how many words the other
+    /// options take. COMMAND reports that it is unknown.
+    Option { name: &'static str, others: &'static [(&'static str, usize)] },
+    /// The request does not tell: they derive from data.
+    Unknown,
 }
 
 impl KeySpec {
@@ -221,6 +226,7 @@ impl KeySpec {
     /// The positions of the keys of this request, which has as many words as the command's arity asks for.
     /// `None`: the number of keys in the request makes no sense.
     pub fn positions(&self, arguments: &Arguments<'_>) -> Option<impl Iterator<Item = usize> + use<>> {
+        const NONE: (usize, usize, usize) = (1, 0, 1);
         let (first, last, step) = match self.find {
             Find::Range { last, step } if last >= 0 => (self.begin, self.begin + last.unsigned_abs(), step),
             Find::Range { last, step } => (self.begin, arguments.len().saturating_sub(last.unsigned_abs()), step),
@@ -229,6 +235,21 @@ impl KeySpec {
                 let number = usize::try_from(number).ok().filter(|&number| number > 0)?;
                 (self.begin + 1, self.begin.checked_add(number)?, 1)
             }
+            Find::Option { name, others } => {
+                let (mut at, mut found) = (self.begin, NONE);
+                while let Some(word) = arguments.get(at) {
+                    let is = |option: &str| word.eq_ignore_ascii_case(option.as_bytes());
+                    if is(name) && at + 1 < arguments.len() {
+                        found = (at + 1, at + 1, 1);
+                        at += 1;
+                    } else if let Some((_, words)) = others.iter().find(|(option, _)| is(option)) {
+                        at += words;
+                    }
+                    at += 1;
+                }
+                found
+            }
+            Find::Unknown => NONE,
         };
         (last < arguments.len()).then(|| (first..=last).step_by(step))
     }
@@ -245,6 +266,8 @@ pub enum Coordination {
     Decides,
     /// Decides when one of these words is among its options, else commutes.
     DecidesWith(&'static [&'static str]),
+    /// Commutes when one of these words is among its options, else decides.
+    DecidesWithout(&'static [&'static str]),
 }
 
 /// The chapter of the documentation.
@@ -414,14 +437,16 @@ impl Command {
 
     /// How this request meets what other nodes do.
     pub fn coordination_of(&self, arguments: &Arguments<'_>) -> Coordination {
-        match self.coordination {
-            Coordination::DecidesWith(words) => {
-                let is_one = |argument: &[u8]| words.iter().any(|word| argument.eq_ignore_ascii_case(word.as_bytes()));
-                // The options follow the command's mandatory words.
-                let options = arguments.from(self.arity.unsigned_abs());
-                if options.iter().any(is_one) { Coordination::Decides } else { Coordination::Commutes }
-            }
-            fixed => fixed,
-        }
+        // The options follow the command's mandatory words.
+        let has_one = |words: &[&str]| {
+            let is_one = |argument: &[u8]| words.iter().any(|word| argument.eq_ignore_ascii_case(word.as_bytes()));
+            arguments.from(self.arity.unsigned_abs()).iter().any(is_one)
+        };
+        let decides = match self.coordination {
+            Coordination::DecidesWith(words) => has_one(words),
+            Coordination::DecidesWithout(words) => !has_one(words),
+            fixed => return fixed,
+        };
+        if decides { Coordination::Decides } else { Coordination::Commutes }
     }
 }

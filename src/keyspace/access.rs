@@ -35,6 +35,17 @@ impl Access {
         self.counter.saturating_sub(u8::try_from(idle).unwrap_or(u8::MAX))
     }
 
+    /// For how long it was not used, at least: its latest use may have been at the end of its minute.
+    pub fn idle(self, now: Millis) -> Millis {
+        let minutes = minutes_of(now).wrapping_sub(self.minutes);
+        (u64::from(minutes) * 60_000 + now % 60_000).saturating_sub(59_999)
+    }
+
+    /// As if its latest use had been then.
+    pub fn used_at(self, moment: Millis) -> Access {
+        Access { minutes: minutes_of(moment), ..self }
+    }
+
     /// Another use. `random` is uniform.
     pub fn touched(self, now: Millis, random: u32) -> Access {
         let counter = self.frequency(now);
@@ -58,5 +69,14 @@ mod tests {
         assert!((10..60).contains(&access.counter), "{access:?}");
         assert_eq!(access.frequency(60_000 * 3), access.counter - 3);
         assert_eq!(access.frequency(60_000 * 300), 0);
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_idle_for_longer_than_it_is() {
+        for (used, now) in [(0, 0), (30_000, 59_999), (59_999, 60_000), (59_999, 360_000), (60_000, 360_000)] {
+            let idle = Access::new(used).idle(now);
+            assert!(idle <= now - used && idle + 60_000 > now - used, "{used} {now} {idle}");
+        }
+        assert_eq!(Access::new(90_000).used_at(0).idle(200_000), 200_000 - 59_999);
     }
 }

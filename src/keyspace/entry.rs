@@ -7,9 +7,11 @@
 //! flags 1 | access counter 1 | access minutes 2 | key length varint | deadline 8, if flagged | key | value
 //! ```
 
+use std::borrow::Cow;
+
 use super::access::Access;
 use super::value::{Value, allocation};
-use super::{Kind, Millis};
+use super::{Kind, Millis, integer};
 
 const FLAG_DEADLINE: u8 = 1;
 const HEADER: usize = 4;
@@ -17,8 +19,11 @@ const HEADER: usize = 4;
 /// Strings that grow in place (APPEND, SETRANGE) above this size get a buffer with spare capacity.
 const PACKED_GROWTH_LIMIT: usize = 256;
 
+/// Redis calls a string up to this size embedded, if it was not changed in place since it was set.
+const EMBEDDED_LIMIT: usize = 44;
+
 /// A key with a value that is not packed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Object {
     key: Box<[u8]>,
     deadline: Option<Millis>,
@@ -27,7 +32,7 @@ pub struct Object {
 }
 
 /// One key of a database.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Entry {
     /// A string: see the module's text.
     Packed(Box<[u8]>),
@@ -190,6 +195,36 @@ impl Entry {
         match self {
             Entry::Packed(_) => None,
             Entry::Object(object) => Some(&object.value),
+        }
+    }
+
+    /// The value; that of a packed string is copied.
+    pub fn value(&self) -> Cow<'_, Value> {
+        match self {
+            Entry::Packed(packed) => Cow::Owned(Value::Text(packed[parts(packed).value_at..].to_vec())),
+            Entry::Object(object) => Cow::Borrowed(&object.value),
+        }
+    }
+
+    /// The same under another name.
+    pub fn renamed(self, key: &[u8]) -> Entry {
+        match self {
+            Entry::Packed(ref packed) => {
+                Entry::string(key, &packed[parts(packed).value_at..], self.deadline(), self.access())
+            }
+            Entry::Object(object) => Entry::Object(Box::new(Object { key: key.into(), ..*object })),
+        }
+    }
+
+    /// How the value lies in memory, in Redis's words: `OBJECT ENCODING`.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Entry::Packed(packed) => match &packed[parts(packed).value_at..] {
+                text if integer::parse(text).is_some() => "int",
+                text if text.len() <= EMBEDDED_LIMIT => "embstr",
+                _ => "raw",
+            },
+            Entry::Object(object) => object.value.encoding(),
         }
     }
 

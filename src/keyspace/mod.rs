@@ -42,8 +42,8 @@ pub use kind::{Kind, WrongType, is_system_key};
 pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
-pub use transaction::{Key, Life, Transaction, WriteError};
-pub use value::{ChunkLimit, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue};
+pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
+pub use value::{ChunkLimit, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
 pub use waiting::{Verdict, Waiter};
 
 /// Milliseconds since the Unix epoch.

@@ -165,6 +165,21 @@ impl Shard {
         changed
     }
 
+    /// Puts an entry in the place of whatever its key held. Only without a cluster: this is no part of any effect.
+    pub fn put(&mut self, hasher: &FixedState, place: &Place<'_>, entry: Entry) {
+        let database = self.database_mut(place.database);
+        match database.find(place.hash, place.key) {
+            Some(at) => database.update(at, |current| *current = entry),
+            None => drop(database.insert(hasher, place.hash, entry)),
+        }
+    }
+
+    /// Takes a key's entry out. Only without a cluster.
+    pub fn take(&mut self, hasher: &FixedState, place: &Place<'_>) -> Option<Entry> {
+        let database = self.databases.get_mut(place.database as usize)?;
+        database.find(place.hash, place.key).map(|at| database.remove(hasher, at))
+    }
+
     /// Merges an action that has not seen everything there is about the key.
     fn merge(
         &mut self,

@@ -18,7 +18,7 @@ pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member>
     let key = keyspace.key(KEY);
     let mut transaction = keyspace.lock_one(now, 0, key);
     let members = transaction.hash(key).ok().flatten();
-    members.into_iter().flat_map(|members| members.iter()).filter_map(|(field, value)| decode(field, value)).collect()
+    members.into_iter().flat_map(|members| members.iter()).filter_map(|(field, value)| decode(&field, &value)).collect()
 }
 
 /// Writes the entry of a node.

@@ -9,12 +9,15 @@
 mod hash;
 mod set;
 mod string;
+mod whole;
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use thiserror::Error;
+
+pub use whole::{Contents, KeyFacts, Located};
 
 use super::causality::{Mark, Seen};
 use super::entry::Entry;
@@ -58,6 +61,8 @@ pub enum WriteError {
     HashValueNotAFloat,
     #[error("ERR increment would produce NaN or Infinity")]
     NotFinite,
+    #[error("ERR the change is larger than what nodes can send to each other at once (600 MB)")]
+    TooLarge,
 }
 
 impl From<WrongType> for WriteError {
@@ -322,6 +327,11 @@ impl<'k> Transaction<'k> {
     pub(super) fn has_expired(&self, key: Key<'_>) -> bool {
         let entry = self.shard(key).entry(&self.place(key));
         entry.and_then(Entry::deadline).is_some_and(|deadline| deadline <= self.now)
+    }
+
+    /// Makes another database the current one: the keys that follow are in it.
+    pub fn select(&mut self, database: u32) {
+        self.database = database;
     }
 
     /// All keys of all databases as text. Only with everything locked.

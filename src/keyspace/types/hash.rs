@@ -148,6 +148,13 @@ fn add(
     }
 }
 
+/// The actions that make an absent key this hash.
+pub fn rebuild(hash: &HashValue, each: &mut dyn FnMut(Action<'_>)) {
+    for (field, value) in hash.iter() {
+        each(Action::FieldSet { field: &field, value: &value });
+    }
+}
+
 /// A hash in a snapshot.
 pub type Image = Vec<(ByteBuf, ByteBuf)>;
 

@@ -51,6 +51,24 @@ pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<
     }
 }
 
+/// The actions that let a key hold what this entry holds, and nothing of what it held before.
+pub fn rebuild(entry: &Entry, each: &mut dyn FnMut(Action<'_>)) {
+    let deadline = entry.deadline();
+    let Some(value) = entry.collection().filter(|value| value.kind() != Kind::String) else {
+        // A SET replaces whatever the key held, and its life.
+        return each(Action::StringSet { value: entry.text().unwrap_or_default(), deadline });
+    };
+    each(Action::Remove);
+    match value {
+        Value::Text(_) => unreachable!("strings are set"),
+        Value::Hash(hash) => hash::rebuild(hash, each),
+        Value::Set(set) => set::rebuild(set, each),
+    }
+    if deadline.is_some() {
+        each(Action::Deadline { at: deadline });
+    }
+}
+
 /// What is not stable about the values of one key, one part for each type.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Causes {

@@ -119,6 +119,13 @@ pub fn apply(slot: KeySlot<'_>, action: &Action<'_>) -> bool {
     }
 }
 
+/// The actions that make an absent key this set.
+pub fn rebuild(set: &SetValue, each: &mut dyn FnMut(Action<'_>)) {
+    for member in set.iter() {
+        each(Action::MemberAdd { member: &member });
+    }
+}
+
 /// A set in a snapshot.
 pub type Image = Vec<ByteBuf>;
 

@@ -64,6 +64,15 @@ impl Value {
         }
     }
 
+    /// How it lies in memory, in Redis's words.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "raw",
+            Value::Hash(hash) => hash.encoding(),
+            Value::Set(set) => set.encoding(),
+        }
+    }
+
     /// Bytes of memory behind the value, about.
     pub fn memory(&self) -> usize {
         match self {
