@@ -41,7 +41,7 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
 pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
-pub use value::{ChunkLimit, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
+pub use value::{ChunkLimit, Collection, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
