@@ -59,7 +59,7 @@ NOT_FLOATS = [b"nan", b"NaN", b"inf", b"-inf", b"Infinity", b"", b"abc", b" 1", 
 # listpack; then an unknown type, a collection that is empty, one that ends too early, and nothing.
 SERIALIZED = [b"\x00\x05hello", b"\x00\xc0\x0a", b"\x02\x02\x01a\x01b", b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x05\0\x07\0",
               b"\x04\x01\x01f\x01v", b"\x10\x0d\x0d\0\0\0\x02\0\x81f\x02\x81v\x02\xff",
-              b"\xc8\x00", b"\x04\x00", b"\x02\x02\x01a", b""]
+              b"\xc8\x00", b"\x04\x00", b"\x02\x40\xc8\x01a", b""]
 SERIALIZED_VERSION = (10).to_bytes(2, "little")
 LONG_AGO = (b"1", b"1000000000")
 PATTERNS = [b"*", b"key:*", b"?", b"[ab]", b"[^a]", b"[a-c]", b"\\*", b"[k]*", b"\\[k\\]*", b"**", b"", b"*:*", b"[", b"[a", b"a\\",
@@ -471,8 +471,8 @@ class Generator:
         if self.chance(0.15):
             # Lists are not built: only a result without elements can be stored, and it removes what was there.
             options.append([b"STORE", self.key()])
-            options = [option for option in options if option != limit] + [[b"LIMIT", b"999999", b"1"]]
-            limit = None
+            options = [option for option in options if option != limit] + [[b"LIMIT", b"999999", b"1"], [b"ALPHA"]]
+            alpha, limit = True, None
         self.random.shuffle(options)
         command = (name, self.key(), *sum(options, []))
         # By what is not there or equal, elements are in no order.
