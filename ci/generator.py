@@ -19,6 +19,12 @@ ANY_ORDER, PAIRS = "any order", "pairs"
 SECONDS, MILLISECONDS = "seconds", "milliseconds"
 # only the same kind of reply:
 SHAPE = "shape"
+# the same presence: both are null, or neither is, and of the same kind:
+PRESENCE = "presence"
+# the same way of lying in memory, but for the differences that are meant:
+ENCODING = "encoding"
+# sorted alike; elements that C cannot tell apart (they differ behind a zero byte) in any order:
+SORTED = "sorted"
 # HELLO: the same fields, some with values of their own:
 HELLO = "hello"
 # the last command picks at random from what the first command showed; POP also removes it:
@@ -32,7 +38,7 @@ RULES = {
     b"KEYS": ANY_ORDER, b"SMEMBERS": ANY_ORDER, b"SINTER": ANY_ORDER, b"SUNION": ANY_ORDER, b"SDIFF": ANY_ORDER,
     b"HKEYS": ANY_ORDER, b"HVALS": ANY_ORDER, b"HGETALL": PAIRS,
     b"TTL": SECONDS, b"EXPIRETIME": SECONDS, b"PTTL": MILLISECONDS, b"PEXPIRETIME": MILLISECONDS,
-    b"TIME": SHAPE, b"HELLO": HELLO,
+    b"DUMP": PRESENCE, b"TIME": SHAPE, b"HELLO": HELLO,
 }
 
 KEYS = [b"a", b"b", b"c", b"d", b"key:1", b"key:2", b"{tag}x", b"{tag}y", b"", b"with space", b"\x00\xff\r\n\x80",
@@ -49,12 +55,28 @@ FLOATS = [b"0", b"1", b"-1", b"0.1", b"0.2", b"-0.3", b"3.0e3", b"1e-7", b"1e17"
           b"-0", b"-0.0", b".5", b"5.", b"0x10", b"1e4000", b"1e5000", b"9007199254740993", b"18446744073709551615"]
 NOT_FLOATS = [b"nan", b"NaN", b"inf", b"-inf", b"Infinity", b"", b"abc", b" 1", b"1 ", b"1.0.0", b"1e", b"e5", b"1\x00", b"1e99999",
               b"--1", b"1,5"]
+# What RESTORE takes, without the version and the checksum: a string, an integer, a set, an intset, a hash, a hash in a
+# listpack; then an unknown type, a collection that is empty, one that ends too early, and nothing.
+SERIALIZED = [b"\x00\x05hello", b"\x00\xc0\x0a", b"\x02\x02\x01a\x01b", b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x05\0\x07\0",
+              b"\x04\x01\x01f\x01v", b"\x10\x0d\x0d\0\0\0\x02\0\x81f\x02\x81v\x02\xff",
+              b"\xc8\x00", b"\x04\x00", b"\x02\x40\xc8\x01a", b""]
+SERIALIZED_VERSION = (10).to_bytes(2, "little")
 LONG_AGO = (b"1", b"1000000000")
 PATTERNS = [b"*", b"key:*", b"?", b"[ab]", b"[^a]", b"[a-c]", b"\\*", b"[k]*", b"\\[k\\]*", b"**", b"", b"*:*", b"[", b"[a", b"a\\",
             b"[z-a]", b"h?llo", b"*x*", b"nothing"]
 # Commands whose arguments must not be replaced at random: a short time to live, a reply or value of gigabytes.
 FIXED_ARGUMENTS = {b"SETBIT", b"BITFIELD", b"SRANDMEMBER", b"HRANDFIELD", b"SPOP", b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT",
-                   b"SETEX", b"PSETEX", b"GETEX", b"SET", b"WAIT", b"SELECT", b"RESET", b"HELLO", b"CLIENT"}
+                   b"SETEX", b"PSETEX", b"GETEX", b"SET", b"WAIT", b"SELECT", b"RESET", b"HELLO", b"CLIENT", b"RESTORE"}
+
+
+def serialized(value, version=SERIALIZED_VERSION):
+    """A payload as DUMP answers it: the value, the version of the format, and the CRC-64 of all that."""
+    data, checksum = value + version, 0
+    for byte in data:
+        checksum ^= byte
+        for _ in range(8):
+            checksum = checksum >> 1 ^ (0x95AC9329AC4BC9B5 if checksum & 1 else 0)
+    return data + checksum.to_bytes(8, "little")
 
 
 class Generator:
@@ -62,7 +84,7 @@ class Generator:
 
     def __init__(self, seed, left_out=()):
         self.random, self.left_out = random.Random(seed), frozenset(left_out)
-        families = {"string": 34, "hash": 24, "set": 24, "generic": 18, "expire": 14, "bits": 10, "connection": 4, "wrong": 2}
+        families = {"string": 34, "hash": 24, "set": 24, "generic": 24, "sort": 6, "expire": 14, "bits": 10, "connection": 4, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
             drawers = self.family(family)
@@ -391,10 +413,72 @@ class Generator:
         return Step(RANDOM, ((b"KEYS", b"*"), (b"RANDOMKEY",)))
 
     def generic_object(self):
-        return [b"OBJECT", b"ENCODING", self.key()]
+        return Step(ENCODING, ((b"OBJECT", self.case(b"ENCODING"), self.key()),))
 
     def generic_object__other(self):
-        return [b"OBJECT", self.pick(b"FREQ", b"NOTHING", b"ENCODING"), *self.keys(2)[:self.random.randrange(3)]]
+        # FREQ is refused by a Redis that has another policy, once the key is there.
+        inner = self.pick(b"NOTHING", b"FREQ", b"ENCODING", b"REFCOUNT", b"IDLETIME")
+        command = self.pick((b"OBJECT", inner, *self.pick((), (b"no such key",), (b"a", b"b"))), (b"OBJECT",))
+        return Step(EXACT, (command,))
+
+    def generic_object__known(self):
+        key = self.key()
+        return self.pick(Step(SECONDS, ((b"GET", key), (b"OBJECT", b"IDLETIME", key))), Step(SHAPE, ((b"OBJECT", b"REFCOUNT", key),)))
+
+    def generic_dump(self):
+        return [b"DUMP", self.key()]
+
+    def generic_restore(self):
+        payload = serialized(self.random.choice(SERIALIZED), self.pick(*[SERIALIZED_VERSION] * 8, b"\x06\0", b"\xe7\x03"))
+        if self.chance(0.1):
+            payload = self.pick(payload[:-1], payload[:-1] + b"x", b"", payload[:9])
+        absolute = self.chance(0.2)
+        life = self.moment(1000) if absolute else self.pick(b"0", b"0", b"-1", b"x", b"%d" % self.random.randrange(1_000_000, 9_000_000_000))
+        options = [[b"ABSTTL"]] if absolute else []
+        options += self.pick([], [], [[b"REPLACE"]], [[b"REPLACE"]], [[b"REPLACE"]], [[b"x"]])
+        options += self.pick([], [], [], [[b"IDLETIME", self.pick(b"0", b"1000", b"-1", b"x")]], [[b"FREQ", self.pick(b"0", b"255", b"256", b"-1", b"x")]],
+                             [[b"IDLETIME", b"1"], [b"FREQ", b"1"]], [[b"FREQ"]], [[b"IDLETIME"]])
+        self.random.shuffle(options)
+        return [b"RESTORE", self.key(), life, payload, *sum(options, [])]
+
+    def generic_memory(self):
+        options = self.pick([], [], [b"SAMPLES", self.index()], [b"samples", b"0"], [b"SAMPLES"], [b"x"])
+        return Step(PRESENCE, ((b"MEMORY", b"USAGE", self.key(), *options),))
+
+    def generic_memory__other(self):
+        return self.pick(Step(EXACT, (self.pick((b"MEMORY",), (b"MEMORY", b"NOTHING"), (b"MEMORY", b"PURGE"), (b"MEMORY", b"USAGE"),
+                                                (b"MEMORY", b"DOCTOR", b"x")),)),
+                         Step(PRESENCE, ((b"MEMORY", self.pick(b"STATS", b"DOCTOR", b"MALLOC-STATS", b"HELP")),)))
+
+    # --- sorting
+
+    def pattern(self):
+        return self.pick(b"key:*", b"*", b"{tag}*", b"*->field", b"key:*->x", b"[k*?", b"#", b"nothing", b"", b"*->", b"k\x00*", b"**")
+
+    def sort_sort(self):
+        name, options = self.pick(b"SORT", b"SORT", b"SORT_RO"), []
+        by = self.pattern() if self.chance(0.4) else None
+        limit = [b"LIMIT", self.index(), self.index()] if self.chance(0.3) else None
+        alpha = self.chance(0.6)
+        if by is not None:
+            options.append([self.case(b"BY"), by])
+        if limit:
+            options.append(limit)
+        if alpha:
+            options.append([self.case(b"ALPHA")])
+        options += [[self.case(b"GET"), self.pattern()] for _ in range(self.pick(0, 0, 1, 2))]
+        options += self.pick([], [], [[b"ASC"]], [[self.case(b"DESC")]], [[b"DESC"], [b"ASC"]], [[b"x"]], [[b"LIMIT", b"1"]])
+        if self.chance(0.15):
+            # Lists are not built: only a result without elements can be stored, and it removes what was there.
+            options.append([b"STORE", self.key()])
+            options = [option for option in options if option != limit] + [[b"LIMIT", b"999999", b"1"], [b"ALPHA"]]
+            alpha, limit = True, None
+        self.random.shuffle(options)
+        command = (name, self.key(), *sum(options, []))
+        # By what is not there or equal, elements are in no order.
+        if by is not None and (alpha or b"*" not in by.split(b"\0")[0]):
+            return Step(SHAPE if limit else ANY_ORDER, (command,))
+        return Step(SORTED, (command,))
 
     def generic_flushdb(self):
         return [b"FLUSHDB", *self.pick([], [b"ASYNC"], [b"sync"], [b"x"], [b"SYNC", b"SYNC"])]
@@ -526,7 +610,7 @@ class Generator:
             step = self.mutate(step)
         rule = RULES.get(step[0].upper(), EXACT)
         if len(step) > 100 and rule == EXACT:
-            return Step(EXACT, (tuple(step), (b"OBJECT", b"ENCODING", step[1])))
+            return Step(ENCODING, (tuple(step), (b"OBJECT", b"ENCODING", step[1])))
         return Step(rule, (tuple(step),))
 
     def sequence(self, length):
@@ -548,6 +632,6 @@ def closing_reads():
         commands = [(b"SELECT", database), (b"DBSIZE",), (b"KEYS", b"*")]
         for key in KEYS:
             commands += [(name, key) for name in (b"TYPE", b"GET", b"SMEMBERS", b"HGETALL", b"PTTL")]
-            commands.append((b"OBJECT", b"ENCODING", key))
         steps += [Step(RULES.get(command[0], EXACT), (command,)) for command in commands]
+        steps += [Step(ENCODING, ((b"OBJECT", b"ENCODING", key),)) for key in KEYS]
     return steps

@@ -125,5 +125,30 @@ class Names(unittest.TestCase):
         self.assertIsNone(self.ask("slow.test", dns_server.A))
 
 
+class Keys(unittest.TestCase):
+    def same(self, rule, ours, theirs):
+        return differential.same_reply(rule, ours, theirs)
+
+    def test_presence_does_not_take_null_for_a_value(self):
+        self.assertTrue(self.same(generator.PRESENCE, bulk(b"a"), bulk(b"b")))
+        self.assertFalse(self.same(generator.PRESENCE, b"$-1\r\n", bulk(b"b")))
+        self.assertFalse(self.same(generator.PRESENCE, b":1\r\n", bulk(b"b")))
+
+    def test_encodings_differ_only_where_it_is_meant(self):
+        self.assertTrue(self.same(generator.ENCODING, bulk(b"embstr"), bulk(b"raw")))
+        self.assertFalse(self.same(generator.ENCODING, bulk(b"raw"), bulk(b"embstr")))
+        self.assertFalse(self.same(generator.ENCODING, bulk(b"hashtable"), bulk(b"listpack")))
+
+    def test_sorted_elements_have_an_order(self):
+        self.assertFalse(self.same(generator.SORTED, array(b"a", b"b"), array(b"b", b"a")))
+        self.assertTrue(self.same(generator.SORTED, array(b"a\0x", b"a\0y"), array(b"a\0y", b"a\0x")))
+        self.assertFalse(self.same(generator.SORTED, array(b"a\0x", b"a\0y"), array(b"a\0y", b"a\0z")))
+        self.assertFalse(self.same(generator.SORTED, differential.NOT_SORTED, array(b"1")))
+
+    def test_payloads_end_with_their_checksum(self):
+        # As redis-server 7.0.15 dumps the string "hello".
+        self.assertEqual(generator.serialized(b"\x00\x05hello")[-8:].hex(), "6372df766534200a")
+
+
 if __name__ == "__main__":
     unittest.main()

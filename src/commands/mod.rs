@@ -25,6 +25,7 @@ mod moving;
 mod object;
 mod sampling;
 mod scan;
+mod serialization;
 mod server;
 mod session;
 mod sets;

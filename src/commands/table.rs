@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use super::spec::Command;
 use super::{
-    configuration, connection, expiry, generic, hashes, introspection, memory, moving, object, scan, server, sets,
-    sort, strings,
+    configuration, connection, expiry, generic, hashes, introspection, memory, moving, object, scan, serialization,
+    server, sets, sort, strings,
 };
 
 /// Longer names belong to no command.
@@ -70,7 +70,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 14] = [
+        let families: [&'static [Command]; 15] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -85,6 +85,7 @@ impl Table {
             object::COMMANDS,
             sort::COMMANDS,
             memory::COMMANDS,
+            serialization::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

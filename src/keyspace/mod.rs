@@ -43,7 +43,7 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
 pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
-pub use value::{ChunkLimit, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
+pub use value::{ChunkLimit, Collection, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
 pub use waiting::{Verdict, Waiter};
 
 /// Milliseconds since the Unix epoch.

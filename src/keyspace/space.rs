@@ -11,7 +11,7 @@ use super::database::hash_key;
 use super::shard::Shard;
 use super::transaction::{Key, Transaction};
 use super::waiting::Waiter;
-use super::{KeyspaceOptions, Kind, Millis, is_system_key};
+use super::{Collection, KeyspaceOptions, Kind, Millis, is_system_key};
 use crate::effects::{Effect, Frontier, Origin};
 
 /// The data of one node. See the module `keyspace`.
@@ -84,6 +84,11 @@ impl Keyspace {
     /// A key's name with its hash.
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
         Key { bytes, hash: hash_key(&self.hasher, bytes) }
+    }
+
+    /// A collection without elements.
+    pub fn empty<C: Collection>(&self) -> C {
+        C::empty(&self.hasher)
     }
 
     /// The shard of a hash. The index within a shard uses the lowest and the highest bits; these lie between.

@@ -257,3 +257,31 @@ fn what_is_reissued_lands_on_top_and_removes_only_its_own() {
     }
     assert_eq!(a.dump(), lone.dump());
 }
+
+#[test]
+fn a_rename_is_one_effect_and_leaves_concurrent_writes_where_they_were_made() {
+    let [mut one, mut two, three] = nodes();
+    let added = one.write(1, "k", |transaction, key| {
+        transaction.set_add(key, b"a").expect("a set");
+        transaction.set_deadline(key, Some(90_000));
+    });
+    two.apply(&added);
+    three.apply(&added);
+    let (from, to) = (one.keyspace.key(b"k"), one.keyspace.key(b"new"));
+    let mut transaction = one.keyspace.lock_keys(2, 0, [from, to].into_iter());
+    assert_eq!(transaction.move_key((0, from), (1, to)), Ok(true));
+    transaction.commit();
+    let mut effects = one.keyspace.drain_effects();
+    assert_eq!(effects.len(), 1);
+    let renamed = (effects.remove(0), one.seen.clone());
+    let concurrent = two.write(2, "k", |transaction, key| {
+        transaction.set_add(key, b"b").expect("a set");
+    });
+    one.apply(&concurrent);
+    two.apply(&renamed);
+    three.apply(&renamed);
+    three.apply(&concurrent);
+    for node in [&one, &two, &three] {
+        assert_eq!(node.keyspace.dump(), ["0 k set [b]", "1 new set [a] until 90000"]);
+    }
+}

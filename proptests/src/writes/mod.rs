@@ -24,6 +24,12 @@ pub enum Write {
     /// Several writes as one effect.
     Together(Vec<Write>),
     Flush(Option<u32>),
+    /// Moves a key to another one, in this database or the next: RENAME and MOVE.
+    Move(u8, u32, u8),
+    /// Copies a key to another one, in this database or the next.
+    Copy(u8, u32, u8),
+    /// Exchanges the two databases.
+    Swap,
 }
 
 impl Write {
@@ -40,6 +46,17 @@ impl Write {
             Write::Set(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Together(writes) => writes.iter().for_each(|write| write.run(keyspace, transaction)),
             Write::Flush(database) => ignore(transaction.flush(*database)),
+            Write::Move(key, database, new) if (0, key) != (*database, new) => {
+                let (key, new) = (name(*key), name(*new));
+                ignore(transaction.move_key((0, keyspace.key(&key)), (*database, keyspace.key(&new))));
+            }
+            Write::Copy(key, database, new) if (0, key) != (*database, new) => {
+                let (key, new) = (name(*key), name(*new));
+                ignore(transaction.copy_key((0, keyspace.key(&key)), (*database, keyspace.key(&new))));
+            }
+            // Onto itself: nothing happens.
+            Write::Move(..) | Write::Copy(..) => {}
+            Write::Swap => ignore(transaction.swap_databases(0, 1)),
         }
     }
 }
@@ -54,6 +71,9 @@ pub fn any_write() -> impl Strategy<Value = Write> {
         3 => key().prop_map(Write::Remove),
         3 => (key(), deadline()).prop_map(|(key, at)| Write::Deadline(key, at)),
         1 => prop_oneof![Just(None), Just(Some(0)), Just(Some(1))].prop_map(Write::Flush),
+        2 => (key(), 0..2u32, key()).prop_map(|(key, database, new)| Write::Move(key, database, new)),
+        1 => (key(), 0..2u32, key()).prop_map(|(key, database, new)| Write::Copy(key, database, new)),
+        1 => Just(Write::Swap),
         13 => (key(), string::any_write()).prop_map(|(key, write)| Write::String(key, write)),
         10 => (key(), hash::any_write()).prop_map(|(key, write)| Write::Hash(key, write)),
         6 => (key(), set::any_write()).prop_map(|(key, write)| Write::Set(key, write)),

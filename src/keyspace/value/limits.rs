@@ -53,7 +53,7 @@ impl ChunkLimit {
 impl Limits {
     /// Redis's defaults.
     pub const DEFAULT: Limits = Limits {
-        hash_fields: 128,
+        hash_fields: 512,
         hash_bytes: 64,
         set_integers: 512,
         set_members: 128,
