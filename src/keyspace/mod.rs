@@ -24,6 +24,7 @@ mod merge;
 mod options;
 mod register;
 mod remote;
+mod score_register;
 mod shard;
 mod slot;
 mod snapshot;

@@ -8,6 +8,7 @@
 
 mod hash;
 mod set;
+mod sorted_set;
 mod string;
 
 use parking_lot::MutexGuard;
@@ -56,6 +57,8 @@ pub enum WriteError {
     HashValueNotAFloat,
     #[error("ERR increment would produce NaN or Infinity")]
     NotFinite,
+    #[error("ERR resulting score is not a number (NaN)")]
+    ScoreNotANumber,
 }
 
 impl From<WrongType> for WriteError {

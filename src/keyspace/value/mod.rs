@@ -45,6 +45,7 @@ pub enum Value {
     Text(Vec<u8>),
     Hash(HashValue),
     Set(SetValue),
+    SortedSet(SortedSetValue),
 }
 
 impl Value {
@@ -54,6 +55,7 @@ impl Value {
             Value::Text(_) => Kind::String,
             Value::Hash(_) => Kind::Hash,
             Value::Set(_) => Kind::Set,
+            Value::SortedSet(_) => Kind::SortedSet,
         }
     }
 
@@ -63,6 +65,7 @@ impl Value {
             Value::Text(_) => false,
             Value::Hash(hash) => hash.is_empty(),
             Value::Set(set) => set.is_empty(),
+            Value::SortedSet(set) => set.is_empty(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Value {
             Value::Text(text) => allocation(text.capacity()),
             Value::Hash(hash) => hash.memory(),
             Value::Set(set) => set.memory(),
+            Value::SortedSet(set) => set.memory(),
         }
     }
 }
@@ -122,6 +126,7 @@ macro_rules! collection {
 
 collection!(Hash, HashValue);
 collection!(Set, SetValue);
+collection!(SortedSet, SortedSetValue);
 
 /// What the allocator spends for a request of this size, in bytes: the size classes of jemalloc, which are 16 bytes
 /// apart up to 128, then four to a doubling (its manual page has the table).
