@@ -7,7 +7,10 @@
 use std::sync::LazyLock;
 
 use super::spec::Command;
-use super::{configuration, connection, expiry, generic, hashes, introspection, scan, server, sets, strings};
+use super::{
+    configuration, connection, expiry, generic, geo, hashes, introspection, scan, server, sets, sorted_set_operations,
+    sorted_set_ranges, sorted_sets, strings,
+};
 
 /// Longer names belong to no command.
 const MAX_NAME: usize = 32;
@@ -67,7 +70,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 10] = [
+        let families: [&'static [Command]; 14] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -78,6 +81,10 @@ impl Table {
             strings::COMMANDS,
             hashes::COMMANDS,
             sets::COMMANDS,
+            sorted_sets::COMMANDS,
+            sorted_set_ranges::COMMANDS,
+            sorted_set_operations::COMMANDS,
+            geo::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

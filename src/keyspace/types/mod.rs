@@ -92,9 +92,7 @@ impl Causes {
             }
             Kind::Hash => edit(value, hasher, |hash: &mut HashValue| self.fields.merge(hash, action, mark)),
             Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
-            Kind::SortedSet => {
-                edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark))
-            }
+            Kind::SortedSet => edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
         }
     }
 
