@@ -88,7 +88,18 @@ fn unit(context: &Context<'_>, at: usize) -> Result<f64, Refusal> {
 }
 
 fn position_of(set: &SortedSetValue, member: &[u8]) -> Option<Position> {
-    Some(Position::decode(set.score(member)? as u64))
+    Some(Position::decode(bits_of(set.score(member)?)))
+}
+
+/// The bits of a geohash that is a score. A score may be any float: those that are no geohash are converted as the
+/// processors on which Redis mostly runs do it, where a negative one wraps around and one beyond 64 bits is 0.
+fn bits_of(score: f64) -> u64 {
+    const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
+    match score {
+        _ if score < 0.0 => score as i64 as u64,
+        _ if score < TWO_TO_64 => score as u64,
+        _ => 0,
+    }
 }
 
 fn reply_distance(reply: &mut Reply, distance: f64) {
@@ -384,7 +395,7 @@ fn find(set: &SortedSetValue, search: &Search<'_>) -> Vec<Found> {
             if found.len() == enough {
                 break;
             }
-            let position = Position::decode(hash as u64);
+            let position = Position::decode(bits_of(hash));
             if let Some(distance) = shape.distance_within(centre, position) {
                 found.push(Found { member: (*member).into(), hash, position, distance });
             }

@@ -166,7 +166,7 @@ fn add_scores(context: &mut Context<'_>, mut options: AddOptions) -> Outcome {
         pairs.push((Score::try_from(float(context, at)?).map_err(|_| NOT_A_FLOAT)?, context.word(at + 1)));
     }
     if add {
-        return increment(context, options, pairs[0]);
+        return increment(context, options, float(context, at)?, pairs[0]);
     }
     add_members(context, options, &pairs)
 }
@@ -210,12 +210,13 @@ fn add_member(
     })
 }
 
-/// ZADD INCR and ZINCRBY: replies with the new score, or null where the options forbid it.
-fn increment(context: &mut Context<'_>, options: AddOptions, (by, member): (Score, &[u8])) -> Outcome {
+/// ZADD INCR and ZINCRBY: replies with the new score, or null where the options forbid it. `number` is the increment as
+/// the client gave it: the reply, unlike the score, has the sign of a zero.
+fn increment(context: &mut Context<'_>, options: AddOptions, number: f64, (by, member): (Score, &[u8])) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let former = transaction.score(key, member)?;
-    let sum = former.map_or(by.get(), |former| former + by.get());
+    let sum = former.map_or(number, |former| former + number);
     let allowed = match former {
         None => !options.present,
         Some(_) if options.absent => false,
@@ -226,7 +227,7 @@ fn increment(context: &mut Context<'_>, options: AddOptions, (by, member): (Scor
         context.reply.null();
         return Ok(Flow::Continue);
     }
-    let sum = transaction.score_add(key, member, by)?;
+    transaction.score_add(key, member, by)?;
     context.commit(transaction);
     context.reply.double(sum);
     Ok(Flow::Continue)
@@ -514,6 +515,9 @@ mod tests {
             ("zadd z nx incr 1 a", "$-1\r\n"),
             ("zincrby z -inf i", "$4\r\n-inf\r\n"),
             ("zincrby z inf i", "-ERR resulting score is not a number (NaN)\r\n"),
+            ("zincrby z -0 o", "$2\r\n-0\r\n"),
+            ("zscore z o", "$1\r\n0\r\n"),
+            ("zrem z o", ":1\r\n"),
             ("zincrby z x i", "-ERR value is not a valid float\r\n"),
             ("zadd z nan a", "-ERR value is not a valid float\r\n"),
             ("zadd z 1 a 2", "-ERR syntax error\r\n"),

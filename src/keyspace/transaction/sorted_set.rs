@@ -17,13 +17,9 @@ impl Transaction<'_> {
         Ok(self.sorted_set(key)?.and_then(|set| set.score(member)))
     }
 
-    /// Sets a member's score. Returns the former one. A zero keeps its sign when it is set to the other zero.
+    /// Sets a member's score. Returns the former one.
     pub fn score_set(&mut self, key: Key<'_>, member: &[u8], score: Score) -> Result<Option<f64>, WrongType> {
         let former = self.score(key, member)?;
-        let score = match former {
-            Some(former) if former == score.get() => Score::try_from(former).unwrap_or(score),
-            _ => score,
-        };
         self.write_score(key, Action::ScoreSet { member, score }, former != Some(score.get()));
         Ok(former)
     }
