@@ -29,6 +29,8 @@ SORTED = "sorted"
 HELLO = "hello"
 # the last command picks at random from what the first command showed; POP also removes it:
 RANDOM, POP = "random", "pop"
+# the first command shows a sorted set with its scores; what the last one replies is only defined where all scores are equal:
+LEX = "lex"
 # repeated with the cursor that came back until it is 0, then the same elements (or pairs) in any order:
 SCAN, SCAN_PAIRS = "scan", "scan pairs"
 # exact; then time passes, and the key of the last command must be gone:
@@ -39,6 +41,8 @@ RULES = {
     b"HKEYS": ANY_ORDER, b"HVALS": ANY_ORDER, b"HGETALL": PAIRS,
     b"TTL": SECONDS, b"EXPIRETIME": SECONDS, b"PTTL": MILLISECONDS, b"PEXPIRETIME": MILLISECONDS,
     b"DUMP": PRESENCE, b"TIME": SHAPE, b"HELLO": HELLO,
+    b"GEOSEARCH": ANY_ORDER, b"GEORADIUS": ANY_ORDER, b"GEORADIUS_RO": ANY_ORDER, b"GEORADIUSBYMEMBER": ANY_ORDER,
+    b"GEORADIUSBYMEMBER_RO": ANY_ORDER,
 }
 
 KEYS = [b"a", b"b", b"c", b"d", b"key:1", b"key:2", b"{tag}x", b"{tag}y", b"", b"with space", b"\x00\xff\r\n\x80",
@@ -61,6 +65,11 @@ SERIALIZED = [b"\x00\x05hello", b"\x00\xc0\x0a", b"\x02\x02\x01a\x01b", b"\x0b\x
               b"\x04\x01\x01f\x01v", b"\x10\x0d\x0d\0\0\0\x02\0\x81f\x02\x81v\x02\xff",
               b"\xc8\x00", b"\x04\x00", b"\x02\x40\xc8\x01a", b""]
 SERIALIZED_VERSION = (10).to_bytes(2, "little")
+SCORES = [b"0", b"-0", b"1", b"1", b"2", b"2.5", b"-1", b"0.1", b"1e17", b"5e-324", b"inf", b"-inf", b"+inf", b"3.0e0", b"9007199254740993",
+          b"0x1p3", b"0X.8", b"1e-5", b"123456.789", b"1e308", b"Infinity"]
+NOT_SCORES = [b"nan", b"-nan", b"NaN(1)", b"", b" 1", b"1 ", b"1e", b"0x", b"1e999", b"1e-999", b"abc", b"1\x00", b"(1", b"--1", b"0x1p", b"1e+"]
+SCORE_BOUNDS = [b"-inf", b"+inf", b"(1", b"(2.5", b"(-inf", b"(+inf", b"", b"(", b" 1", b"( 1", b"1\x00x", b"1e999", b"(nan", b"((1", b"[1", b"x"]
+NAME_BOUNDS = [b"-", b"+", b"-", b"+", b"[", b"(", b"[x", b"(x", b"[m1", b"(m1", b"[m2", b"[m9", b"(m25", b"[\xff", b"(10", b"x", b"", b"-x", b"+\x00"]
 LONG_AGO = (b"1", b"1000000000")
 PATTERNS = [b"*", b"key:*", b"?", b"[ab]", b"[^a]", b"[a-c]", b"\\*", b"[k]*", b"\\[k\\]*", b"**", b"", b"*:*", b"[", b"[a", b"a\\",
             b"[z-a]", b"h?llo", b"*x*", b"nothing"]
@@ -79,12 +88,17 @@ def serialized(value, version=SERIALIZED_VERSION):
     return data + checksum.to_bytes(8, "little")
 
 
+# Redis 7.2 takes WITHSCORE behind the member; the version that runs beside swytch refuses any further word.
+LONGER = {b"ZRANK", b"ZREVRANK"}
+
+
 class Generator:
     """Draws steps. `left_out` names commands (upper case) that are not drawn."""
 
     def __init__(self, seed, left_out=()):
         self.random, self.left_out = random.Random(seed), frozenset(left_out)
-        families = {"string": 34, "hash": 24, "set": 24, "generic": 24, "sort": 6, "expire": 14, "bits": 10, "connection": 4, "wrong": 2}
+        families = {"string": 34, "hash": 24, "set": 24, "sorted": 46, "geo": 14, "generic": 24, "sort": 6, "expire": 14, "bits": 10,
+                    "connection": 4, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
             drawers = self.family(family)
@@ -375,6 +389,215 @@ class Generator:
     def set_sscan(self):
         return self.scan(SCAN, b"SSCAN", [self.key()], False)
 
+    # --- sorted sets
+
+    def score(self):
+        draw = self.random.random()
+        if draw < 0.5:
+            # Few, so that there are ties.
+            return b"%d" % self.random.randint(-3, 6)
+        if draw < 0.65:
+            return b"%.*f" % (self.random.randrange(12), self.random.uniform(-1000, 1000))
+        return self.random.choice(SCORES if draw < 0.97 else NOT_SCORES)
+
+    def score_bound(self):
+        draw = self.random.random()
+        if draw < 0.45:
+            return self.pick(b"", b"", b"(") + b"%d" % self.random.randint(-4, 7)
+        return self.pick(b"-inf", b"+inf") if draw < 0.65 else self.score() if draw < 0.75 else self.random.choice(SCORE_BOUNDS)
+
+    def name_bound(self):
+        return self.random.choice(NAME_BOUNDS) if self.chance(0.8) else self.pick(b"[", b"(") + self.word()
+
+    def scored(self, score=None):
+        members = self.words()
+        if len(members) > 100:
+            return sum(([b"%d" % self.random.randint(0, 40) if score is None else score, member] for member in members), [])
+        return sum(([score or self.score(), member] for member in members), [])
+
+    def limit(self):
+        return self.pick([], [], [], [b"LIMIT", self.index(), self.index()], [b"limit", b"0", b"3"], [b"LIMIT", b"1", b"-1"], [b"LIMIT", b"1"])
+
+    def with_scores(self, probability=0.5):
+        return [self.case(b"WITHSCORES")] if self.chance(probability) else []
+
+    def add_options(self):
+        options = [option for option, probability in ((b"NX", 0.12), (b"XX", 0.12), (b"GT", 0.1), (b"LT", 0.1), (b"CH", 0.25)) if self.chance(probability)]
+        self.random.shuffle(options)
+        return [self.case(option) for option in options]
+
+    def sorted_zadd(self):
+        return [b"ZADD", self.key(), *self.add_options(), *self.scored()]
+
+    def sorted_zadd__incr(self):
+        options = [*self.add_options(), b"INCR"]
+        return [b"ZADD", self.key(), *options, self.score(), self.word(), *self.pick([], [], [], [], [self.score(), self.word()])]
+
+    def sorted_zincrby(self):
+        return [b"ZINCRBY", self.key(), self.score() if self.chance(0.97) else self.pick(b"NX", b"ch"), self.word()]
+
+    def sorted_zrem(self):
+        return [b"ZREM", self.key(), *self.words(6)]
+
+    def sorted_zscore(self):
+        return self.pick([b"ZSCORE", self.key(), self.word()], [b"ZMSCORE", self.key(), *self.words()])
+
+    def sorted_zcard(self):
+        return [b"ZCARD", self.key()]
+
+    def sorted_zrank(self):
+        return [self.pick(b"ZRANK", b"ZREVRANK"), self.key(), self.word()]
+
+    def sorted_zcount(self):
+        return [b"ZCOUNT", self.key(), self.score_bound(), self.score_bound()]
+
+    def sorted_zrange(self):
+        return [self.pick(b"ZRANGE", b"ZRANGE", b"ZREVRANGE"), self.key(), self.index(), self.index(), *self.pick([], [b"REV"]), *self.limit(), *self.with_scores()]
+
+    def sorted_zrange__score(self):
+        options = [[b"BYSCORE"], self.limit(), self.with_scores(), *self.pick([], [[b"rev"]])]
+        if self.chance(0.05):
+            options.append([self.pick(b"BYLEX", b"REV", b"x", b"WITHSCORES", b"byscore")])
+        self.random.shuffle(options)
+        return [b"ZRANGE", self.key(), self.score_bound(), self.score_bound(), *sum(options, [])]
+
+    def sorted_zrangebyscore(self):
+        options = [self.limit(), self.with_scores()]
+        self.random.shuffle(options)
+        return [self.pick(b"ZRANGEBYSCORE", b"ZREVRANGEBYSCORE"), self.key(), self.score_bound(), self.score_bound(), *sum(options, [])]
+
+    def lexical(self):
+        bounds = (self.name_bound(), self.name_bound())
+        return self.pick((b"ZRANGEBYLEX", *bounds, *self.limit()), (b"ZREVRANGEBYLEX", *bounds, *self.limit()), (b"ZLEXCOUNT", *bounds),
+                         (b"ZRANGE", *bounds, b"BYLEX", *self.limit()), (b"ZRANGE", *bounds, b"REV", b"bylex", *self.limit()),
+                         (b"ZRANGE", *bounds, b"BYLEX", b"WITHSCORES"))
+
+    def sorted_zrangebylex(self):
+        name, *rest = self.lexical()
+        key = self.key()
+        return Step(LEX, ((b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"), (name, key, *rest)))
+
+    def sorted_zrangebylex__equal(self):
+        """All scores are equal: then also what removes and what stores is defined."""
+        key, score = self.key(), self.pick(b"0", b"1.5", b"-inf")
+        filling = [(b"ZADD", key, *self.scored(score)) for _ in range(3)]
+        name, *rest = self.lexical()
+        last = self.pick((b"ZREMRANGEBYLEX", key, self.name_bound(), self.name_bound()), (name, key, *rest),
+                         (b"ZRANGESTORE", self.key(), key, self.name_bound(), self.name_bound(), b"BYLEX", *self.pick([], [b"REV"]), *self.limit()))
+        return Step(EXACT, ((b"DEL", key), *filling, last))
+
+    def sorted_zrangestore(self):
+        options = self.pick([], [b"REV"], [b"LIMIT", b"0", b"2"], [b"WITHSCORES"])
+        return self.pick([b"ZRANGESTORE", self.key(), self.key(), self.index(), self.index(), *options],
+                         [b"ZRANGESTORE", self.key(), self.key(), self.score_bound(), self.score_bound(), b"BYSCORE", *self.pick([], [b"REV"]), *self.limit()])
+
+    def sorted_zremrangeby(self):
+        return self.pick([b"ZREMRANGEBYRANK", self.key(), self.index(), self.index()],
+                         [b"ZREMRANGEBYSCORE", self.key(), self.score_bound(), self.score_bound()])
+
+    def sorted_zpop(self):
+        count = self.pick([], [], [self.count()], [b"2"])
+        return [self.pick(b"ZPOPMIN", b"ZPOPMAX"), self.key(), *count]
+
+    def sorted_zmpop(self):
+        keys = self.keys()
+        number = b"%d" % len(keys) if self.chance(0.9) else self.integer()
+        count = self.pick([], [], [b"COUNT", b"%d" % self.random.randint(1, 4)], [b"count", self.index()], [b"COUNT"], [b"COUNT", b"1", b"COUNT", b"2"])
+        return [b"ZMPOP", number, *keys, self.pick(b"MIN", b"max", b"MIN", b"MAX", b"x"), *count]
+
+    def sorted_zrandmember(self):
+        key = self.key()
+        options = self.pick([], [self.count()], [self.count()], [self.count(), b"WITHSCORES"], [self.count(), b"withscores"], [self.count(), b"x"])
+        return Step(RANDOM, ((b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"), (b"ZRANDMEMBER", key, *options)))
+
+    def sources(self):
+        keys = self.keys(4)
+        return keys, [b"%d" % len(keys) if self.chance(0.93) else self.integer(), *keys]
+
+    def combining(self, keys):
+        options = [self.pick([], [b"WEIGHTS", *(self.score() for _ in keys)], [b"weights", b"1"]),
+                   self.pick([], [], [b"AGGREGATE", self.pick(b"SUM", b"min", b"MAX", b"x")], [b"AGGREGATE"])]
+        self.random.shuffle(options)
+        return sum(options, [])
+
+    def sorted_zunion(self):
+        keys, sources = self.sources()
+        return [self.pick(b"ZUNION", b"ZINTER"), *sources, *self.combining(keys), *self.with_scores()]
+
+    def sorted_zdiff(self):
+        _, sources = self.sources()
+        return [b"ZDIFF", *sources, *self.with_scores(), *self.pick([], [], [], [b"WEIGHTS", b"1"])]
+
+    def sorted_zunionstore(self):
+        keys, sources = self.sources()
+        return [self.pick(b"ZUNIONSTORE", b"ZINTERSTORE"), self.key(), *sources, *self.combining(keys), *self.with_scores(0.03)]
+
+    def sorted_zdiffstore(self):
+        return [b"ZDIFFSTORE", self.key(), *self.sources()[1]]
+
+    def sorted_zintercard(self):
+        return [b"ZINTERCARD", *self.sources()[1], *self.pick([], [], [b"LIMIT", self.index()], [b"LIMIT"], [b"WITHSCORES"])]
+
+    def sorted_zscan(self):
+        return self.scan(SCAN_PAIRS, b"ZSCAN", [self.key()], False)
+
+    # --- positions on the earth
+
+    def place(self):
+        """The position of a member is nearly always the same: then no two members are equally far from anywhere."""
+        number = self.random.randrange(200)
+        place = random.Random(number)
+        longitude, latitude = place.uniform(-180, 180), place.uniform(-80, 80)
+        if number % 2:
+            longitude, latitude = 13 + longitude / 100, 38 + latitude / 100
+        if self.chance(0.02):
+            return [self.pick(b"180", b"-180", b"181", b"x", b"nan", b"0"), self.pick(b"85.05112878", b"-85.05112878", b"86", b"x", b"inf", b"0"), b"p%d" % number]
+        return [b"%.10f" % longitude, b"%.10f" % latitude, b"p%d" % number]
+
+    def member(self):
+        return b"p%d" % self.random.randrange(200) if self.chance(0.95) else self.word()
+
+    def unit(self):
+        return self.pick(b"m", b"km", b"ft", b"mi", b"KM", b"x") if self.chance(0.3) else b"km"
+
+    def distance(self):
+        return self.pick(b"%d" % self.random.randrange(5000), b"%d" % self.random.randrange(300), b"%.3f" % self.random.uniform(0, 3000),
+                         b"0", b"-1", b"x", b"100", b"20", b"1000")
+
+    def geo_geoadd(self):
+        places = sum((self.place() for _ in range(self.random.randint(1, 12))), [])
+        return [b"GEOADD", self.key(), *self.pick([], [], [], [b"NX"], [b"xx"], [b"CH"], [b"NX", b"XX"], [b"XX", b"CH"]), *places]
+
+    def geo_geodist(self):
+        return [b"GEODIST", self.key(), self.member(), self.member(), *self.pick([], [self.unit()], [b"km"])]
+
+    def geo_geopos(self):
+        return [self.pick(b"GEOPOS", b"GEOHASH"), self.key(), *(self.member() for _ in range(self.random.randint(0, 5)))]
+
+    def search_options(self):
+        options = [option for option in ([b"WITHDIST"], [b"WITHHASH"], [b"WITHCOORD"], [self.pick(b"ASC", b"DESC")]) if self.chance(0.3)]
+        options += self.pick([], [], [[b"COUNT", b"%d" % self.random.randint(1, 5)]], [[b"COUNT", self.pick(b"0", b"-1", b"x")]], [[b"ANY"]], [[b"COUNT", b"1000", b"any"]])
+        return options
+
+    def geo_geosearch(self):
+        options = [self.pick([b"FROMMEMBER", self.member()], [b"FROMLONLAT", *self.place()[:2]]),
+                   self.pick([b"BYRADIUS", self.distance(), self.unit()], [b"BYBOX", self.distance(), self.distance(), self.unit()]), *self.search_options()]
+        if self.chance(0.05):
+            options.append(self.pick([b"FROMMEMBER", b"p1"], [b"FROMLONLAT", b"1", b"1"], [b"BYRADIUS", b"1", b"m"], [b"BYBOX", b"1", b"1", b"m"], [b"STOREDIST"], [b"x"]))
+        self.random.shuffle(options)
+        return [b"GEOSEARCH", self.key(), *sum(options, [])]
+
+    def geo_geosearchstore(self):
+        _, source, *options = self.geo_geosearch()
+        return [b"GEOSEARCHSTORE", self.key(), source, *options, *self.pick([], [b"STOREDIST"])]
+
+    def geo_georadius(self):
+        options = self.search_options() + self.pick([], [], [], [[b"STORE", self.key()]], [[b"STOREDIST", self.key()]], [[b"STORE"]])
+        self.random.shuffle(options)
+        where = self.pick([self.pick(b"GEORADIUS", b"GEORADIUS_RO"), self.key(), *self.place()[:2]],
+                          [self.pick(b"GEORADIUSBYMEMBER", b"GEORADIUSBYMEMBER_RO"), self.key(), self.member()])
+        return [*where, self.distance(), self.unit(), *sum(options, [])]
+
     # --- generic
 
     def generic_del(self):
@@ -496,7 +719,7 @@ class Generator:
         if self.chance(0.5):
             options += [self.case(b"COUNT"), self.pick(b"1", b"3", b"10", b"1000", b"0", b"-1", b"x", b"9223372036854775807")]
         if types and self.chance(0.4):
-            options += [self.case(b"TYPE"), self.pick(b"string", b"hash", b"set", b"list", b"STRING", b"nothing")]
+            options += [self.case(b"TYPE"), self.pick(b"string", b"hash", b"set", b"zset", b"list", b"STRING", b"nothing")]
         if self.chance(0.05):
             options.append(self.pick(b"COUNT", b"MATCH", b"TYPE", b"x"))
         cursor = b"0" if self.chance(0.9) else self.pick(b"x", b"", b"0x", b"18446744073709551616")
@@ -531,7 +754,8 @@ class Generator:
                                       ((b"PSETEX", key, b"1", b"v"),),
                                       ((b"SET", key, b"v"), (b"PEXPIRE", key, b"1")),
                                       ((b"DEL", key), (b"HSET", key, b"f", b"v"), (b"PEXPIRE", key, b"1")),
-                                      ((b"DEL", key), (b"SADD", key, b"m"), (b"PEXPIRE", key, b"2"))))
+                                      ((b"DEL", key), (b"SADD", key, b"m"), (b"PEXPIRE", key, b"2")),
+                                      ((b"DEL", key), (b"ZADD", key, b"1", b"m"), (b"PEXPIRE", key, b"2"))))
 
     # --- the connection
 
@@ -581,7 +805,7 @@ class Generator:
         command, draw = list(command), self.random.random()
         if draw < 0.3 and len(command) > 1:
             command.pop()
-        elif draw < 0.6:
+        elif draw < 0.6 and command[0].upper() not in LONGER:
             command.append(self.value())
         elif draw < 0.8 and len(command) > 2 and command[0].upper() not in FIXED_ARGUMENTS:
             command[self.random.randrange(2, len(command))] = self.random.choice((self.integer, self.float, self.word))()
@@ -623,7 +847,7 @@ class Generator:
 # How much rarer (or more frequent) than the others of its family.
 RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
-        b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"GETDEL": 0.5, b"DEL": 0.6}
+        b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"GETDEL": 0.5, b"DEL": 0.6}
 
 
 def closing_reads():
@@ -632,6 +856,7 @@ def closing_reads():
         commands = [(b"SELECT", database), (b"DBSIZE",), (b"KEYS", b"*")]
         for key in KEYS:
             commands += [(name, key) for name in (b"TYPE", b"GET", b"SMEMBERS", b"HGETALL", b"PTTL")]
+            commands.append((b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"))
         steps += [Step(RULES.get(command[0], EXACT), (command,)) for command in commands]
         steps += [Step(ENCODING, ((b"OBJECT", b"ENCODING", key),)) for key in KEYS]
     return steps

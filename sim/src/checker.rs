@@ -182,6 +182,9 @@ fn describe(
     if let Ok(Some(set)) = transaction.set(key) {
         elements.extend(set.iter().map(|member| text(&member)));
     }
+    if let Ok(Some(set)) = transaction.sorted_set(key) {
+        elements.extend(set.iter_from(0).map(|(member, score)| format!("{}={score}", text(&member))));
+    }
     elements.sort_unstable();
     Some((format!("{database} {name} {} [{}]", kind.name(), elements.join(" ")), deadline))
 }

@@ -48,6 +48,11 @@ pub fn describe(effect: &Effect) -> String {
                 Action::FieldRemove { field } => format!("remove {}", text(field)),
                 Action::MemberAdd { member } => format!("add member {}", text(member)),
                 Action::MemberRemove { member } => format!("remove member {}", text(member)),
+                Action::ScoreSet { member, score } => format!("score {}={}", text(member), score.get()),
+                Action::ScoreAdd { member, increment } => format!("score {}+{}", text(member), increment.get()),
+                Action::ScoreMax { member, score } => format!("score {} at least {}", text(member), score.get()),
+                Action::ScoreMin { member, score } => format!("score {} at most {}", text(member), score.get()),
+                Action::ScoreRemove { member } => format!("remove scored member {}", text(member)),
             };
             format!("{database} {} {action}", text(key))
         }

@@ -117,7 +117,6 @@ fn hello(context: &mut Context<'_>) -> Outcome {
         Some(Some(3)) => Some(Protocol::Resp3),
         Some(Some(_)) => return Err(Refusal::Fixed("NOPROTO unsupported protocol version")),
     };
-    let mut name = None;
     let mut at = 2;
     while at < context.words() {
         let word = context.word(at);
@@ -127,7 +126,9 @@ fn hello(context: &mut Context<'_>) -> Outcome {
             authenticate(context, context.word(at + 1), context.word(at + 2))?;
             at += 2;
         } else if is_option(word, "setname") && behind >= 1 {
-            name = Some(checked_name(context.word(at + 1))?);
+            // At once as well: the name stays even if an option behind it is a mistake.
+            let name = checked_name(context.word(at + 1))?;
+            context.session.record.change_names(|names| names.name = name.to_vec());
             at += 1;
         } else {
             return Err(Refusal::Built([b"ERR Syntax error in HELLO option '", shown(word), b"'"].concat()));
@@ -139,9 +140,6 @@ fn hello(context: &mut Context<'_>) -> Outcome {
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
              option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
-    }
-    if let Some(name) = name {
-        context.session.record.change_names(|names| names.name = name.to_vec());
     }
     if let Some(protocol) = protocol {
         context.session.set_protocol(protocol, context.reply);

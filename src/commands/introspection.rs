@@ -102,6 +102,17 @@ fn describe_keys(reply: &mut Reply, spec: &KeySpec) {
     words(reply, spec.access.names().map(str::to_string).collect());
     reply.bulk(b"begin_search");
     match spec.find {
+        Find::Word(word) => {
+            reply.map(2);
+            reply.bulk(b"type");
+            reply.bulk(b"keyword");
+            reply.bulk(b"spec");
+            reply.map(2);
+            reply.bulk(b"keyword");
+            reply.bulk(word.as_bytes());
+            reply.bulk(b"startfrom");
+            reply.integer(spec.begin as i64);
+        }
         Find::Range { .. } | Find::Number => describe_search(reply, "index", &[("index", spec.begin as i64)]),
         Find::Option { .. } | Find::Unknown => describe_search(reply, "unknown", &[]),
     }
@@ -110,6 +121,7 @@ fn describe_keys(reply: &mut Reply, spec: &KeySpec) {
         Find::Range { last, step } => {
             describe_search(reply, "range", &[("lastkey", last as i64), ("keystep", step as i64), ("limit", 0)]);
         }
+        Find::Word(_) => describe_search(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]),
         Find::Number => describe_search(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
         Find::Option { .. } | Find::Unknown => describe_search(reply, "unknown", &[]),
     }

@@ -1,4 +1,4 @@
-//! SCAN, HSCAN and SSCAN: walking through a collection in pieces.
+//! SCAN, HSCAN, SSCAN and ZSCAN: walking through a collection in pieces.
 //!
 //! What is there from the first call to the last is returned at least once. Within a large hash or set the cursor is a
 //! position: what lies below it is still to come, and the walk goes from the end towards 0. A removal moves the last
@@ -10,7 +10,7 @@ use super::glob;
 use super::spec::{Access, Categories, Command, Flags, Group, Handler, KeySpec};
 use super::{Flow, context};
 use crate::keyspace::Kind;
-use crate::resp::Reply;
+use crate::resp::{Reply, format_double};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const COMPLEXITY: &str = "O(1) for each call, O(N) for a whole walk through N elements";
@@ -38,6 +38,11 @@ pub const COMMANDS: &[Command] = &[
         "2.8.0",
         COMPLEXITY,
         "Walks through the members of a set",
+    ),
+    row(Group::SortedSet, "zscan", -3, zscan).categories(Categories::SORTED_SET).keys(READ).docs(
+        "2.8.0",
+        COMPLEXITY,
+        "Walks through the members of a sorted set",
     ),
 ];
 
@@ -173,6 +178,27 @@ fn sscan(context: &mut Context<'_>) -> Outcome {
     Ok(Flow::Continue)
 }
 
+fn zscan(context: &mut Context<'_>) -> Outcome {
+    let cursor = parse_cursor(context.word(2))?;
+    let key = context.key(1);
+    let mut transaction = context.lock(key);
+    let set = transaction.sorted_set(key)?;
+    context.count_read(set.is_some());
+    let Some(set) = set else {
+        reply_page(context.reply, 0, &[]);
+        return Ok(Flow::Continue);
+    };
+    let options = parse_options(context, 3, false)?;
+    let (positions, next) = page(set.len(), set.is_scanned_whole(), cursor, options.count);
+    let mut found: Vec<Box<[u8]>> = Vec::new();
+    for (member, score) in set.positions(positions).filter(|(member, _)| options.wants(member)) {
+        found.push((*member).into());
+        found.push(format_double(score).into_bytes().into());
+    }
+    reply_page(context.reply, next, &found);
+    Ok(Flow::Continue)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -198,7 +224,12 @@ mod tests {
 
     #[test]
     fn nothing_that_stays_is_missed_while_other_elements_go() {
-        for (add, scan, remove) in [("sadd k m", "sscan k", "srem k m"), ("hset k m", "hscan k", "hdel k m")] {
+        let families = [
+            ("sadd k m", "sscan k", "srem k m"),
+            ("hset k m", "hscan k", "hdel k m"),
+            ("zadd k 5 m", "zscan k", "zrem k m"),
+        ];
+        for (add, scan, remove) in families {
             let mut fixture = Fixture::new();
             for number in 0..1_000 {
                 let value = if add.starts_with('h') { " v" } else { "" };

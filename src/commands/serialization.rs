@@ -3,7 +3,7 @@
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
-use crate::keyspace::{Contents, HashValue, Keyspace, SetValue, Value, integer};
+use crate::keyspace::{Contents, HashValue, Keyspace, SetValue, SortedSetValue, Value, integer};
 use crate::rdb::{HashField, RdbError, RdbValue, dump_payload, load_payload};
 
 /// The rows of this family.
@@ -34,6 +34,9 @@ fn to_rdb(value: &Value) -> RdbValue {
                 .collect(),
         ),
         Value::Set(set) => RdbValue::Set(set.iter().map(|member| member.to_vec()).collect()),
+        Value::SortedSet(set) => {
+            RdbValue::SortedSet(set.iter_from(0).map(|(member, score)| (member.to_vec(), score)).collect())
+        }
     }
 }
 
@@ -52,6 +55,13 @@ fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Option<Value> {
             }
             Some(Value::Hash(hash))
         }
+        RdbValue::SortedSet(members) => {
+            let mut set: SortedSetValue = keyspace.empty();
+            for (member, score) in members {
+                set.insert(&member, score);
+            }
+            Some(Value::SortedSet(set))
+        }
         RdbValue::Set(members) => {
             let mut set: SetValue = keyspace.empty();
             members.iter().for_each(|member| {
@@ -59,7 +69,7 @@ fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Option<Value> {
             });
             Some(Value::Set(set))
         }
-        RdbValue::List(_) | RdbValue::SortedSet(_) | RdbValue::Stream(_) => None,
+        RdbValue::List(_) | RdbValue::Stream(_) => None,
     }
 }
 

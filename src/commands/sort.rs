@@ -151,6 +151,7 @@ impl<'c> Pattern<'c> {
 fn elements(value: &Value) -> Result<(Vec<Vec<u8>>, bool), WrongType> {
     match value {
         Value::Set(set) => Ok((set.iter().map(|member| member.to_vec()).collect(), false)),
+        Value::SortedSet(set) => Ok((set.iter_from(0).map(|(member, _)| member.to_vec()).collect(), true)),
         Value::Text(_) | Value::Hash(_) => Err(WrongType),
     }
 }

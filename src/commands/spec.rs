@@ -83,6 +83,10 @@ impl Categories {
     pub const READ: Categories = Categories(1 << 1);
     /// Changes data.
     pub const WRITE: Categories = Categories(1 << 2);
+    /// Sorted sets.
+    pub const SORTED_SET: Categories = Categories(1 << 11);
+    /// Positions on the earth.
+    pub const GEO: Categories = Categories(1 << 12);
     /// Sets.
     pub const SET: Categories = Categories(1 << 3);
     /// Hashes.
@@ -101,13 +105,15 @@ impl Categories {
     pub const CONNECTION: Categories = Categories(1 << 10);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 11] = [
+    const NAMES: [(Categories, &'static str); 13] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
         (Categories::SET, "set"),
+        (Categories::SORTED_SET, "sortedset"),
         (Categories::HASH, "hash"),
         (Categories::STRING, "string"),
+        (Categories::GEO, "geo"),
         (Categories::ADMIN, "admin"),
         (Categories::FAST, "fast"),
         (Categories::SLOW, "slow"),
@@ -210,6 +216,8 @@ pub enum Find {
     Option { name: &'static str, others: &'static [(&'static str, usize)] },
     /// The request does not tell: they derive from data.
     Unknown,
+    /// The key follows the last such word from the beginning on, if there is one.
+    Word(&'static str),
 }
 
 impl KeySpec {
@@ -250,6 +258,14 @@ impl KeySpec {
                 found
             }
             Find::Unknown => NONE,
+            Find::Word(word) => {
+                let is_it =
+                    |at: &usize| arguments.get(*at).is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()));
+                match (self.begin..arguments.len().saturating_sub(1)).rev().find(is_it) {
+                    Some(at) => (at + 1, at + 1, 1),
+                    None => (1, 0, 1),
+                }
+            }
         };
         (last < arguments.len()).then(|| (first..=last).step_by(step))
     }
@@ -275,9 +291,11 @@ pub enum Coordination {
 pub enum Group {
     Connection,
     Generic,
+    Geo,
     Hash,
     Server,
     Set,
+    SortedSet,
     String,
 }
 
@@ -287,9 +305,11 @@ impl Group {
         match self {
             Group::Connection => "connection",
             Group::Generic => "generic",
+            Group::Geo => "geo",
             Group::Hash => "hash",
             Group::Server => "server",
             Group::Set => "set",
+            Group::SortedSet => "sorted-set",
             Group::String => "string",
         }
     }

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use super::spec::Command;
 use super::{
-    configuration, connection, expiry, generic, hashes, introspection, memory, moving, object, scan, serialization,
-    server, sets, sort, strings,
+    configuration, connection, expiry, generic, geo, hashes, introspection, memory, moving, object, scan,
+    serialization, server, sets, sort, sorted_set_operations, sorted_set_ranges, sorted_sets, strings,
 };
 
 /// Longer names belong to no command.
@@ -70,7 +70,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 15] = [
+        let families: [&'static [Command]; 19] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -86,6 +86,10 @@ impl Table {
             sort::COMMANDS,
             memory::COMMANDS,
             serialization::COMMANDS,
+            sorted_sets::COMMANDS,
+            sorted_set_ranges::COMMANDS,
+            sorted_set_operations::COMMANDS,
+            geo::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

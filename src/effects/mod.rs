@@ -14,6 +14,7 @@ mod frontier;
 mod operation;
 mod origin;
 mod reissue;
+mod score;
 mod stamp;
 
 pub use codec::{CodecError, Reader, write_bytes, write_varint};
@@ -23,4 +24,5 @@ pub use frontier::Frontier;
 pub use operation::{Action, Family, Operation, Operations, OperationsWriter};
 pub use origin::Origin;
 pub use reissue::Reissue;
+pub use score::{NotANumber, Score};
 pub use stamp::{HybridClock, Stamp};

@@ -24,6 +24,7 @@ mod merge;
 mod options;
 mod register;
 mod remote;
+mod score_register;
 pub mod sequence;
 mod shard;
 mod slot;

@@ -5,10 +5,12 @@
 //! Architecture invariant: a leaf. Nothing here knows a command, a connection or a key; there is no I/O.
 
 mod arguments;
+mod double;
 mod inline;
 mod reply;
 mod request;
 
 pub use arguments::Arguments;
+pub use double::{format_double, format_fixed};
 pub use reply::{Protocol, Reply};
 pub use request::{Parsed, Parser, ProtocolError};

@@ -149,6 +149,23 @@ impl Reply {
         }
     }
 
+    /// A float: `,1.5`, or its text in RESP2.
+    pub fn double(&mut self, value: f64) {
+        self.number(&super::format_double(value));
+    }
+
+    /// A coordinate: as [`Reply::double`], in another notation.
+    pub fn fixed(&mut self, value: f64) {
+        self.number(&super::format_fixed(value));
+    }
+
+    fn number(&mut self, text: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => self.line(b',', text.as_bytes()),
+        }
+    }
+
     /// Text with a format hint (`txt`, `mkd`).
     pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
         match self.protocol {

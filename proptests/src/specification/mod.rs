@@ -8,6 +8,7 @@
 mod hash;
 mod register;
 mod set;
+mod sorted_set;
 mod string;
 
 use std::collections::BTreeMap;
@@ -124,6 +125,7 @@ fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
             Family::String => string::ends(later),
             Family::Hash => hash::ends(later, write),
             Family::Set => set::ends(later, write),
+            Family::SortedSet => sorted_set::ends(later, write),
         },
     }
 }
@@ -135,6 +137,7 @@ fn is_removal(action: &Action<'_>) -> bool {
         Family::String => false,
         Family::Hash => hash::is_removal(action),
         Family::Set => set::is_removal(action),
+        Family::SortedSet => sorted_set::is_removal(action),
     }
 }
 
@@ -145,6 +148,7 @@ fn value(family: Family, writes: &[&Write<'_>]) -> (&'static str, String) {
         Family::String => ("string", string::value(writes)),
         Family::Hash => ("hash", hash::value(writes)),
         Family::Set => ("set", set::value(writes)),
+        Family::SortedSet => ("zset", sorted_set::value(writes)),
     }
 }
 

@@ -4,10 +4,12 @@
 
 mod hash;
 mod set;
+mod sorted_set;
 mod string;
 
 pub use hash::HashWrite;
 pub use set::SetWrite;
+pub use sorted_set::SortedSetWrite;
 pub use string::StringWrite;
 
 use proptest::prelude::*;
@@ -21,6 +23,7 @@ pub enum Write {
     String(u8, StringWrite),
     Hash(u8, HashWrite),
     Set(u8, SetWrite),
+    SortedSet(u8, SortedSetWrite),
     /// Several writes as one effect.
     Together(Vec<Write>),
     Flush(Option<u32>),
@@ -44,6 +47,7 @@ impl Write {
             Write::String(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Hash(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Set(key, write) => write.run(transaction, keyspace.key(&name(*key))),
+            Write::SortedSet(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Together(writes) => writes.iter().for_each(|write| write.run(keyspace, transaction)),
             Write::Flush(database) => ignore(transaction.flush(*database)),
             Write::Move(key, database, new) if (0, key) != (*database, new) => {
@@ -77,6 +81,7 @@ pub fn any_write() -> impl Strategy<Value = Write> {
         13 => (key(), string::any_write()).prop_map(|(key, write)| Write::String(key, write)),
         10 => (key(), hash::any_write()).prop_map(|(key, write)| Write::Hash(key, write)),
         6 => (key(), set::any_write()).prop_map(|(key, write)| Write::Set(key, write)),
+        9 => (key(), sorted_set::any_write()).prop_map(|(key, write)| Write::SortedSet(key, write)),
     ];
     prop_oneof![
         5 => simple.clone(),
@@ -126,5 +131,5 @@ pub struct Group {
 
 /// The parts of the merge table.
 pub fn groups() -> Vec<Group> {
-    vec![string::group(), hash::group(), set::group()]
+    vec![string::group(), hash::group(), set::group(), sorted_set::group()]
 }

@@ -1,6 +1,6 @@
 //! What clients do: reads and writes over a few keys, so that writes of different nodes meet all the time.
 //!
-//! Besides the keys that are written in every way (`s`trings, `h`ashes, se`m`s — sets —, and `x`, of any type) there
+//! Besides the keys that are written in every way (`s`trings, `h`ashes, se`m`s — sets —, `z` — sorted sets —, and `x`, of any type) there
 //! are those with a rule of their own: counters that are only added to (`sum`), sets that only grow (`grow`), and triples that
 //! are only ever written together (`t`).
 
@@ -82,7 +82,7 @@ impl World<'_> {
                 }
             }
             _ => {
-                let families = ["s", "h", "m", "x", "sum"];
+                let families = ["s", "h", "m", "z", "x", "sum"];
                 let names: Vec<String> = (0..3)
                     .map(|_| {
                         let family = families[self.random.usize(..families.len())];
@@ -109,8 +109,9 @@ impl World<'_> {
         let family = match choice {
             0..25 => "s",
             25..45 => "h",
-            45..62 => "m",
-            62..74 => "x",
+            45..55 => "m",
+            55..65 => "z",
+            65..74 => "x",
             74..84 => "sum",
             84..90 => "grow",
             _ => "t",

@@ -1,9 +1,10 @@
 //! What clients write to the keys of each type.
 
+use swytch::effects::Score;
 use swytch::keyspace::{Key, Life, Transaction};
 
 /// What the names of keys begin with that are written in every way their type allows; `x`: as any of these types.
-pub const TYPES: [char; 3] = ['s', 'h', 'm'];
+pub const TYPES: [char; 4] = ['s', 'h', 'm', 'z'];
 
 /// Writes to a key in one of the ways that fit its name. What a client would get an error for changes nothing.
 pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall: u64, random: &mut fastrand::Rng) {
@@ -19,7 +20,8 @@ pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall:
         choice => match family {
             's' => write_string(transaction, key, choice, value.as_bytes(), deadline, random),
             'h' => write_hash(transaction, key, choice, &element, value.as_bytes(), random),
-            _ => write_set(transaction, key, choice, &element),
+            'm' => write_set(transaction, key, choice, &element),
+            _ => write_sorted_set(transaction, key, choice, &element, random),
         },
     }
 }
@@ -63,6 +65,23 @@ fn write_set(transaction: &mut Transaction<'_>, key: Key<'_>, choice: u8, member
     match choice {
         ..8 => ignore(transaction.set_add(key, member)),
         _ => ignore(transaction.set_remove(key, member)),
+    }
+}
+
+fn write_sorted_set(
+    transaction: &mut Transaction<'_>,
+    key: Key<'_>,
+    choice: u8,
+    member: &[u8],
+    random: &mut fastrand::Rng,
+) {
+    let score = Score::try_from(f64::from(random.i32(-50..100)) / 10.0).unwrap_or(Score::ZERO);
+    match choice {
+        ..5 => ignore(transaction.score_set(key, member, score)),
+        5..8 => ignore(transaction.score_add(key, member, score)),
+        8 => ignore(transaction.score_raise(key, member, score)),
+        9 => ignore(transaction.score_lower(key, member, score)),
+        _ => ignore(transaction.score_remove(key, member)),
     }
 }
 

@@ -7,9 +7,10 @@
 
 mod hash;
 mod set;
+mod sorted_set;
 mod string;
 
-use super::{CodecError, Reader, write_bytes, write_varint};
+use super::{CodecError, Reader, Score, write_bytes, write_varint};
 
 /// One step of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,18 @@ pub enum Action<'a> {
     MemberAdd { member: &'a [u8] },
     /// Observed-remove of one member.
     MemberRemove { member: &'a [u8] },
+
+    // Sorted sets.
+    /// ZADD of one member.
+    ScoreSet { member: &'a [u8], score: Score },
+    /// ZINCRBY.
+    ScoreAdd { member: &'a [u8], increment: Score },
+    /// ZADD GT of one member: the score becomes at least this.
+    ScoreMax { member: &'a [u8], score: Score },
+    /// ZADD LT of one member: the score becomes at most this.
+    ScoreMin { member: &'a [u8], score: Score },
+    /// Observed-remove of one member.
+    ScoreRemove { member: &'a [u8] },
 }
 
 /// The actions that belong together. What they do to a value is not the business of this module.
@@ -80,6 +93,8 @@ pub enum Family {
     Hash,
     /// On a set.
     Set,
+    /// On a sorted set.
+    SortedSet,
 }
 
 impl Action<'_> {
@@ -101,6 +116,12 @@ impl Action<'_> {
             | Action::FieldRemove { .. } => Family::Hash,
 
             Action::MemberAdd { .. } | Action::MemberRemove { .. } => Family::Set,
+
+            Action::ScoreSet { .. }
+            | Action::ScoreAdd { .. }
+            | Action::ScoreMax { .. }
+            | Action::ScoreMin { .. }
+            | Action::ScoreRemove { .. } => Family::SortedSet,
         }
     }
 }
@@ -114,7 +135,8 @@ impl Action<'_> {
 /// | 13–16 | hashes |
 /// | 17–18 | sets |
 /// | 19–31 | free, for more of these |
-/// | from 32 | free: each further type takes sixteen (32 sorted sets, 48 lists, 64 streams) |
+/// | 32–36 | sorted sets, to which all up to 47 belong |
+/// | from 48 | free: each further type takes sixteen (48 lists, 64 streams) |
 ///
 /// A tag never changes its meaning.
 mod tag {
@@ -197,6 +219,7 @@ impl OperationsWriter {
             Family::String => string::write(out, action),
             Family::Hash => hash::write(out, action),
             Family::Set => set::write(out, action),
+            Family::SortedSet => sorted_set::write(out, action),
         }
     }
 }
@@ -232,6 +255,7 @@ impl<'a> Operations<'a> {
                 tag @ string::FIRST..=string::LAST => string::read(tag, reader)?,
                 tag @ hash::FIRST..=hash::LAST => hash::read(tag, reader)?,
                 tag @ set::FIRST..=set::LAST => set::read(tag, reader)?,
+                tag @ sorted_set::FIRST..=sorted_set::LAST => sorted_set::read(tag, reader)?,
                 unknown => return Err(CodecError::UnknownTag(unknown)),
             };
             let (database, key) = self.target.ok_or(CodecError::Invalid("an action without a target"))?;

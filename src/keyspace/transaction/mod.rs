@@ -8,6 +8,7 @@
 
 mod hash;
 mod set;
+mod sorted_set;
 mod string;
 mod whole;
 
@@ -63,6 +64,8 @@ pub enum WriteError {
     NotFinite,
     #[error("ERR the change is larger than what nodes can send to each other at once (600 MB)")]
     TooLarge,
+    #[error("ERR resulting score is not a number (NaN)")]
+    ScoreNotANumber,
 }
 
 impl From<WrongType> for WriteError {

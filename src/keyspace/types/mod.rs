@@ -21,6 +21,7 @@
 
 mod hash;
 mod set;
+mod sorted_set;
 mod string;
 
 use foldhash::fast::FixedState;
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::causality::{Life, Mark, Seen};
 use super::entry::Entry;
 use super::slot::KeySlot;
-use super::value::{Collection, ElementHasher, HashValue, SetValue, Value};
+use super::value::{Collection, ElementHasher, HashValue, SetValue, SortedSetValue, Value};
 use super::{Kind, Millis};
 use crate::effects::{Action, Dot, Frontier, Stamp};
 
@@ -48,6 +49,7 @@ pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<
         Kind::String => string::apply(slot, action, result),
         Kind::Hash => hash::apply(slot, action, result),
         Kind::Set => set::apply(slot, action),
+        Kind::SortedSet => sorted_set::apply(slot, action),
     }
 }
 
@@ -63,6 +65,7 @@ pub fn rebuild(entry: &Entry, each: &mut dyn FnMut(Action<'_>)) {
         Value::Text(_) => unreachable!("strings are set"),
         Value::Hash(hash) => hash::rebuild(hash, each),
         Value::Set(set) => set::rebuild(set, each),
+        Value::SortedSet(set) => sorted_set::rebuild(set, each),
     }
     if deadline.is_some() {
         each(Action::Deadline { at: deadline });
@@ -75,6 +78,7 @@ pub struct Causes {
     string: string::StringCauses,
     fields: hash::FieldCauses,
     members: set::MemberCauses,
+    scores: sorted_set::ScoreCauses,
 }
 
 impl Causes {
@@ -84,6 +88,7 @@ impl Causes {
             Kind::String => self.string.note(action, current, mark),
             Kind::Hash => self.fields.note(action, current, mark),
             Kind::Set => self.members.note(action, mark),
+            Kind::SortedSet => self.scores.note(action, current, mark),
         }
     }
 
@@ -106,6 +111,7 @@ impl Causes {
             }
             Kind::Hash => edit(value, hasher, |hash: &mut HashValue| self.fields.merge(hash, action, mark)),
             Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
+            Kind::SortedSet => edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
         }
     }
 
@@ -121,6 +127,10 @@ impl Causes {
                 self.members.remove(&mut set, seen);
                 Some(Value::Set(set))
             }
+            Value::SortedSet(mut set) => {
+                self.scores.remove(&mut set, seen);
+                Some(Value::SortedSet(set))
+            }
         }
     }
 
@@ -129,6 +139,7 @@ impl Causes {
         self.string.fold(stable, current, life);
         self.fields.fold(stable, current);
         self.members.fold(stable);
+        self.scores.fold(stable);
     }
 
     /// The highest stamp among the surviving writes of one type: the type with the highest is shown.
@@ -137,6 +148,7 @@ impl Causes {
             Kind::String => self.string.stamp(),
             Kind::Hash => self.fields.stamp(),
             Kind::Set => self.members.stamp(),
+            Kind::SortedSet => self.scores.stamp(),
         }
     }
 
@@ -144,18 +156,18 @@ impl Causes {
     pub fn winner(&self, kind: Kind) -> Option<(Dot, Option<Millis>)> {
         match kind {
             Kind::String => self.string.winner(),
-            Kind::Hash | Kind::Set => None,
+            Kind::Hash | Kind::Set | Kind::SortedSet => None,
         }
     }
 
     /// Bytes of memory beside the struct itself, about.
     pub fn memory(&self) -> usize {
-        self.string.memory() + self.fields.memory() + self.members.memory()
+        self.string.memory() + self.fields.memory() + self.members.memory() + self.scores.memory()
     }
 
     /// Is all of it stable?
     pub fn is_empty(&self) -> bool {
-        self.string.is_empty() && self.fields.is_empty() && self.members.is_empty()
+        self.string.is_empty() && self.fields.is_empty() && self.members.is_empty() && self.scores.is_empty()
     }
 }
 
@@ -175,6 +187,7 @@ pub enum ValueImage {
     Text(string::Image),
     Hash(hash::Image),
     Set(set::Image),
+    SortedSet(sorted_set::Image),
 }
 
 impl ValueImage {
@@ -192,6 +205,7 @@ impl ValueImage {
             Value::Text(text) => ValueImage::Text(string::image(text)),
             Value::Hash(hash) => ValueImage::Hash(hash::image(hash)),
             Value::Set(set) => ValueImage::Set(set::image(set)),
+            Value::SortedSet(set) => ValueImage::SortedSet(sorted_set::image(set)),
         }
     }
 
@@ -201,6 +215,7 @@ impl ValueImage {
             ValueImage::Text(text) => Value::Text(text.into_vec()),
             ValueImage::Hash(image) => Value::Hash(hash::restore(image, hasher)),
             ValueImage::Set(image) => Value::Set(set::restore(image, hasher)),
+            ValueImage::SortedSet(image) => Value::SortedSet(sorted_set::restore(image, hasher)),
         }
     }
 }
@@ -211,6 +226,7 @@ pub fn describe(entry: &Entry) -> String {
         Some(Value::Text(_)) | None => string::describe(entry.text().unwrap_or_default()),
         Some(Value::Hash(hash)) => hash::describe(hash),
         Some(Value::Set(set)) => set::describe(set),
+        Some(Value::SortedSet(set)) => sorted_set::describe(set),
     }
 }
 

@@ -43,6 +43,7 @@ pub enum Value {
     Text(Vec<u8>),
     Hash(HashValue),
     Set(SetValue),
+    SortedSet(SortedSetValue),
 }
 
 impl Value {
@@ -52,6 +53,7 @@ impl Value {
             Value::Text(_) => Kind::String,
             Value::Hash(_) => Kind::Hash,
             Value::Set(_) => Kind::Set,
+            Value::SortedSet(_) => Kind::SortedSet,
         }
     }
 
@@ -61,6 +63,7 @@ impl Value {
             Value::Text(_) => false,
             Value::Hash(hash) => hash.is_empty(),
             Value::Set(set) => set.is_empty(),
+            Value::SortedSet(set) => set.is_empty(),
         }
     }
 
@@ -70,6 +73,7 @@ impl Value {
             Value::Text(_) => "raw",
             Value::Hash(hash) => hash.encoding(),
             Value::Set(set) => set.encoding(),
+            Value::SortedSet(set) => set.encoding(),
         }
     }
 
@@ -79,6 +83,7 @@ impl Value {
             Value::Text(text) => allocation(text.capacity()),
             Value::Hash(hash) => hash.memory(),
             Value::Set(set) => set.memory(),
+            Value::SortedSet(set) => set.memory(),
         }
     }
 }
@@ -129,6 +134,7 @@ macro_rules! collection {
 
 collection!(Hash, HashValue);
 collection!(Set, SetValue);
+collection!(SortedSet, SortedSetValue);
 
 /// What the allocator spends for a request of this size, in bytes: the size classes of jemalloc, which are 16 bytes
 /// apart up to 128, then four to a doubling (its manual page has the table).
