@@ -31,6 +31,8 @@ HELLO = "hello"
 RANDOM, POP = "random", "pop"
 # the first command shows a sorted set with its scores; what the last one replies is only defined where all scores are equal:
 LEX = "lex"
+# the same for positions, defined where all scores differ: which of two members that are equally far comes first is open:
+NEAREST = "nearest"
 # repeated with the cursor that came back until it is 0, then the same elements (or pairs) in any order:
 SCAN, SCAN_PAIRS = "scan", "scan pairs"
 # exact; then time passes, and the key of the last command must be gone:
@@ -579,7 +581,16 @@ class Generator:
         options += self.pick([], [], [[b"COUNT", b"%d" % self.random.randint(1, 5)]], [[b"COUNT", self.pick(b"0", b"-1", b"x")]], [[b"ANY"]], [[b"COUNT", b"1000", b"any"]])
         return options
 
+    def nearest(self, command):
+        """Members that are equally far must not decide what is shown, and in which order."""
+        if not {b"COUNT", b"ASC", b"DESC"} & set(command):
+            return command
+        return Step(NEAREST, ((b"ZRANGE", command[1], b"0", b"-1", b"WITHSCORES"), tuple(command)))
+
     def geo_geosearch(self):
+        return self.nearest(self.search())
+
+    def search(self):
         options = [self.pick([b"FROMMEMBER", self.member()], [b"FROMLONLAT", *self.place()[:2]]),
                    self.pick([b"BYRADIUS", self.distance(), self.unit()], [b"BYBOX", self.distance(), self.distance(), self.unit()]), *self.search_options()]
         if self.chance(0.05):
@@ -588,15 +599,24 @@ class Generator:
         return [b"GEOSEARCH", self.key(), *sum(options, [])]
 
     def geo_geosearchstore(self):
-        _, source, *options = self.geo_geosearch()
+        while b"COUNT" in (found := self.search()):
+            pass
+        _, source, *options = found
         return [b"GEOSEARCHSTORE", self.key(), source, *options, *self.pick([], [b"STOREDIST"])]
 
+    def geo_geosearchstore__count(self):
+        key, number = self.key(), self.random.randrange(150)
+        places = sum(([b"%d.5" % (at % 170), b"%d.25" % (at % 80), b"p%d" % at] for at in range(number, number + 30, 3)), [])
+        search = [b"FROMMEMBER", b"p%d" % number, b"BYRADIUS", self.distance(), b"km", self.pick(b"ASC", b"DESC"), b"COUNT", b"4"]
+        return Step(EXACT, ((b"DEL", key), (b"GEOADD", key, *places), (b"GEOSEARCHSTORE", self.key(), key, *search, *self.pick([], [b"STOREDIST"]))))
+
     def geo_georadius(self):
-        options = self.search_options() + self.pick([], [], [], [[b"STORE", self.key()]], [[b"STOREDIST", self.key()]], [[b"STORE"]])
+        store = self.pick([], [], [], [[b"STORE", self.key()]], [[b"STOREDIST", self.key()]], [[b"STORE"]])
+        options = [option for option in self.search_options() if not store or option[0] != b"COUNT"] + store
         self.random.shuffle(options)
         where = self.pick([self.pick(b"GEORADIUS", b"GEORADIUS_RO"), self.key(), *self.place()[:2]],
                           [self.pick(b"GEORADIUSBYMEMBER", b"GEORADIUSBYMEMBER_RO"), self.key(), self.member()])
-        return [*where, self.distance(), self.unit(), *sum(options, [])]
+        return self.nearest([*where, self.distance(), self.unit(), *sum(options, [])])
 
     # --- generic
 

@@ -178,6 +178,15 @@ fn sscan(context: &mut Context<'_>) -> Outcome {
     Ok(Flow::Continue)
 }
 
+/// A score as ZSCAN shows it: in Redis's compact encoding a whole number is an integer, however large.
+fn score_text(score: f64, is_compact: bool) -> String {
+    const INTEGERS: f64 = (i64::MAX / 2) as f64;
+    if is_compact && score.abs() < INTEGERS && score.trunc() == score {
+        return (score as i64).to_string();
+    }
+    format_double(score)
+}
+
 fn zscan(context: &mut Context<'_>) -> Outcome {
     let cursor = parse_cursor(context.word(2))?;
     let key = context.key(1);
@@ -193,7 +202,7 @@ fn zscan(context: &mut Context<'_>) -> Outcome {
     let mut found: Vec<Box<[u8]>> = Vec::new();
     for (member, score) in set.positions(positions).filter(|(member, _)| options.wants(member)) {
         found.push((*member).into());
-        found.push(format_double(score).into_bytes().into());
+        found.push(score_text(score, is_compact).into_bytes().into());
     }
     reply_page(context.reply, next, &found);
     Ok(Flow::Continue)
@@ -270,6 +279,8 @@ mod tests {
             ("hscan h 0 count 1", "*2\r\n$1\r\n0\r\n*4\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n"),
             ("hscan h 7 match a", "*2\r\n$1\r\n0\r\n*2\r\n$1\r\na\r\n$1\r\n1\r\n"),
             ("hscan nosuch 5 count 0", "*2\r\n$1\r\n0\r\n*0\r\n"),
+            ("zadd z 1e17 a 0.5 b", ":2\r\n"),
+            ("zscan z 0 match a", "*2\r\n$1\r\n0\r\n*2\r\n$1\r\na\r\n$18\r\n100000000000000000\r\n"),
             ("sscan nosuch 0", "*2\r\n$1\r\n0\r\n*0\r\n"),
         ]);
     }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::floats::parse_float;
-use super::sorted_set_ranges::{Scored, store};
-use super::sorted_sets::{open_scored, read, reply_scored, write};
+use super::sorted_set_ranges::store;
+use super::sorted_sets::{Scored, open_scored, read, reply_scored, write};
 use super::spec::{Access, Command, Find, Flags, KeySpec};
 use crate::keyspace::{Key, Kind, Transaction, WrongType, integer};
 

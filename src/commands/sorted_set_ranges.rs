@@ -5,7 +5,7 @@ use std::ops::{Bound, Range};
 use super::Flow;
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::floats::parse_bound;
-use super::sorted_sets::{DELETE, open_scored, read, read_sorted_set, reply_scored, write};
+use super::sorted_sets::{DELETE, Scored, open_scored, read, read_sorted_set, reply_scored, write};
 use super::spec::{Access, Command, Flags, KeySpec};
 use crate::effects::Score;
 use crate::keyspace::{Key, SortedSetValue, Transaction, WrongType};
@@ -295,9 +295,6 @@ fn zrangebylex(context: &mut Context<'_>) -> Outcome {
 fn zrevrangebylex(context: &mut Context<'_>) -> Outcome {
     reply_range(context, Some(By::Lex), Some(true))
 }
-
-/// Members with their scores, apart from where they came from.
-pub type Scored = Vec<(Box<[u8]>, f64)>;
 
 /// Replaces what a key holds by a sorted set; without members there is no key.
 pub fn store(transaction: &mut Transaction<'_>, key: Key<'_>, members: &[(Box<[u8]>, f64)]) -> Result<(), WrongType> {

@@ -336,6 +336,9 @@ pub fn reply_scored(reply: &mut Reply, member: &[u8], score: Option<f64>) {
     }
 }
 
+/// Members with their scores, apart from where they came from.
+pub type Scored = Vec<(Box<[u8]>, f64)>;
+
 /// From which end members are popped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -344,18 +347,13 @@ enum End {
 }
 
 /// Removes up to `count` members from an end; returns them.
-fn pop(
-    transaction: &mut Transaction<'_>,
-    key: Key<'_>,
-    end: End,
-    count: usize,
-) -> Result<Vec<(Box<[u8]>, f64)>, WrongType> {
+fn pop(transaction: &mut Transaction<'_>, key: Key<'_>, end: End, count: usize) -> Result<Scored, WrongType> {
     let Some(set) = transaction.sorted_set(key)? else { return Ok(Vec::new()) };
     let length = set.len();
     let count = count.min(length);
     let owned =
         |(member, score): (crate::keyspace::Element<'_>, f64)| -> (Box<[u8]>, f64) { ((*member).into(), score) };
-    let popped: Vec<_> = match end {
+    let popped: Scored = match end {
         End::Lowest => set.range(0..count).map(owned).collect(),
         End::Highest => set.range(length - count..length).rev().map(owned).collect(),
     };
