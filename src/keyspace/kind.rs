@@ -31,6 +31,7 @@ kinds! {
     String: "string",
     Hash: "hash",
     Set: "set",
+    List: "list",
 }
 
 impl Kind {
@@ -42,6 +43,7 @@ impl Kind {
             Family::String => Some(Kind::String),
             Family::Hash => Some(Kind::Hash),
             Family::Set => Some(Kind::Set),
+            Family::List => Some(Kind::List),
         }
     }
 }

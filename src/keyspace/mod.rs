@@ -24,7 +24,7 @@ mod merge;
 mod options;
 mod register;
 mod remote;
-pub mod sequence;
+mod sequence;
 mod shard;
 mod slot;
 mod snapshot;

@@ -5,9 +5,15 @@
 //! that the following action records act on, so a command with many fields names its key once. What the actions on one
 //! type look like is written in that type's file.
 
+mod elements;
 mod hash;
+mod list;
+mod ranges;
 mod set;
 mod string;
+
+pub use elements::Elements;
+pub use ranges::{Ranges, RangesWriter};
 
 use super::{CodecError, Reader, write_bytes, write_varint};
 
@@ -67,6 +73,23 @@ pub enum Action<'a> {
     MemberAdd { member: &'a [u8] },
     /// Observed-remove of one member.
     MemberRemove { member: &'a [u8] },
+
+    // Lists. Positions count from 0, in the list as the origin saw it right before the operation.
+    /// LPUSH and RPUSH, the elements in the order in which they are pushed: at the left end they lie in the reverse one.
+    ListPush { end: End, elements: Elements<'a> },
+    /// LINSERT in front of the element of that number, counted from the left; behind the last if there is none.
+    ListInsert { position: u64, element: &'a [u8] },
+    /// LSET.
+    ListSet { from: End, position: u64, element: &'a [u8] },
+    /// Removes the elements that its origin saw there.
+    ListRemove { from: End, ranges: Ranges<'a> },
+}
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    Left,
+    Right,
 }
 
 /// The actions that belong together. What they do to a value is not the business of this module.
@@ -80,6 +103,8 @@ pub enum Family {
     Hash,
     /// On a set.
     Set,
+    /// On a list.
+    List,
 }
 
 impl Action<'_> {
@@ -101,6 +126,11 @@ impl Action<'_> {
             | Action::FieldRemove { .. } => Family::Hash,
 
             Action::MemberAdd { .. } | Action::MemberRemove { .. } => Family::Set,
+
+            Action::ListPush { .. }
+            | Action::ListInsert { .. }
+            | Action::ListSet { .. }
+            | Action::ListRemove { .. } => Family::List,
         }
     }
 }
@@ -114,7 +144,8 @@ impl Action<'_> {
 /// | 13–16 | hashes |
 /// | 17–18 | sets |
 /// | 19–31 | free, for more of these |
-/// | from 32 | free: each further type takes sixteen (32 sorted sets, 48 lists, 64 streams) |
+/// | 48–56 | lists |
+/// | from 32 | else free: each further type takes sixteen (32 sorted sets, 48 lists, 64 streams) |
 ///
 /// A tag never changes its meaning.
 mod tag {
@@ -197,6 +228,7 @@ impl OperationsWriter {
             Family::String => string::write(out, action),
             Family::Hash => hash::write(out, action),
             Family::Set => set::write(out, action),
+            Family::List => list::write(out, action),
         }
     }
 }
@@ -232,6 +264,7 @@ impl<'a> Operations<'a> {
                 tag @ string::FIRST..=string::LAST => string::read(tag, reader)?,
                 tag @ hash::FIRST..=hash::LAST => hash::read(tag, reader)?,
                 tag @ set::FIRST..=set::LAST => set::read(tag, reader)?,
+                tag @ list::FIRST..=list::LAST => list::read(tag, reader)?,
                 unknown => return Err(CodecError::UnknownTag(unknown)),
             };
             let (database, key) = self.target.ok_or(CodecError::Invalid("an action without a target"))?;

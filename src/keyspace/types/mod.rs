@@ -20,16 +20,17 @@
 //! those that a type's own functions end with.
 
 mod hash;
+mod list;
 mod set;
 mod string;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::causality::{Life, Mark, Seen};
+use super::causality::{Life, Mark};
 use super::entry::Entry;
 use super::slot::KeySlot;
-use super::value::{Collection, ElementHasher, HashValue, SetValue, Value};
+use super::value::{Collection, ElementHasher, HashValue, ListValue, SetValue, Value};
 use super::{Kind, Millis};
 use crate::effects::{Action, Dot, Frontier, Stamp};
 
@@ -48,6 +49,7 @@ pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<
         Kind::String => string::apply(slot, action, result),
         Kind::Hash => hash::apply(slot, action, result),
         Kind::Set => set::apply(slot, action),
+        Kind::List => list::apply(slot, action),
     }
 }
 
@@ -57,6 +59,7 @@ pub struct Causes {
     string: string::StringCauses,
     fields: hash::FieldCauses,
     members: set::MemberCauses,
+    list: list::ListCauses,
 }
 
 impl Causes {
@@ -66,7 +69,16 @@ impl Causes {
             Kind::String => self.string.note(action, current, mark),
             Kind::Hash => self.fields.note(action, current, mark),
             Kind::Set => self.members.note(action, mark),
+            Kind::List => self.list.note(action, list_of(current), mark),
         }
+    }
+
+    /// Notes that an action which has seen everything there is about the key removes it all. What effects still to come
+    /// may refer to stays.
+    pub fn note_removal(&mut self, current: Option<&Entry>, mark: &Mark<'_>) {
+        let mut list = std::mem::take(&mut self.list);
+        list.note_removal(list_of(current), mark);
+        *self = Causes { list, ..Causes::default() };
     }
 
     /// Merges an action into the value of its type, in any order. Returns the value after it; it may be empty.
@@ -88,20 +100,31 @@ impl Causes {
             }
             Kind::Hash => edit(value, hasher, |hash: &mut HashValue| self.fields.merge(hash, action, mark)),
             Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
+            Kind::List => edit(value, hasher, |list: &mut ListValue| self.list.merge(list, action, mark)),
         }
     }
 
-    /// Observed-remove of a value. Returns what is left; it may be empty.
-    pub fn remove(&mut self, value: Value, seen: &Seen<'_>) -> Option<Value> {
+    /// Observed-remove of the value of a type. Returns what is left; it may be empty.
+    pub fn remove(&mut self, kind: Kind, value: Option<Value>, mark: &Mark<'_>) -> Option<Value> {
+        let Some(value) = value else {
+            if kind == Kind::List {
+                self.list.remove(None, mark);
+            }
+            return None;
+        };
         match value {
-            Value::Text(text) => self.string.remove(text, seen).map(Value::Text),
+            Value::Text(text) => self.string.remove(text, &mark.seen).map(Value::Text),
             Value::Hash(mut hash) => {
-                self.fields.remove(&mut hash, seen);
+                self.fields.remove(&mut hash, &mark.seen);
                 Some(Value::Hash(hash))
             }
             Value::Set(mut set) => {
-                self.members.remove(&mut set, seen);
+                self.members.remove(&mut set, &mark.seen);
                 Some(Value::Set(set))
+            }
+            Value::List(mut list) => {
+                self.list.remove(Some(&mut list), mark);
+                Some(Value::List(list))
             }
         }
     }
@@ -111,6 +134,7 @@ impl Causes {
         self.string.fold(stable, current, life);
         self.fields.fold(stable, current);
         self.members.fold(stable);
+        self.list.fold(stable);
     }
 
     /// The highest stamp among the surviving writes of one type: the type with the highest is shown.
@@ -119,6 +143,7 @@ impl Causes {
             Kind::String => self.string.stamp(),
             Kind::Hash => self.fields.stamp(),
             Kind::Set => self.members.stamp(),
+            Kind::List => self.list.stamp(),
         }
     }
 
@@ -126,19 +151,29 @@ impl Causes {
     pub fn winner(&self, kind: Kind) -> Option<(Dot, Option<Millis>)> {
         match kind {
             Kind::String => self.string.winner(),
-            Kind::Hash | Kind::Set => None,
+            Kind::Hash | Kind::Set | Kind::List => None,
         }
     }
 
     /// Bytes of memory beside the struct itself, about.
     pub fn memory(&self) -> usize {
-        self.string.memory() + self.fields.memory() + self.members.memory()
+        self.string.memory() + self.fields.memory() + self.members.memory() + self.list.memory()
     }
 
     /// Is all of it stable?
     pub fn is_empty(&self) -> bool {
-        self.string.is_empty() && self.fields.is_empty() && self.members.is_empty()
+        self.string.is_empty() && self.fields.is_empty() && self.members.is_empty() && self.list.is_empty()
     }
+
+    /// Can this be about a key with these values?
+    pub fn fits<'a>(&self, values: impl Iterator<Item = &'a Value>) -> bool {
+        let len = |value: &Value| ListValue::of(value).map_or(0, ListValue::len);
+        self.list.fits(values.map(len).sum())
+    }
+}
+
+fn list_of(entry: Option<&Entry>) -> Option<&ListValue> {
+    entry.and_then(Entry::collection).and_then(ListValue::of)
 }
 
 /// Changes a collection that may not be there yet.
@@ -157,6 +192,7 @@ pub enum ValueImage {
     Text(string::Image),
     Hash(hash::Image),
     Set(set::Image),
+    List(list::Image),
 }
 
 impl ValueImage {
@@ -174,6 +210,7 @@ impl ValueImage {
             Value::Text(text) => ValueImage::Text(string::image(text)),
             Value::Hash(hash) => ValueImage::Hash(hash::image(hash)),
             Value::Set(set) => ValueImage::Set(set::image(set)),
+            Value::List(list) => ValueImage::List(list::image(list)),
         }
     }
 
@@ -183,6 +220,7 @@ impl ValueImage {
             ValueImage::Text(text) => Value::Text(text.into_vec()),
             ValueImage::Hash(image) => Value::Hash(hash::restore(image, hasher)),
             ValueImage::Set(image) => Value::Set(set::restore(image, hasher)),
+            ValueImage::List(image) => Value::List(list::restore(image, hasher)),
         }
     }
 }
@@ -193,6 +231,7 @@ pub fn describe(entry: &Entry) -> String {
         Some(Value::Text(_)) | None => string::describe(entry.text().unwrap_or_default()),
         Some(Value::Hash(hash)) => hash::describe(hash),
         Some(Value::Set(set)) => set::describe(set),
+        Some(Value::List(list)) => list::describe(list),
     }
 }
 

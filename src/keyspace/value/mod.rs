@@ -45,6 +45,7 @@ pub enum Value {
     Text(Vec<u8>),
     Hash(HashValue),
     Set(SetValue),
+    List(ListValue),
 }
 
 impl Value {
@@ -54,6 +55,7 @@ impl Value {
             Value::Text(_) => Kind::String,
             Value::Hash(_) => Kind::Hash,
             Value::Set(_) => Kind::Set,
+            Value::List(_) => Kind::List,
         }
     }
 
@@ -63,6 +65,7 @@ impl Value {
             Value::Text(_) => false,
             Value::Hash(hash) => hash.is_empty(),
             Value::Set(set) => set.is_empty(),
+            Value::List(list) => list.is_empty(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Value {
             Value::Text(text) => allocation(text.capacity()),
             Value::Hash(hash) => hash.memory(),
             Value::Set(set) => set.memory(),
+            Value::List(list) => list.memory(),
         }
     }
 }
@@ -95,10 +99,10 @@ pub trait Collection: Sized {
 }
 
 macro_rules! collection {
-    ($variant:ident, $type:ty) => {
+    ($variant:ident, $type:ty, $empty:expr) => {
         impl Collection for $type {
             fn empty(hasher: &ElementHasher) -> Self {
-                <$type>::new(hasher.clone())
+                $empty(hasher)
             }
 
             fn of(value: &Value) -> Option<&Self> {
@@ -120,8 +124,9 @@ macro_rules! collection {
     };
 }
 
-collection!(Hash, HashValue);
-collection!(Set, SetValue);
+collection!(Hash, HashValue, |hasher: &ElementHasher| HashValue::new(hasher.clone()));
+collection!(Set, SetValue, |hasher: &ElementHasher| SetValue::new(hasher.clone()));
+collection!(List, ListValue, |_| ListValue::new());
 
 /// What the allocator spends for a request of this size, in bytes: the size classes of jemalloc, which are 16 bytes
 /// apart up to 128, then four to a doubling (its manual page has the table).
