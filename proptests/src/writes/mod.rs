@@ -3,10 +3,12 @@
 //! Keys, fields and members are few, so that writes meet. Each type has a file of its own.
 
 mod hash;
+mod list;
 mod set;
 mod string;
 
 pub use hash::HashWrite;
+pub use list::ListWrite;
 pub use set::SetWrite;
 pub use string::StringWrite;
 
@@ -21,6 +23,7 @@ pub enum Write {
     String(u8, StringWrite),
     Hash(u8, HashWrite),
     Set(u8, SetWrite),
+    List(u8, ListWrite),
     /// Several writes as one effect.
     Together(Vec<Write>),
     Flush(Option<u32>),
@@ -38,6 +41,7 @@ impl Write {
             Write::String(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Hash(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Set(key, write) => write.run(transaction, keyspace.key(&name(*key))),
+            Write::List(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Together(writes) => writes.iter().for_each(|write| write.run(keyspace, transaction)),
             Write::Flush(database) => ignore(transaction.flush(*database)),
         }
@@ -57,6 +61,7 @@ pub fn any_write() -> impl Strategy<Value = Write> {
         13 => (key(), string::any_write()).prop_map(|(key, write)| Write::String(key, write)),
         10 => (key(), hash::any_write()).prop_map(|(key, write)| Write::Hash(key, write)),
         6 => (key(), set::any_write()).prop_map(|(key, write)| Write::Set(key, write)),
+        14 => (key(), list::any_write()).prop_map(|(key, write)| Write::List(key, write)),
     ];
     prop_oneof![
         5 => simple.clone(),
@@ -106,5 +111,5 @@ pub struct Group {
 
 /// The parts of the merge table.
 pub fn groups() -> Vec<Group> {
-    vec![string::group(), hash::group(), set::group()]
+    vec![string::group(), hash::group(), set::group(), list::group()]
 }
