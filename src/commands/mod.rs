@@ -20,6 +20,8 @@ mod hashes;
 mod information;
 mod introspection;
 mod lcs;
+mod list_moves;
+mod lists;
 mod sampling;
 mod scan;
 mod server;

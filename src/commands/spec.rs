@@ -99,13 +99,16 @@ impl Categories {
     pub const DANGEROUS: Categories = Categories(1 << 9);
     /// About the connection.
     pub const CONNECTION: Categories = Categories(1 << 10);
+    /// Lists.
+    pub const LIST: Categories = Categories(1 << 11);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 11] = [
+    const NAMES: [(Categories, &'static str); 12] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
         (Categories::SET, "set"),
+        (Categories::LIST, "list"),
         (Categories::HASH, "hash"),
         (Categories::STRING, "string"),
         (Categories::ADMIN, "admin"),
@@ -253,6 +256,7 @@ pub enum Group {
     Connection,
     Generic,
     Hash,
+    List,
     Server,
     Set,
     String,
@@ -265,6 +269,7 @@ impl Group {
             Group::Connection => "connection",
             Group::Generic => "generic",
             Group::Hash => "hash",
+            Group::List => "list",
             Group::Server => "server",
             Group::Set => "set",
             Group::String => "string",

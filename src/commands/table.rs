@@ -7,7 +7,9 @@
 use std::sync::LazyLock;
 
 use super::spec::Command;
-use super::{configuration, connection, expiry, generic, hashes, introspection, scan, server, sets, strings};
+use super::{
+    configuration, connection, expiry, generic, hashes, introspection, list_moves, lists, scan, server, sets, strings,
+};
 
 /// Longer names belong to no command.
 const MAX_NAME: usize = 32;
@@ -67,7 +69,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 10] = [
+        let families: [&'static [Command]; 12] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -78,6 +80,8 @@ impl Table {
             strings::COMMANDS,
             hashes::COMMANDS,
             sets::COMMANDS,
+            lists::COMMANDS,
+            list_moves::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =
