@@ -23,6 +23,8 @@ mod hashes;
 mod information;
 mod introspection;
 mod lcs;
+mod list_moves;
+mod lists;
 mod memory;
 mod moving;
 mod object;

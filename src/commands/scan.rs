@@ -198,7 +198,8 @@ fn zscan(context: &mut Context<'_>) -> Outcome {
         return Ok(Flow::Continue);
     };
     let options = parse_options(context, 3, false)?;
-    let (positions, next) = page(set.len(), set.is_scanned_whole(), cursor, options.count);
+    let is_compact = set.is_scanned_whole();
+    let (positions, next) = page(set.len(), is_compact, cursor, options.count);
     let mut found: Vec<Box<[u8]>> = Vec::new();
     for (member, score) in set.positions(positions).filter(|(member, _)| options.wants(member)) {
         found.push((*member).into());

@@ -3,7 +3,7 @@
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
-use crate::keyspace::{Contents, HashValue, Keyspace, SetValue, SortedSetValue, Value, integer};
+use crate::keyspace::{Contents, HashValue, Keyspace, ListValue, SetValue, SortedSetValue, Value, integer};
 use crate::rdb::{HashField, RdbError, RdbValue, dump_payload, load_payload};
 
 /// The rows of this family.
@@ -34,6 +34,7 @@ fn to_rdb(value: &Value) -> RdbValue {
                 .collect(),
         ),
         Value::Set(set) => RdbValue::Set(set.iter().map(|member| member.to_vec()).collect()),
+        Value::List(list) => RdbValue::List(list.iter().map(|element| element.to_vec()).collect()),
         Value::SortedSet(set) => {
             RdbValue::SortedSet(set.iter_from(0).map(|(member, score)| (member.to_vec(), score)).collect())
         }
@@ -55,6 +56,11 @@ fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Option<Value> {
             }
             Some(Value::Hash(hash))
         }
+        RdbValue::List(elements) => {
+            let mut list: ListValue = keyspace.empty();
+            elements.iter().for_each(|element| list.push_back(element));
+            Some(Value::List(list))
+        }
         RdbValue::SortedSet(members) => {
             let mut set: SortedSetValue = keyspace.empty();
             for (member, score) in members {
@@ -69,7 +75,7 @@ fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Option<Value> {
             });
             Some(Value::Set(set))
         }
-        RdbValue::List(_) | RdbValue::Stream(_) => None,
+        RdbValue::Stream(_) => None,
     }
 }
 

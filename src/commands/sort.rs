@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, check_reply_size, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, KeySpec};
-use crate::keyspace::{Contents, Keyspace, Transaction, Value, WrongType, integer, long_double};
+use crate::keyspace::{Contents, Keyspace, ListValue, Transaction, Value, WrongType, integer, long_double};
 
 const SORTED: KeySpec = KeySpec::one(1, Access::READ.with(Access::ACCESS));
 const BY_PATTERN: KeySpec = KeySpec {
@@ -151,14 +151,17 @@ impl<'c> Pattern<'c> {
 fn elements(value: &Value) -> Result<(Vec<Vec<u8>>, bool), WrongType> {
     match value {
         Value::Set(set) => Ok((set.iter().map(|member| member.to_vec()).collect(), false)),
+        Value::List(list) => Ok((list.iter().map(|element| element.to_vec()).collect(), true)),
         Value::SortedSet(set) => Ok((set.iter_from(0).map(|(member, _)| member.to_vec()).collect(), true)),
         Value::Text(_) | Value::Hash(_) => Err(WrongType),
     }
 }
 
 /// The list that STORE leaves.
-fn list_of(_elements: Vec<Vec<u8>>) -> Result<Value, Refusal> {
-    Err(Refusal::Fixed("ERR what SORT stores is a list, and this server has no lists"))
+fn list_of(elements: &[Vec<u8>]) -> Value {
+    let mut list = ListValue::new();
+    elements.iter().for_each(|element| list.push_back(element));
+    Value::List(list)
 }
 
 fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
@@ -186,7 +189,8 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
         if rows.is_empty() {
             transaction.remove(destination);
         } else {
-            let list = list_of(rows.into_iter().map(Option::unwrap_or_default).collect())?;
+            let elements: Vec<Vec<u8>> = rows.into_iter().map(Option::unwrap_or_default).collect();
+            let list = list_of(&elements);
             transaction.put(destination, Contents::new(list, None, context.now))?;
         }
         context.commit(transaction);

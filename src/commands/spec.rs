@@ -103,14 +103,17 @@ impl Categories {
     pub const DANGEROUS: Categories = Categories(1 << 9);
     /// About the connection.
     pub const CONNECTION: Categories = Categories(1 << 10);
+    /// Lists.
+    pub const LIST: Categories = Categories(1 << 11);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 13] = [
+    const NAMES: [(Categories, &'static str); 14] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
         (Categories::SET, "set"),
         (Categories::SORTED_SET, "sortedset"),
+        (Categories::LIST, "list"),
         (Categories::HASH, "hash"),
         (Categories::STRING, "string"),
         (Categories::GEO, "geo"),
@@ -293,6 +296,7 @@ pub enum Group {
     Generic,
     Geo,
     Hash,
+    List,
     Server,
     Set,
     SortedSet,
@@ -307,6 +311,7 @@ impl Group {
             Group::Generic => "generic",
             Group::Geo => "geo",
             Group::Hash => "hash",
+            Group::List => "list",
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",

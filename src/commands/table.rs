@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use super::spec::Command;
 use super::{
-    configuration, connection, expiry, generic, geo, hashes, introspection, memory, moving, object, scan,
-    serialization, server, sets, sort, sorted_set_operations, sorted_set_ranges, sorted_sets, strings,
+    configuration, connection, expiry, generic, geo, hashes, introspection, list_moves, lists, memory, moving, object,
+    scan, serialization, server, sets, sort, sorted_set_operations, sorted_set_ranges, sorted_sets, strings,
 };
 
 /// Longer names belong to no command.
@@ -70,7 +70,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 19] = [
+        let families: [&'static [Command]; 21] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -90,6 +90,8 @@ impl Table {
             sorted_set_ranges::COMMANDS,
             sorted_set_operations::COMMANDS,
             geo::COMMANDS,
+            lists::COMMANDS,
+            list_moves::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

@@ -51,6 +51,8 @@ pub struct Mark<'a> {
     pub dot: Dot,
     pub stamp: Stamp,
     pub seen: Seen<'a>,
+    /// Everything that its origin had applied: more than `seen` says when the effect was made again after a rebase.
+    pub known: &'a Frontier,
     /// Everything that this node had applied before it.
     pub applied: &'a Frontier,
 }
@@ -145,6 +147,11 @@ impl KeyCausality {
     /// The metadata of a key that was stable, before its first write that is not.
     pub fn resting(deadline: Option<Millis>) -> KeyCausality {
         KeyCausality { life: Life { base: deadline, changes: Vec::new() }, ..KeyCausality::default() }
+    }
+
+    /// The metadata of a key that begins a new life, with what outlasts the former one.
+    pub fn beginning(causes: Causes) -> KeyCausality {
+        KeyCausality { causes, ..KeyCausality::default() }
     }
 
     /// Notes that an effect has left metadata here.

@@ -32,6 +32,7 @@ kinds! {
     Hash: "hash",
     Set: "set",
     SortedSet: "zset",
+    List: "list",
 }
 
 impl Kind {
@@ -44,6 +45,7 @@ impl Kind {
             Family::Hash => Some(Kind::Hash),
             Family::Set => Some(Kind::Set),
             Family::SortedSet => Some(Kind::SortedSet),
+            Family::List => Some(Kind::List),
         }
     }
 }

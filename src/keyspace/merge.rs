@@ -4,7 +4,7 @@
 
 use foldhash::fast::FixedState;
 
-use super::causality::{KeyCausality, Mark, Seen};
+use super::causality::{KeyCausality, Mark};
 use super::types::replaces_key;
 use super::value::Value;
 use super::{Kind, Millis};
@@ -27,14 +27,14 @@ impl KeyState {
             None => match *action {
                 Action::Deadline { at } => self.causality.life.change(at, mark),
                 Action::Remove => {
-                    self.remove_all(None, &mark.seen);
+                    self.remove_all(None, mark);
                     self.causality.life.forget(&mark.seen);
                 }
                 _ => unreachable!("not an action on any type"),
             },
             Some(kind) => {
                 // A write clears the values of other types that it has seen (the next write that has seen both).
-                self.remove_all(Some(kind), &mark.seen);
+                self.remove_all(Some(kind), mark);
                 if replaces_key(action) {
                     self.causality.life.forget(&mark.seen);
                 }
@@ -48,11 +48,10 @@ impl KeyState {
     }
 
     /// Observed-remove of the values of all types but one.
-    fn remove_all(&mut self, except: Option<Kind>, seen: &Seen<'_>) {
+    fn remove_all(&mut self, except: Option<Kind>, mark: &Mark<'_>) {
         for &kind in Kind::ALL.iter().filter(|kind| Some(**kind) != except) {
-            if let Some(value) = self.take(kind)
-                && let Some(left) = self.causality.causes.remove(value, seen)
-            {
+            let value = self.take(kind);
+            if let Some(left) = self.causality.causes.remove(kind, value, mark) {
                 self.put(left);
             }
         }

@@ -25,7 +25,7 @@ mod options;
 mod register;
 mod remote;
 mod score_register;
-pub mod sequence;
+mod sequence;
 mod shard;
 mod slot;
 mod snapshot;

@@ -27,7 +27,7 @@ impl Keyspace {
             Some(reach) => Seen { frontier: &reach.frontier, own: effect.dot, stable: reach.stable },
         };
         let applied = self.frontier();
-        let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, applied: &applied };
+        let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, known: seen, applied: &applied };
         let mut first_key = None;
         for operation in effect.operations() {
             match operation {
@@ -67,7 +67,7 @@ impl Keyspace {
             let reach = reissue.reach(effect, past, dot.node);
             let applied = transaction.origin().frontier().clone();
             let seen = Seen { frontier: &reach.frontier, own: dot, stable: reach.stable };
-            let mark = Mark { dot, stamp, seen, applied: &applied };
+            let mark = Mark { dot, stamp, seen, known: &applied, applied: &applied };
             for operation in effect.operations() {
                 match operation {
                     Operation::Key { key, .. } if super::is_system_key(key) => continue,

@@ -261,15 +261,23 @@ impl Shard {
 
 /// Notes an action that has seen everything there is about the key, before it is applied.
 fn note(database: &mut Database, found: Option<usize>, place: &Place<'_>, action: &Action<'_>, mark: &Mark<'_>) {
+    let (entry, unstable) = database.with_unstable(found);
     if matches!(action, Action::Remove) {
-        database.unstable.remove(place.key);
+        let mut causes = unstable.remove(place.key).map(|causality| causality.causes).unwrap_or_default();
+        causes.note_removal(entry, mark);
+        if !causes.is_empty() {
+            let mut causality = KeyCausality::beginning(causes);
+            causality.summarize(mark.dot);
+            unstable.insert(place.key.into(), causality);
+        }
         return;
     }
-    let (entry, unstable) = database.with_unstable(found);
     let resting = || KeyCausality::resting(entry.and_then(Entry::deadline));
     let causality = unstable.entry(place.key.into()).or_insert_with(resting);
     if replaces_key(action) {
-        *causality = KeyCausality::resting(None);
+        let mut causes = std::mem::take(&mut causality.causes);
+        causes.note_removal(entry, mark);
+        *causality = KeyCausality::beginning(causes);
     }
     causality.summarize(mark.dot);
     match Kind::of(action) {

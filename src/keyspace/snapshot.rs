@@ -116,16 +116,19 @@ impl Keyspace {
                 return Err(CodecError::Invalid("a key in the wrong shard: does every node use the same passphrase?"));
             }
             let database = guard.database_mut(key.database);
-            if let Some(value) = key.value {
-                let entry = Entry::new(&key.key, value.into_value(&self.hasher), key.deadline, Access::new(0));
+            let value = key.value.map(|value| value.into_value(&self.hasher));
+            if let Some(mut causality) = key.causality {
+                causality.hidden = key.hidden.into_iter().map(|value| value.into_value(&self.hasher)).collect();
+                if !causality.causes.fits(value.iter().chain(&causality.hidden)) {
+                    return Err(malformed);
+                }
+                database.unstable.insert(key.key.clone().into(), causality);
+            }
+            if let Some(value) = value {
                 if database.find(hash, &key.key).is_some() {
                     return Err(malformed);
                 }
-                database.insert(&self.hasher, hash, entry);
-            }
-            if let Some(mut causality) = key.causality {
-                causality.hidden = key.hidden.into_iter().map(|value| value.into_value(&self.hasher)).collect();
-                database.unstable.insert(key.key.into(), causality);
+                database.insert(&self.hasher, hash, Entry::new(&key.key, value, key.deadline, Access::new(0)));
             }
         }
         guard.imported = Some(image.frontier);

@@ -35,6 +35,11 @@ impl<'a> Arguments<'a> {
         Arguments { input: self.input, ranges: &self.ranges[from.min(self.ranges.len())..] }
     }
 
+    /// The buffer in which the words lie, and where in it.
+    pub fn parts(&self) -> (&'a [u8], &'a [Range<u32>]) {
+        (self.input, self.ranges)
+    }
+
     /// All words in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone + use<'a> {
         let input = self.input;

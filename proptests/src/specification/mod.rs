@@ -6,6 +6,7 @@
 //! that type's file.
 
 mod hash;
+mod list;
 mod register;
 mod set;
 mod sorted_set;
@@ -17,14 +18,25 @@ use std::sync::Arc;
 use swytch::effects::{Action, Dot, Effect, Family, Frontier, Operation, Stamp};
 use swytch::keyspace::is_system_key;
 
+use self::list::List;
 use crate::replicas::Made;
 
 /// Effects, and which keys they touch: all that is needed to say what the data must be where some of them are applied.
 #[derive(Default)]
 pub struct History {
-    made: Vec<(Effect, Frontier)>,
+    made: Vec<Past>,
     keys: BTreeMap<(u32, Vec<u8>), Vec<usize>>,
     flushes: Vec<usize>,
+}
+
+/// An effect, and what came before it.
+struct Past {
+    effect: Effect,
+    /// What it removes and overwrites lies within this.
+    reach: Frontier,
+    /// All that its origin had seen, where the effect does not reach what is stable: it was made again by a node that had
+    /// never met this cluster.
+    known: Option<Frontier>,
 }
 
 /// What a key must hold.
@@ -49,8 +61,11 @@ impl History {
                 touching.push(at);
             }
         }
-        let reach = effect.acts_on.as_ref().map_or(seen, |reach| reach.frontier.clone());
-        self.made.push((effect, reach));
+        let (reach, known) = match &effect.acts_on {
+            None => (seen, None),
+            Some(reach) => (reach.frontier.clone(), (!reach.stable).then_some(seen)),
+        };
+        self.made.push(Past { effect, reach, known });
     }
 
     /// The lines that `Keyspace::dump` must print on every node that has applied exactly the effects within `applied`.
@@ -67,12 +82,14 @@ impl History {
     /// What one key must hold where exactly the effects within `applied` are.
     pub fn expected(&self, database: u32, key: &[u8], applied: &Frontier) -> Option<Expected> {
         let touching = self.keys.get(&(database, key.to_vec()))?.iter().chain(&self.flushes);
-        let within = touching.map(|&at| &self.made[at]).filter(|(effect, _)| applied.includes(effect.dot));
+        let within = touching.map(|&at| &self.made[at]).filter(|past| applied.includes(past.effect.dot));
         let mut events = Vec::new();
-        for (effect, seen) in within {
+        for Past { effect, reach, known } in within {
             for (place, operation) in effect.operations().enumerate() {
                 if let Some(action) = action_on(operation, database, key) {
-                    events.push((Event { dot: effect.dot, place, stamp: effect.stamp(), seen }, action));
+                    let known = known.as_ref().unwrap_or(reach);
+                    let event = Event { dot: effect.dot, place, stamp: effect.stamp(), seen: reach, known };
+                    events.push((event, action));
                 }
             }
         }
@@ -89,11 +106,17 @@ struct Event<'a> {
     place: usize,
     stamp: Stamp,
     seen: &'a Frontier,
+    known: &'a Frontier,
 }
 
 impl Event<'_> {
     fn has_seen(&self, other: &Event<'_>) -> bool {
         self.seen.includes(other.dot) || (self.dot == other.dot && other.place < self.place)
+    }
+
+    /// Was it known to whoever made this? The effect's own operations come one after the other.
+    fn knows(&self, dot: Dot) -> bool {
+        dot == self.dot || self.known.includes(dot)
     }
 }
 
@@ -126,6 +149,7 @@ fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
             Family::Hash => hash::ends(later, write),
             Family::Set => set::ends(later, write),
             Family::SortedSet => sorted_set::ends(later, write),
+            Family::List => false,
         },
     }
 }
@@ -138,17 +162,20 @@ fn is_removal(action: &Action<'_>) -> bool {
         Family::Hash => hash::is_removal(action),
         Family::Set => set::is_removal(action),
         Family::SortedSet => sorted_set::is_removal(action),
+        // Whether a write of a list is still there is found out from its elements.
+        Family::List => false,
     }
 }
 
 /// The name of a type, and a value as `Keyspace::dump` prints it: from the surviving writes, in the order of their stamps.
-fn value(family: Family, writes: &[&Write<'_>]) -> (&'static str, String) {
+fn value(family: Family, writes: &[&Write<'_>], list: &List<'_>) -> (&'static str, String) {
     match family {
         Family::Key => unreachable!("no value is of any type"),
         Family::String => ("string", string::value(writes)),
         Family::Hash => ("hash", hash::value(writes)),
         Family::Set => ("set", set::value(writes)),
         Family::SortedSet => ("zset", sorted_set::value(writes)),
+        Family::List => ("list", list.value()),
     }
 }
 
@@ -175,11 +202,14 @@ fn describe(mine: &[Write<'_>], database: u32, key: &[u8]) -> Option<Expected> {
             survivors.push(event);
         }
     }
+    let list = List::of(mine);
+    let in_list = list.survivors();
+    survivors.retain(|(event, action)| action.family() != Family::List || in_list.contains(&event.dot));
     let makes_value = |(_, action): &&&Write<'_>| action.family() != Family::Key;
     let latest = survivors.iter().filter(makes_value).max_by_key(|(event, _)| (event.stamp, event.place))?;
     let shown = latest.1.family();
     let writes: Vec<&Write<'_>> = survivors.iter().filter(|(_, action)| action.family() == shown).copied().collect();
-    let (type_name, value) = value(shown, &writes);
+    let (type_name, value) = value(shown, &writes, &list);
     let winner = writes.iter().rev().find_map(|(event, action)| match action {
         Action::StringSet { deadline, .. } => Some((event, deadline)),
         _ => None,

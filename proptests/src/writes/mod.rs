@@ -3,11 +3,13 @@
 //! Keys, fields and members are few, so that writes meet. Each type has a file of its own.
 
 mod hash;
+mod list;
 mod set;
 mod sorted_set;
 mod string;
 
 pub use hash::HashWrite;
+pub use list::ListWrite;
 pub use set::SetWrite;
 pub use sorted_set::SortedSetWrite;
 pub use string::StringWrite;
@@ -24,6 +26,7 @@ pub enum Write {
     Hash(u8, HashWrite),
     Set(u8, SetWrite),
     SortedSet(u8, SortedSetWrite),
+    List(u8, ListWrite),
     /// Several writes as one effect.
     Together(Vec<Write>),
     Flush(Option<u32>),
@@ -48,6 +51,7 @@ impl Write {
             Write::Hash(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Set(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::SortedSet(key, write) => write.run(transaction, keyspace.key(&name(*key))),
+            Write::List(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Together(writes) => writes.iter().for_each(|write| write.run(keyspace, transaction)),
             Write::Flush(database) => ignore(transaction.flush(*database)),
             Write::Move(key, database, new) if (0, key) != (*database, new) => {
@@ -82,6 +86,7 @@ pub fn any_write() -> impl Strategy<Value = Write> {
         10 => (key(), hash::any_write()).prop_map(|(key, write)| Write::Hash(key, write)),
         6 => (key(), set::any_write()).prop_map(|(key, write)| Write::Set(key, write)),
         9 => (key(), sorted_set::any_write()).prop_map(|(key, write)| Write::SortedSet(key, write)),
+        14 => (key(), list::any_write()).prop_map(|(key, write)| Write::List(key, write)),
     ];
     prop_oneof![
         5 => simple.clone(),
@@ -131,5 +136,5 @@ pub struct Group {
 
 /// The parts of the merge table.
 pub fn groups() -> Vec<Group> {
-    vec![string::group(), hash::group(), set::group(), sorted_set::group()]
+    vec![string::group(), hash::group(), set::group(), sorted_set::group(), list::group()]
 }

@@ -5,10 +5,16 @@
 //! that the following action records act on, so a command with many fields names its key once. What the actions on one
 //! type look like is written in that type's file.
 
+mod elements;
 mod hash;
+mod list;
+mod ranges;
 mod set;
 mod sorted_set;
 mod string;
+
+pub use elements::Elements;
+pub use ranges::{Ranges, RangesWriter};
 
 use super::{CodecError, Reader, Score, write_bytes, write_varint};
 
@@ -80,6 +86,22 @@ pub enum Action<'a> {
     ScoreMin { member: &'a [u8], score: Score },
     /// Observed-remove of one member.
     ScoreRemove { member: &'a [u8] },
+    // Lists. Positions count from 0, in the list as the origin saw it right before the operation.
+    /// LPUSH and RPUSH, the elements in the order in which they are pushed: at the left end they lie in the reverse one.
+    ListPush { end: End, elements: Elements<'a> },
+    /// LINSERT in front of the element of that number, counted from the left; behind the last if there is none.
+    ListInsert { position: u64, element: &'a [u8] },
+    /// LSET.
+    ListSet { from: End, position: u64, element: &'a [u8] },
+    /// Removes the elements that its origin saw there.
+    ListRemove { from: End, ranges: Ranges<'a> },
+}
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    Left,
+    Right,
 }
 
 /// The actions that belong together. What they do to a value is not the business of this module.
@@ -95,6 +117,8 @@ pub enum Family {
     Set,
     /// On a sorted set.
     SortedSet,
+    /// On a list.
+    List,
 }
 
 impl Action<'_> {
@@ -122,6 +146,10 @@ impl Action<'_> {
             | Action::ScoreMax { .. }
             | Action::ScoreMin { .. }
             | Action::ScoreRemove { .. } => Family::SortedSet,
+            Action::ListPush { .. }
+            | Action::ListInsert { .. }
+            | Action::ListSet { .. }
+            | Action::ListRemove { .. } => Family::List,
         }
     }
 }
@@ -136,7 +164,8 @@ impl Action<'_> {
 /// | 17–18 | sets |
 /// | 19–31 | free, for more of these |
 /// | 32–36 | sorted sets, to which all up to 47 belong |
-/// | from 48 | free: each further type takes sixteen (48 lists, 64 streams) |
+/// | 48–56 | lists, to which all up to 63 belong |
+/// | from 64 | free: each further type takes sixteen (64 streams) |
 ///
 /// A tag never changes its meaning.
 mod tag {
@@ -220,6 +249,7 @@ impl OperationsWriter {
             Family::Hash => hash::write(out, action),
             Family::Set => set::write(out, action),
             Family::SortedSet => sorted_set::write(out, action),
+            Family::List => list::write(out, action),
         }
     }
 }
@@ -256,6 +286,7 @@ impl<'a> Operations<'a> {
                 tag @ hash::FIRST..=hash::LAST => hash::read(tag, reader)?,
                 tag @ set::FIRST..=set::LAST => set::read(tag, reader)?,
                 tag @ sorted_set::FIRST..=sorted_set::LAST => sorted_set::read(tag, reader)?,
+                tag @ list::FIRST..=list::LAST => list::read(tag, reader)?,
                 unknown => return Err(CodecError::UnknownTag(unknown)),
             };
             let (database, key) = self.target.ok_or(CodecError::Invalid("an action without a target"))?;

@@ -91,14 +91,7 @@ use smallvec::SmallVec;
 use self::run::{Run, View};
 use self::runs::{Item, Runs};
 use super::causality::{Mark, Seen};
-use crate::effects::{Dot, Frontier, Stamp};
-
-/// An end of the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
-    Left,
-    Right,
-}
+use crate::effects::{Dot, End, Frontier, Stamp};
 
 /// Where an operation inserts, in the list that its origin could see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,17 +141,13 @@ impl Sequence {
         self.runs.visible()
     }
 
-    /// Has the list no elements here?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Is nothing left to know? Then this may be dropped.
     pub fn is_settled(&self) -> bool {
         self.runs.iter().all(Run::is_settled)
     }
 
     /// Into how many runs the items fall: the measure of what this costs.
+    #[cfg(test)]
     pub fn runs(&self) -> usize {
         self.runs.len()
     }
@@ -186,19 +175,24 @@ impl Sequence {
     /// Inserts `count` elements. Returns where in the list here they go: all of them, one after the other.
     ///
     /// Here and wherever there are positions, the mark's `seen` must be all that the origin had seen when it counted them.
+    /// Of an effect that was made again and does not reach what is stable, positions count only what it reaches.
     pub fn insert(&mut self, at: Place, count: usize, mark: &Mark<'_>) -> usize {
         if count == 0 {
             return 0;
         }
         let view = self.view(&mark.seen);
-        let last = |runs: &Runs| runs.locate(&view, End::Right, 0).ok();
+        // Anchors are out of the view of an effect that does not reach them. Its place is found among all that was known to
+        // whoever made it again.
+        let known = self.view(&Seen { frontier: mark.known, own: mark.dot, stable: true });
+        let around = if mark.seen.stable { view } else { known };
+        let last = |view: &View<'_>| self.runs.locate(view, End::Right, 0).ok();
         let left = match at {
             Place::LeftEnd | Place::Position(0) => None,
-            Place::Position(number) => self.runs.locate(&view, End::Left, number - 1).ok().or_else(|| last(&self.runs)),
-            Place::RightEnd => last(&self.runs),
+            Place::Position(number) => self.runs.locate(&view, End::Left, number - 1).ok().or_else(|| last(&view)),
+            Place::RightEnd => last(&around),
         };
         self.note(mark);
-        let (gap, named) = place::prepare(&mut self.runs, &view, left, at, self.next_name, mark);
+        let (gap, named) = place::prepare(&mut self.runs, &around, left, at, self.next_name, mark);
         self.next_name += count as u64;
         let cursor = self.runs.insert(gap, Run::named(count, named));
         self.runs.visible_before(cursor)

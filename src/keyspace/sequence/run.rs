@@ -175,7 +175,10 @@ impl Run {
 
     /// Are the items part of what an effect knew, removed or not?
     pub fn is_in(&self, view: &View<'_>) -> bool {
-        self.named.as_ref().is_none_or(|named| view.has(named.dot))
+        match &self.named {
+            Some(named) => view.has(named.dot),
+            None => view.seen.stable,
+        }
     }
 
     /// Are the items part of the list that an effect saw?

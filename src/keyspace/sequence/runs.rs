@@ -94,12 +94,12 @@ impl Block {
     /// Is nothing of this block in view?
     fn is_out_of(&self, view: &View<'_>) -> bool {
         let out = |span: &Span| span.first_insertion.is_none_or(|seq| view.has_none_from(Dot { node: span.node, seq }));
-        !self.has_anchors && self.spans.iter().all(out)
+        !(self.has_anchors && view.seen.stable) && self.spans.iter().all(out)
     }
 
     /// How many items are visible to an effect.
     fn visible_in(&self, view: &View<'_>) -> usize {
-        if self.spans.iter().all(|span| view.has_up_to(Dot { node: span.node, seq: span.last })) {
+        if view.seen.stable && self.spans.iter().all(|span| view.has_up_to(Dot { node: span.node, seq: span.last })) {
             return self.visible;
         }
         if self.is_out_of(view) {

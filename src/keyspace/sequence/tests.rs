@@ -31,7 +31,7 @@ impl Replica {
         let list = &mut self.list;
         let sequence = self.sequence.get_or_insert_with(|| Sequence::resting(list.len()));
         let seen = Seen { frontier: &made.seen, own: made.dot, stable: true };
-        let mark = Mark { dot: made.dot, stamp: made.stamp, seen, applied: &self.frontier };
+        let mark = Mark { dot: made.dot, stamp: made.stamp, seen, known: &made.seen, applied: &self.frontier };
         match operation {
             Operation::Insert(at, values) => {
                 let index = sequence.insert(*at, values.len(), &mark);
@@ -547,6 +547,57 @@ fn a_local_queue_is_cheap() {
     assert_eq!(sequence.latest().map(|stamp| stamp.node), Some(NodeId(1)));
 }
 
+/// What was made again by a node that had never met this cluster reaches nothing of it, whatever is stable where it arrives.
+#[test]
+fn an_effect_that_does_not_reach_what_is_stable_acts_alike_everywhere() {
+    for folded in [0, 2, 4] {
+        let mut cluster = Cluster::new(2, &[]);
+        for (place, value) in [(Place::RightEnd, 1), (Place::RightEnd, 2), (Place::LeftEnd, 3), (Place::Position(1), 4)]
+        {
+            push(&mut cluster, 0, place, &[value]);
+        }
+        let replica = &mut cluster.replicas[0];
+        assert_eq!(replica.list, [3, 4, 1, 2]);
+        replica.fold(&[(replica.node, folded)].into_iter().collect());
+        let (node, known) = (NodeId(9), replica.frontier.clone());
+        let mut again = |seq: u64, operation: Operation| {
+            let (dot, stamp) = (Dot { node, seq }, Stamp { time: 1_000 + seq, node });
+            let (mut reach, mut known) = (Frontier::EMPTY, known.clone());
+            if seq > 1 {
+                reach.set(node, seq - 1);
+                known.set(node, seq - 1);
+            }
+            let list = &mut replica.list;
+            let sequence = replica.sequence.get_or_insert_with(|| Sequence::resting(list.len()));
+            let seen = Seen { frontier: &reach, own: dot, stable: false };
+            let mark = Mark { dot, stamp, seen, known: &known, applied: &known };
+            match operation {
+                Operation::Insert(at, values) => {
+                    let index = sequence.insert(at, values.len(), &mark);
+                    list.splice(index..index, values);
+                }
+                Operation::Remove(end, ranges) => {
+                    sequence.remove(end, ranges, &mark).into_iter().for_each(|range| drop(list.drain(range)));
+                }
+                Operation::Set(end, position, value) => {
+                    if let Some(index) = sequence.set(end, position, &mark) {
+                        list[index] = value;
+                    }
+                }
+                Operation::RemoveAll => unreachable!("not part of this test"),
+            }
+        };
+        again(1, Operation::Insert(Place::LeftEnd, vec![10, 11]));
+        again(2, Operation::Insert(Place::RightEnd, vec![12, 13]));
+        again(3, Operation::Insert(Place::Position(3), vec![14]));
+        again(4, Operation::Remove(End::Left, vec![0..1, 4..9]));
+        again(5, Operation::Set(End::Right, 0, 15));
+        again(6, Operation::Set(End::Left, 3, 16));
+        again(7, Operation::Insert(Place::Position(7), vec![17]));
+        assert_eq!(replica.list, [11, 3, 4, 1, 2, 12, 15, 17], "{folded} folded");
+    }
+}
+
 #[test]
 fn what_cannot_be_a_copy_is_refused() {
     let run = |count, first| {
@@ -595,7 +646,7 @@ fn a_copy_that_contradicts_itself_does_no_harm() {
             seen.set(dot.node, dot.seq - 1);
             let stamp = Stamp { time: random.u64(0..9), node: dot.node };
             let reach = Seen { frontier: &seen, own: dot, stable: random.bool() };
-            let mark = Mark { dot, stamp, seen: reach, applied: &seen };
+            let mark = Mark { dot, stamp, seen: reach, known: &seen, applied: &seen };
             let len = sequence.len();
             match operation(&mut random, Flavour::Mixed, len, 0) {
                 Operation::Insert(at, values) => assert!(sequence.insert(at, values.len(), &mark) <= len),

@@ -7,6 +7,7 @@
 //! Here is what concerns any key; the reads and writes of each type are in a file of their own.
 
 mod hash;
+mod list;
 mod set;
 mod sorted_set;
 mod string;
@@ -241,7 +242,7 @@ impl<'k> Transaction<'k> {
         let (dot, stamp) = origin.open(*now);
         origin.push(Operation::Key { database: *database, key: key.bytes, action });
         let seen = Seen { frontier: origin.frontier(), own: dot, stable: true };
-        let mark = Mark { dot, stamp, seen, applied: seen.frontier };
+        let mark = Mark { dot, stamp, seen, known: seen.frontier, applied: seen.frontier };
         let settles = settles_types(&action) && shard.has_hidden(&place);
         let changed = shard.apply(&keyspace.hasher, *now, &place, &action, result, Some(&mark));
         if settles {
@@ -298,7 +299,7 @@ impl<'k> Transaction<'k> {
                 let (dot, stamp) = origin.open(*now);
                 origin.push(Operation::Flush { database: number });
                 let seen = Seen { frontier: origin.frontier(), own: dot, stable: true };
-                mark = Mark { dot, stamp, seen, applied: seen.frontier };
+                mark = Mark { dot, stamp, seen, known: seen.frontier, applied: seen.frontier };
                 Some(&mark)
             }
         };

@@ -20,6 +20,7 @@
 //! those that a type's own functions end with.
 
 mod hash;
+mod list;
 mod set;
 mod sorted_set;
 mod string;
@@ -27,10 +28,10 @@ mod string;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::causality::{Life, Mark, Seen};
+use super::causality::{Life, Mark};
 use super::entry::Entry;
 use super::slot::KeySlot;
-use super::value::{Collection, ElementHasher, HashValue, SetValue, SortedSetValue, Value};
+use super::value::{Collection, ElementHasher, HashValue, ListValue, SetValue, SortedSetValue, Value};
 use super::{Kind, Millis};
 use crate::effects::{Action, Dot, Frontier, Stamp};
 
@@ -50,6 +51,7 @@ pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<
         Kind::Hash => hash::apply(slot, action, result),
         Kind::Set => set::apply(slot, action),
         Kind::SortedSet => sorted_set::apply(slot, action),
+        Kind::List => list::apply(slot, action),
     }
 }
 
@@ -66,6 +68,7 @@ pub fn rebuild(entry: &Entry, each: &mut dyn FnMut(Action<'_>)) {
         Value::Hash(hash) => hash::rebuild(hash, each),
         Value::Set(set) => set::rebuild(set, each),
         Value::SortedSet(set) => sorted_set::rebuild(set, each),
+        Value::List(list) => list::rebuild(list, each),
     }
     if deadline.is_some() {
         each(Action::Deadline { at: deadline });
@@ -79,6 +82,7 @@ pub struct Causes {
     fields: hash::FieldCauses,
     members: set::MemberCauses,
     scores: sorted_set::ScoreCauses,
+    list: list::ListCauses,
 }
 
 impl Causes {
@@ -89,7 +93,16 @@ impl Causes {
             Kind::Hash => self.fields.note(action, current, mark),
             Kind::Set => self.members.note(action, mark),
             Kind::SortedSet => self.scores.note(action, current, mark),
+            Kind::List => self.list.note(action, list_of(current), mark),
         }
+    }
+
+    /// Notes that an action which has seen everything there is about the key removes it all. What effects still to come
+    /// may refer to stays.
+    pub fn note_removal(&mut self, current: Option<&Entry>, mark: &Mark<'_>) {
+        let mut list = std::mem::take(&mut self.list);
+        list.note_removal(list_of(current), mark);
+        *self = Causes { list, ..Causes::default() };
     }
 
     /// Merges an action into the value of its type, in any order. Returns the value after it; it may be empty.
@@ -112,24 +125,35 @@ impl Causes {
             Kind::Hash => edit(value, hasher, |hash: &mut HashValue| self.fields.merge(hash, action, mark)),
             Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
             Kind::SortedSet => edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
+            Kind::List => edit(value, hasher, |list: &mut ListValue| self.list.merge(list, action, mark)),
         }
     }
 
-    /// Observed-remove of a value. Returns what is left; it may be empty.
-    pub fn remove(&mut self, value: Value, seen: &Seen<'_>) -> Option<Value> {
+    /// Observed-remove of the value of a type. Returns what is left; it may be empty.
+    pub fn remove(&mut self, kind: Kind, value: Option<Value>, mark: &Mark<'_>) -> Option<Value> {
+        let Some(value) = value else {
+            if kind == Kind::List {
+                self.list.remove(None, mark);
+            }
+            return None;
+        };
         match value {
-            Value::Text(text) => self.string.remove(text, seen).map(Value::Text),
+            Value::Text(text) => self.string.remove(text, &mark.seen).map(Value::Text),
             Value::Hash(mut hash) => {
-                self.fields.remove(&mut hash, seen);
+                self.fields.remove(&mut hash, &mark.seen);
                 Some(Value::Hash(hash))
             }
             Value::Set(mut set) => {
-                self.members.remove(&mut set, seen);
+                self.members.remove(&mut set, &mark.seen);
                 Some(Value::Set(set))
             }
             Value::SortedSet(mut set) => {
-                self.scores.remove(&mut set, seen);
+                self.scores.remove(&mut set, &mark.seen);
                 Some(Value::SortedSet(set))
+            }
+            Value::List(mut list) => {
+                self.list.remove(Some(&mut list), mark);
+                Some(Value::List(list))
             }
         }
     }
@@ -140,6 +164,7 @@ impl Causes {
         self.fields.fold(stable, current);
         self.members.fold(stable);
         self.scores.fold(stable);
+        self.list.fold(stable);
     }
 
     /// The highest stamp among the surviving writes of one type: the type with the highest is shown.
@@ -149,6 +174,7 @@ impl Causes {
             Kind::Hash => self.fields.stamp(),
             Kind::Set => self.members.stamp(),
             Kind::SortedSet => self.scores.stamp(),
+            Kind::List => self.list.stamp(),
         }
     }
 
@@ -156,19 +182,33 @@ impl Causes {
     pub fn winner(&self, kind: Kind) -> Option<(Dot, Option<Millis>)> {
         match kind {
             Kind::String => self.string.winner(),
-            Kind::Hash | Kind::Set | Kind::SortedSet => None,
+            Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List => None,
         }
     }
 
     /// Bytes of memory beside the struct itself, about.
     pub fn memory(&self) -> usize {
-        self.string.memory() + self.fields.memory() + self.members.memory() + self.scores.memory()
+        self.string.memory() + self.fields.memory() + self.members.memory() + self.scores.memory() + self.list.memory()
     }
 
     /// Is all of it stable?
     pub fn is_empty(&self) -> bool {
-        self.string.is_empty() && self.fields.is_empty() && self.members.is_empty() && self.scores.is_empty()
+        self.string.is_empty()
+            && self.fields.is_empty()
+            && self.members.is_empty()
+            && self.scores.is_empty()
+            && self.list.is_empty()
     }
+
+    /// Can this be about a key with these values?
+    pub fn fits<'a>(&self, values: impl Iterator<Item = &'a Value>) -> bool {
+        let len = |value: &Value| ListValue::of(value).map_or(0, ListValue::len);
+        self.list.fits(values.map(len).sum())
+    }
+}
+
+fn list_of(entry: Option<&Entry>) -> Option<&ListValue> {
+    entry.and_then(Entry::collection).and_then(ListValue::of)
 }
 
 /// Changes a collection that may not be there yet.
@@ -188,6 +228,7 @@ pub enum ValueImage {
     Hash(hash::Image),
     Set(set::Image),
     SortedSet(sorted_set::Image),
+    List(list::Image),
 }
 
 impl ValueImage {
@@ -206,6 +247,7 @@ impl ValueImage {
             Value::Hash(hash) => ValueImage::Hash(hash::image(hash)),
             Value::Set(set) => ValueImage::Set(set::image(set)),
             Value::SortedSet(set) => ValueImage::SortedSet(sorted_set::image(set)),
+            Value::List(list) => ValueImage::List(list::image(list)),
         }
     }
 
@@ -216,6 +258,7 @@ impl ValueImage {
             ValueImage::Hash(image) => Value::Hash(hash::restore(image, hasher)),
             ValueImage::Set(image) => Value::Set(set::restore(image, hasher)),
             ValueImage::SortedSet(image) => Value::SortedSet(sorted_set::restore(image, hasher)),
+            ValueImage::List(image) => Value::List(list::restore(image, hasher)),
         }
     }
 }
@@ -227,6 +270,7 @@ pub fn describe(entry: &Entry) -> String {
         Some(Value::Hash(hash)) => hash::describe(hash),
         Some(Value::Set(set)) => set::describe(set),
         Some(Value::SortedSet(set)) => sorted_set::describe(set),
+        Some(Value::List(list)) => list::describe(list),
     }
 }
 

@@ -44,6 +44,7 @@ pub enum Value {
     Hash(HashValue),
     Set(SetValue),
     SortedSet(SortedSetValue),
+    List(ListValue),
 }
 
 impl Value {
@@ -54,6 +55,7 @@ impl Value {
             Value::Hash(_) => Kind::Hash,
             Value::Set(_) => Kind::Set,
             Value::SortedSet(_) => Kind::SortedSet,
+            Value::List(_) => Kind::List,
         }
     }
 
@@ -64,6 +66,7 @@ impl Value {
             Value::Hash(hash) => hash.is_empty(),
             Value::Set(set) => set.is_empty(),
             Value::SortedSet(set) => set.is_empty(),
+            Value::List(list) => list.is_empty(),
         }
     }
 
@@ -74,6 +77,7 @@ impl Value {
             Value::Hash(hash) => hash.encoding(),
             Value::Set(set) => set.encoding(),
             Value::SortedSet(set) => set.encoding(),
+            Value::List(list) => list.encoding(),
         }
     }
 
@@ -84,6 +88,7 @@ impl Value {
             Value::Hash(hash) => hash.memory(),
             Value::Set(set) => set.memory(),
             Value::SortedSet(set) => set.memory(),
+            Value::List(list) => list.memory(),
         }
     }
 }
@@ -107,10 +112,10 @@ pub trait Collection: Sized {
 }
 
 macro_rules! collection {
-    ($variant:ident, $type:ty) => {
+    ($variant:ident, $type:ty, $empty:expr) => {
         impl Collection for $type {
             fn empty(hasher: &ElementHasher) -> Self {
-                <$type>::new(hasher.clone())
+                $empty(hasher)
             }
 
             fn of(value: &Value) -> Option<&Self> {
@@ -132,9 +137,10 @@ macro_rules! collection {
     };
 }
 
-collection!(Hash, HashValue);
-collection!(Set, SetValue);
-collection!(SortedSet, SortedSetValue);
+collection!(Hash, HashValue, |hasher: &ElementHasher| HashValue::new(hasher.clone()));
+collection!(Set, SetValue, |hasher: &ElementHasher| SetValue::new(hasher.clone()));
+collection!(SortedSet, SortedSetValue, |hasher: &ElementHasher| SortedSetValue::new(hasher.clone()));
+collection!(List, ListValue, |_| ListValue::new());
 
 /// What the allocator spends for a request of this size, in bytes: the size classes of jemalloc, which are 16 bytes
 /// apart up to 128, then four to a doubling (its manual page has the table).
