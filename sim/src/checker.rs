@@ -183,5 +183,8 @@ fn describe(
         elements.extend(set.iter().map(text));
     }
     elements.sort_unstable();
+    if let Ok(Some(list)) = transaction.list(key) {
+        elements.extend(list.iter().map(|element| text(&element)));
+    }
     Some((format!("{database} {name} {} [{}]", kind.name(), elements.join(" ")), deadline))
 }

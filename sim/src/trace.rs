@@ -48,6 +48,13 @@ pub fn describe(effect: &Effect) -> String {
                 Action::FieldRemove { field } => format!("remove {}", text(field)),
                 Action::MemberAdd { member } => format!("add member {}", text(member)),
                 Action::MemberRemove { member } => format!("remove member {}", text(member)),
+                Action::ListPush { end, elements } => {
+                    let elements: Vec<String> = elements.iter().map(text).collect();
+                    format!("push {end:?} {}", elements.join(" "))
+                }
+                Action::ListInsert { position, element } => format!("insert {position} {}", text(element)),
+                Action::ListSet { from, position, element } => format!("set {from:?} {position} {}", text(element)),
+                Action::ListRemove { from, ranges } => format!("remove {from:?} {ranges:?}"),
             };
             format!("{database} {} {action}", text(key))
         }
