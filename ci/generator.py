@@ -99,8 +99,8 @@ class Generator:
 
     def __init__(self, seed, left_out=()):
         self.random, self.left_out = random.Random(seed), frozenset(left_out)
-        families = {"string": 34, "hash": 24, "set": 24, "sorted": 46, "geo": 14, "generic": 24, "sort": 6, "expire": 14, "bits": 10,
-                    "connection": 4, "wrong": 2}
+        families = {"string": 34, "hash": 24, "set": 24, "list": 34, "sorted": 46, "geo": 14, "generic": 24, "sort": 6, "expire": 14,
+                    "bits": 10, "connection": 4, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
             drawers = self.family(family)
@@ -618,6 +618,83 @@ class Generator:
                           [self.pick(b"GEORADIUSBYMEMBER", b"GEORADIUSBYMEMBER_RO"), self.key(), self.member()])
         return self.nearest([*where, self.distance(), self.unit(), *sum(options, [])])
 
+    # --- lists
+
+    def elements(self):
+        """Few different ones, so that they repeat; now and then so many or so large that one buffer does not hold them."""
+        draw = self.random.random()
+        if draw < 0.02:
+            return [self.word()[:40] or b"%d" % number for number in range(self.pick(300, 900))]
+        if draw < 0.04:
+            return [self.pick(b"y", b"12") * self.pick(2040, 4090, 8180, 20_000) for _ in range(self.pick(1, 3))]
+        return [self.repeated() for _ in range(self.random.randint(1, 5))]
+
+    def repeated(self):
+        return self.pick(b"a", b"b", b"a", b"", b"10", b"-7", b"+5", b"007", b"9223372036854775808", self.word(), self.integer())
+
+    def end(self):
+        return self.case(self.pick(b"LEFT", b"RIGHT")) if self.chance(0.96) else self.pick(b"UP", b"", b"LEFT ")
+
+    def list_lpush(self):
+        return [self.pick(b"LPUSH", b"RPUSH"), self.key(), *self.elements()]
+
+    def list_lpushx(self):
+        return [self.pick(b"LPUSHX", b"RPUSHX"), self.key(), *self.elements()]
+
+    def list_lpop(self):
+        count = self.pick([], [], [self.count()], [b"%d" % self.random.randint(0, 6)], [b"1", b"1"])
+        return [self.pick(b"LPOP", b"RPOP"), self.key(), *count]
+
+    def list_llen(self):
+        return [b"LLEN", self.key()]
+
+    def list_lindex(self):
+        return [b"LINDEX", self.key(), self.index()]
+
+    def list_lrange(self):
+        return [b"LRANGE", self.key(), self.index(), self.index()]
+
+    def list_linsert(self):
+        place = self.case(self.pick(b"BEFORE", b"AFTER")) if self.chance(0.95) else self.pick(b"BESIDE", b"")
+        return [b"LINSERT", self.key(), place, self.repeated(), self.random.choice(self.elements())]
+
+    def list_lset(self):
+        return [b"LSET", self.key(), self.index(), self.random.choice(self.elements())]
+
+    def list_lrem(self):
+        return [b"LREM", self.key(), self.pick(b"0", b"1", b"-1", b"-2", self.index()), self.repeated()]
+
+    def list_ltrim(self):
+        return [b"LTRIM", self.key(), self.index(), self.pick(b"-1", b"-2", self.index())]
+
+    def list_lpos(self):
+        # 7.0 takes the lowest RANK and overflows.
+        rank = self.index()
+        options = [[self.case(b"RANK"), b"-1" if rank == INTEGERS[10] else rank], [self.case(b"COUNT"), self.index()],
+                   [self.case(b"MAXLEN"), self.index()], [b"MAXLEN", b"0"], [b"COUNT", b"0"]]
+        chosen = [option for option in options if self.chance(0.3)]
+        self.random.shuffle(chosen)
+        last = [self.pick(b"RANK", b"COUNT", b"x")] if self.chance(0.05) else []
+        return [b"LPOS", self.key(), self.repeated(), *sum(chosen, []), *last]
+
+    def list_lmove(self):
+        return [b"LMOVE", self.key(), self.key(), self.end(), self.end()]
+
+    def list_lmove__around(self):
+        key = self.key()
+        return [b"LMOVE", key, key, self.end(), self.end()]
+
+    def list_rpoplpush(self):
+        key = self.key()
+        return [b"RPOPLPUSH", key, self.pick(key, self.key(), self.key())]
+
+    def list_lmpop(self):
+        keys = self.keys()
+        number = b"%d" % len(keys) if self.chance(0.85) else self.integer()
+        count = self.pick([], [], [self.case(b"COUNT"), b"%d" % self.random.randint(1, 6)], [b"COUNT", self.count()], [b"COUNT"],
+                          [b"COUNT", b"1", b"COUNT", b"1"], [b"x"])
+        return [b"LMPOP", number, *keys, self.end(), *count]
+
     # --- generic
 
     def generic_del(self):
@@ -775,6 +852,7 @@ class Generator:
                                       ((b"SET", key, b"v"), (b"PEXPIRE", key, b"1")),
                                       ((b"DEL", key), (b"HSET", key, b"f", b"v"), (b"PEXPIRE", key, b"1")),
                                       ((b"DEL", key), (b"SADD", key, b"m"), (b"PEXPIRE", key, b"2")),
+                                      ((b"DEL", key), (b"RPUSH", key, b"m"), (b"PEXPIRE", key, b"2")),
                                       ((b"DEL", key), (b"ZADD", key, b"1", b"m"), (b"PEXPIRE", key, b"2"))))
 
     # --- the connection
@@ -812,7 +890,8 @@ class Generator:
 
     def connection_command(self):
         inner = self.pick([b"SET", b"a", b"b"], [b"MSET", b"a", b"1", b"b", b"2"], [b"SINTERCARD", b"2", b"a", b"b"], [b"GET"],
-                          [b"PING"], [b"NOTHING", b"a"], [b"SINTERSTORE", b"d", b"a", b"b"], [b"hget", b"a", b"f"])
+                          [b"PING"], [b"NOTHING", b"a"], [b"SINTERSTORE", b"d", b"a", b"b"], [b"LMPOP", b"2", b"a", b"b", b"LEFT"],
+                          [b"LMOVE", b"a", b"b", b"LEFT", b"LEFT"], [b"hget", b"a", b"f"])
         return [b"COMMAND", b"GETKEYS", *inner]
 
     # --- what nobody means to send
@@ -867,7 +946,7 @@ class Generator:
 # How much rarer (or more frequent) than the others of its family.
 RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
-        b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"GETDEL": 0.5, b"DEL": 0.6}
+        b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6}
 
 
 def closing_reads():
@@ -877,6 +956,7 @@ def closing_reads():
         for key in KEYS:
             commands += [(name, key) for name in (b"TYPE", b"GET", b"SMEMBERS", b"HGETALL", b"PTTL")]
             commands.append((b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"))
+            commands.append((b"LRANGE", key, b"0", b"-1"))
         steps += [Step(RULES.get(command[0], EXACT), (command,)) for command in commands]
         steps += [Step(ENCODING, ((b"OBJECT", b"ENCODING", key),)) for key in KEYS]
     return steps

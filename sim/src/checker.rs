@@ -186,5 +186,8 @@ fn describe(
         elements.extend(set.iter_from(0).map(|(member, score)| format!("{}={score}", text(&member))));
     }
     elements.sort_unstable();
+    if let Ok(Some(list)) = transaction.list(key) {
+        elements.extend(list.iter().map(|element| text(&element)));
+    }
     Some((format!("{database} {name} {} [{}]", kind.name(), elements.join(" ")), deadline))
 }

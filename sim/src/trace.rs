@@ -53,6 +53,13 @@ pub fn describe(effect: &Effect) -> String {
                 Action::ScoreMax { member, score } => format!("score {} at least {}", text(member), score.get()),
                 Action::ScoreMin { member, score } => format!("score {} at most {}", text(member), score.get()),
                 Action::ScoreRemove { member } => format!("remove scored member {}", text(member)),
+                Action::ListPush { end, elements } => {
+                    let elements: Vec<String> = elements.iter().map(text).collect();
+                    format!("push {end:?} {}", elements.join(" "))
+                }
+                Action::ListInsert { position, element } => format!("insert {position} {}", text(element)),
+                Action::ListSet { from, position, element } => format!("set {from:?} {position} {}", text(element)),
+                Action::ListRemove { from, ranges } => format!("remove {from:?} {ranges:?}"),
             };
             format!("{database} {} {action}", text(key))
         }

@@ -1,10 +1,10 @@
 //! What clients write to the keys of each type.
 
-use swytch::effects::Score;
-use swytch::keyspace::{Key, Life, Transaction};
+use swytch::effects::{Elements, End, Ranges, RangesWriter, Score};
+use swytch::keyspace::{Key, Life, ListValue, Transaction};
 
 /// What the names of keys begin with that are written in every way their type allows; `x`: as any of these types.
-pub const TYPES: [char; 4] = ['s', 'h', 'm', 'z'];
+pub const TYPES: [char; 5] = ['s', 'h', 'm', 'z', 'l'];
 
 /// Writes to a key in one of the ways that fit its name. What a client would get an error for changes nothing.
 pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall: u64, random: &mut fastrand::Rng) {
@@ -21,6 +21,7 @@ pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall:
             's' => write_string(transaction, key, choice, value.as_bytes(), deadline, random),
             'h' => write_hash(transaction, key, choice, &element, value.as_bytes(), random),
             'm' => write_set(transaction, key, choice, &element),
+            'l' => write_list(transaction, key, choice, value.as_bytes(), random),
             _ => write_sorted_set(transaction, key, choice, &element, random),
         },
     }
@@ -82,6 +83,33 @@ fn write_sorted_set(
         8 => ignore(transaction.score_raise(key, member, score)),
         9 => ignore(transaction.score_lower(key, member, score)),
         _ => ignore(transaction.score_remove(key, member)),
+    }
+}
+
+fn write_list(transaction: &mut Transaction<'_>, key: Key<'_>, choice: u8, value: &[u8], random: &mut fastrand::Rng) {
+    let end = if random.bool() { End::Left } else { End::Right };
+    let length = transaction.list(key).ok().flatten().map_or(0, ListValue::len);
+    match choice {
+        ..6 => {
+            // The value in one to three pieces.
+            let pieces = value.len().min(random.usize(1..4));
+            let length = value.len() / pieces;
+            let parts: Vec<_> = (0..pieces).map(|at| (at * length) as u32..((at + 1) * length) as u32).collect();
+            ignore(transaction.list_push(key, end, Elements::parts(value, &parts)));
+        }
+        6 => ignore(transaction.list_insert(key, random.usize(..=length), value)),
+        _ if length == 0 => ignore(transaction.list_push(key, end, Elements::one(value))),
+        7 => ignore(transaction.list_set(key, end, random.usize(..length), value)),
+        8 | 9 => ignore(transaction.list_remove(key, end, Ranges::first(random.u64(1..=3.min(length as u64))))),
+        10 => {
+            // Some elements here and there.
+            let mut ranges = RangesWriter::default();
+            let sure = random.usize(..length);
+            let chosen = (0..length).filter(|at| *at == sure || random.u8(..4) == 0);
+            chosen.for_each(|position| ranges.push(position as u64));
+            ignore(transaction.list_remove(key, end, ranges.ranges()));
+        }
+        _ => ignore(transaction.list_remove(key, end, Ranges::first(length as u64))),
     }
 }
 
