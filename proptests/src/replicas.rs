@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use swytch::effects::{Effect, Frontier, NodeId};
+use swytch::effects::{BitAddition, Effect, Frontier, NodeId, Registers};
+use swytch::keyspace::{bits, hyperloglog};
 use swytch::keyspace::{Key, Keyspace, KeyspaceOptions, Life, Transaction};
 
 /// A write of one client. Keys, fields and members are few, so that writes meet.
@@ -14,6 +15,12 @@ pub enum Write {
     AddFloat(u8, &'static str),
     Append(u8, Vec<u8>),
     SetRange(u8, u8, Vec<u8>),
+    /// SETBIT, and SET of BITFIELD: the place of the bits, their number, their value.
+    SetBits(u8, u64, u8, u64),
+    /// INCRBY of BITFIELD.
+    AddBits(u8, BitAddition),
+    /// PFADD of elements; PFMERGE of a HyperLogLog that has them, if the number of elements is to be found anew.
+    AddElements { key: u8, elements: Vec<u8>, dense: bool, recount: bool },
     Remove(u8),
     Deadline(u8, Option<u64>),
     FieldSet(u8, u8, Vec<u8>),
@@ -208,6 +215,22 @@ fn run(keyspace: &Keyspace, transaction: &mut Transaction<'_>, write: &Write) {
         Write::SetRange(key, offset, bytes) => {
             with(*key, &mut |key| ignore(transaction.string_set_range(key, usize::from(*offset), bytes)))
         }
+        Write::SetBits(key, offset, width, value) => {
+            with(*key, &mut |key| ignore(transaction.string_set_bits(key, *offset, *width, *value)))
+        }
+        Write::AddBits(key, addition) => with(*key, &mut |key| {
+            if let Ok(text) = transaction.string(key)
+                && bits::sum(text.unwrap_or_default(), addition).is_some()
+            {
+                ignore(transaction.string_add_bits(key, *addition));
+            }
+        }),
+        Write::AddElements { key, elements, dense, recount } => with(*key, &mut |key| {
+            let packed: Vec<u8> =
+                elements.iter().flat_map(|element| hyperloglog::register_of(&[*element]).packed()).collect();
+            let registers = Registers { packed: &packed[..], dense: *dense, recount: *recount };
+            ignore(transaction.raise_registers(key, registers));
+        }),
         Write::Remove(key) => with(*key, &mut |key| ignore(transaction.remove(key))),
         Write::Deadline(key, deadline) => with(*key, &mut |key| ignore(transaction.set_deadline(key, *deadline))),
         Write::FieldSet(key, field, value) => {

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use proptests::{Replicas, Step, Write, specification};
+use swytch::effects::{BitAddition, Overflow};
 use swytch::planted::{Bug, plant};
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
@@ -23,6 +24,24 @@ fn float() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("0.1"), Just("-3"), Just("1e3"), Just("0.25")]
 }
 
+fn bit_addition() -> impl Strategy<Value = BitAddition> {
+    let overflow = prop_oneof![Just(Overflow::Wrap), Just(Overflow::Saturate), Just(Overflow::Fail)];
+    (0..20u64, 1..64u8, any::<bool>(), overflow, prop_oneof![-5i64..9, any::<i64>()]).prop_map(
+        |(offset, width, signed, overflow, increment)| BitAddition { offset, width, signed, overflow, increment },
+    )
+}
+
+/// Mostly few elements, sparse, and on keys of which one has no other strings.
+fn elements() -> impl Strategy<Value = Write> {
+    let elements = proptest::collection::vec(b'a'..b'h', 0..4);
+    (0..3u8, elements, 0..12u8, any::<bool>()).prop_map(|(key, elements, dense, recount)| Write::AddElements {
+        key,
+        elements,
+        dense: dense == 0,
+        recount,
+    })
+}
+
 fn write() -> impl Strategy<Value = Write> {
     let key = 0..2u8;
     let element = b'a'..b'd';
@@ -34,7 +53,10 @@ fn write() -> impl Strategy<Value = Write> {
         1 => (key.clone(), float()).prop_map(|(key, by)| Write::AddFloat(key, by)),
         3 => (key.clone(), bytes()).prop_map(|(key, bytes)| Write::Append(key, bytes)),
         2 => (key.clone(), 0..6u8, bytes()).prop_map(|(key, at, bytes)| Write::SetRange(key, at, bytes)),
-        3 => key.clone().prop_map(Write::Remove),
+        2 => (key.clone(), 0..40u64, 1..=64u8, any::<u64>()).prop_map(|(key, at, width, value)| Write::SetBits(key, at, width, value)),
+        2 => (key.clone(), bit_addition()).prop_map(|(key, addition)| Write::AddBits(key, addition)),
+        4 => elements(),
+        4 => (0..3u8).prop_map(Write::Remove),
         3 => (key.clone(), deadline).prop_map(|(key, at)| Write::Deadline(key, at)),
         3 => (key.clone(), element.clone(), value()).prop_map(|(key, field, value)| Write::FieldSet(key, field, value)),
         3 => (key.clone(), element.clone(), -5i64..9).prop_map(|(key, field, by)| Write::FieldAdd(key, field, by)),

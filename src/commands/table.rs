@@ -7,7 +7,10 @@
 use std::sync::LazyLock;
 
 use super::spec::Command;
-use super::{configuration, connection, expiry, generic, hashes, introspection, scan, server, sets, strings};
+use super::{
+    bitfield, bitmaps, configuration, connection, expiry, generic, hashes, hyperloglog, introspection, scan, server, sets,
+    strings,
+};
 
 /// Longer names belong to no command.
 const MAX_NAME: usize = 32;
@@ -67,7 +70,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 10] = [
+        let families: [&'static [Command]; 13] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -78,6 +81,9 @@ impl Table {
             strings::COMMANDS,
             hashes::COMMANDS,
             sets::COMMANDS,
+            bitmaps::COMMANDS,
+            bitfield::COMMANDS,
+            hyperloglog::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

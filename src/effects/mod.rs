@@ -19,6 +19,6 @@ pub use codec::{CodecError, Reader, write_bytes, write_varint};
 pub use dot::{Dot, NodeId};
 pub use effect::{Effect, MAX_EFFECT_BYTES, SeenChanges};
 pub use frontier::Frontier;
-pub use operation::{Action, Operation, Operations, OperationsWriter};
+pub use operation::{Action, BitAddition, Operation, Operations, OperationsWriter, Overflow, Registers};
 pub use origin::Origin;
 pub use stamp::{HybridClock, Stamp};

@@ -4,6 +4,8 @@
 //! Wire form: a stream of records, each a tag byte and its fields. A `TARGET` record names the database and key
 //! that the following action records act on, so a command with many fields names its key once.
 
+use serde::{Deserialize, Serialize};
+
 use super::{CodecError, Reader, write_bytes, write_varint};
 
 /// One step of an effect.
@@ -43,6 +45,12 @@ pub enum Action<'a> {
     StringAppend { bytes: &'a [u8] },
     /// SETRANGE.
     StringSetRange { offset: u64, bytes: &'a [u8] },
+    /// SETBIT, and SET of BITFIELD: overwrites `width` bits (1 to 64) from the bit at `offset` on with the low bits of `value`.
+    StringSetBits { offset: u64, width: u8, value: u64 },
+    /// INCRBY of BITFIELD.
+    StringAddBits(BitAddition),
+    /// PFADD and PFMERGE: raises registers of a HyperLogLog to at least these values.
+    StringRaiseRegisters(Registers<&'a [u8]>),
     /// HSET of one field.
     FieldSet { field: &'a [u8], value: &'a [u8] },
     /// HINCRBY.
@@ -55,6 +63,38 @@ pub enum Action<'a> {
     MemberAdd { member: &'a [u8] },
     /// Observed-remove of one member.
     MemberRemove { member: &'a [u8] },
+}
+
+/// What happens to a number in a bit field that does not fit its width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overflow {
+    /// Only its low bits count.
+    Wrap,
+    /// It is the nearest number that fits.
+    Saturate,
+    /// The old number stays.
+    Fail,
+}
+
+/// Adds to the integer of `width` bits (1 to 64) at the bit `offset` of a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BitAddition {
+    pub offset: u64,
+    pub width: u8,
+    pub signed: bool,
+    pub overflow: Overflow,
+    pub increment: i64,
+}
+
+/// Registers of a HyperLogLog, and what becomes of its representation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers<B> {
+    /// Three bytes each, in the order in which they are raised: position and value (`keyspace::hyperloglog` has the format).
+    pub packed: B,
+    /// The representation becomes the dense one, before anything is raised.
+    pub dense: bool,
+    /// The cached number of elements is not valid any more, whether something is raised or not.
+    pub recount: bool,
 }
 
 mod tag {
@@ -76,6 +116,9 @@ mod tag {
     pub const FIELD_REMOVE: u8 = 16;
     pub const MEMBER_ADD: u8 = 17;
     pub const MEMBER_REMOVE: u8 = 18;
+    pub const STRING_SET_BITS: u8 = 30;
+    pub const STRING_ADD_BITS: u8 = 31;
+    pub const STRING_RAISE_REGISTERS: u8 = 32;
 }
 
 /// Zigzag: small numbers of either sign become short varints.
@@ -85,6 +128,45 @@ fn zigzag(value: i64) -> u64 {
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// Overflow, and above it whether the number has a sign: one byte.
+fn numeric_form(addition: &BitAddition) -> u8 {
+    let overflow = match addition.overflow {
+        Overflow::Wrap => 0,
+        Overflow::Saturate => 1,
+        Overflow::Fail => 2,
+    };
+    overflow | u8::from(addition.signed) << 2
+}
+
+fn read_width(reader: &mut Reader<'_>) -> Result<u8, CodecError> {
+    match reader.byte()? {
+        width @ 1..=64 => Ok(width),
+        _ => Err(CodecError::Invalid("a bit field without or with too many bits")),
+    }
+}
+
+fn read_bit_addition(reader: &mut Reader<'_>) -> Result<BitAddition, CodecError> {
+    let (offset, width, form) = (reader.varint()?, read_width(reader)?, reader.byte()?);
+    let overflow = match form & 3 {
+        0 => Overflow::Wrap,
+        1 => Overflow::Saturate,
+        2 => Overflow::Fail,
+        _ => return Err(CodecError::Invalid("an unknown way to overflow")),
+    };
+    if form > 7 {
+        return Err(CodecError::Invalid("an unknown form of numbers"));
+    }
+    Ok(BitAddition { offset, width, signed: form & 4 != 0, overflow, increment: unzigzag(reader.varint()?) })
+}
+
+fn read_registers<'a>(reader: &mut Reader<'a>) -> Result<Registers<&'a [u8]>, CodecError> {
+    let (form, packed) = (reader.byte()?, reader.bytes()?);
+    if form > 3 || packed.len() % 3 != 0 {
+        return Err(CodecError::Invalid("registers that no HyperLogLog has"));
+    }
+    Ok(Registers { packed, dense: form & 1 != 0, recount: form & 2 != 0 })
 }
 
 /// Builds the operations of one effect. The buffer is reused from effect to effect.
@@ -169,6 +251,22 @@ impl OperationsWriter {
                 write_varint(out, offset);
                 write_bytes(out, bytes);
             }
+            Action::StringSetBits { offset, width, value } => {
+                out.push(tag::STRING_SET_BITS);
+                write_varint(out, offset);
+                out.push(width);
+                write_varint(out, value);
+            }
+            Action::StringAddBits(addition) => {
+                out.push(tag::STRING_ADD_BITS);
+                write_varint(out, addition.offset);
+                out.extend_from_slice(&[addition.width, numeric_form(&addition)]);
+                write_varint(out, zigzag(addition.increment));
+            }
+            Action::StringRaiseRegisters(Registers { packed, dense, recount }) => {
+                out.extend_from_slice(&[tag::STRING_RAISE_REGISTERS, u8::from(dense) | u8::from(recount) << 1]);
+                write_bytes(out, packed);
+            }
             Action::FieldSet { field, value } => {
                 out.push(tag::FIELD_SET);
                 write_bytes(out, field);
@@ -240,6 +338,12 @@ impl<'a> Operations<'a> {
                     let offset = reader.varint()?;
                     Action::StringSetRange { offset, bytes: reader.bytes()? }
                 }
+                tag::STRING_SET_BITS => {
+                    let (offset, width) = (reader.varint()?, read_width(reader)?);
+                    Action::StringSetBits { offset, width, value: reader.varint()? }
+                }
+                tag::STRING_ADD_BITS => Action::StringAddBits(read_bit_addition(reader)?),
+                tag::STRING_RAISE_REGISTERS => Action::StringRaiseRegisters(read_registers(reader)?),
                 tag::FIELD_SET => {
                     let field = reader.bytes()?;
                     Action::FieldSet { field, value: reader.bytes()? }
@@ -287,6 +391,9 @@ mod tests {
     #[test]
     fn every_operation_round_trips() {
         let action = |action| Operation::Key { database: 3, key: b"key", action };
+        let addition = |overflow, signed| {
+            Action::StringAddBits(BitAddition { offset: 300, width: 1, signed, overflow, increment: -5 })
+        };
         let all = [
             action(Action::Remove),
             action(Action::Deadline { at: None }),
@@ -298,6 +405,12 @@ mod tests {
             action(Action::StringAddFloat { increment: b"0.5" }),
             action(Action::StringAppend { bytes: &[0; 300] }),
             action(Action::StringSetRange { offset: 9, bytes: b"xy" }),
+            action(Action::StringSetBits { offset: u64::MAX, width: 64, value: u64::MAX }),
+            action(addition(Overflow::Wrap, true)),
+            action(addition(Overflow::Saturate, false)),
+            action(addition(Overflow::Fail, true)),
+            action(Action::StringRaiseRegisters(Registers { packed: b"123456", dense: true, recount: false })),
+            action(Action::StringRaiseRegisters(Registers { packed: b"", dense: false, recount: true })),
             Operation::Flush { database: Some(2) },
             action(Action::FieldSet { field: b"f", value: b"v" }),
             action(Action::FieldAdd { field: b"f", increment: -1 }),

@@ -164,9 +164,8 @@ impl KeyCausality {
         self.summary.within(stable)
     }
 
-    /// Drops what is within `stable`. `text` is the materialised string, `field` reads a materialised field.
-    /// Nothing that a client can see changes.
-    pub fn fold<'v>(&mut self, stable: &Frontier, text: Option<&'v [u8]>, field: impl Fn(&[u8]) -> Option<&'v [u8]>) {
+    /// Drops what is within `stable`. Nothing that a client can see changes.
+    pub fn fold(&mut self, stable: &Frontier) {
         if !self.hidden.is_empty() {
             // Which type is shown depends on stamps: they stay until every write of the key is stable.
             if self.summary.within(stable) {
@@ -180,20 +179,20 @@ impl KeyCausality {
             member.stable |= member.additions.len() < before;
         }
         self.members.retain(|_, member| !member.additions.is_empty());
-        for (name, register) in &mut self.fields {
-            register.fold(field(name), stable, |_| true);
+        for register in self.fields.values_mut() {
+            register.fold(stable, |_| true);
         }
         self.fields.retain(|_, register| !register.is_resting());
-        self.fold_string(stable, text);
+        self.fold_string(stable);
     }
 
-    fn fold_string(&mut self, stable: &Frontier, text: Option<&[u8]>) {
+    fn fold_string(&mut self, stable: &Frontier) {
         let changes = &mut self.life.changes;
         if let Some(register) = &mut self.string {
             let applies = |change: &LifeChange, set: Dot| change.dot == set || change.seen.includes(set);
             // A SET stays known as long as some change of the TTL is not stable and does not apply to it.
             let may_fold = |set: Dot| changes.iter().all(|change| applies(change, set) || stable.includes(change.dot));
-            if let Some((set, deadline)) = register.fold(text, stable, may_fold) {
+            if let Some((set, deadline)) = register.fold(stable, may_fold) {
                 changes.retain(|change| applies(change, set));
                 self.life.base = deadline;
             }

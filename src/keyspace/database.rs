@@ -63,6 +63,16 @@ impl Database {
         self.index.find(hash, |&at| self.entries[at as usize].key() == key).map(|&at| at as usize)
     }
 
+    /// A key's entry beside what is not yet stable, to be changed.
+    pub fn find_with_unstable(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+    ) -> (Option<&Entry>, &mut BTreeMap<Box<[u8]>, KeyCausality>) {
+        let at = self.find(hash, key);
+        (at.map(|at| &self.entries[at]), &mut self.unstable)
+    }
+
     /// The entry at a position.
     pub fn at(&self, position: usize) -> &Entry {
         &self.entries[position]

@@ -21,7 +21,10 @@ pub fn kind_of(action: &Action<'_>) -> Option<Kind> {
         | Action::StringAdd { .. }
         | Action::StringAddFloat { .. }
         | Action::StringAppend { .. }
-        | Action::StringSetRange { .. } => Some(Kind::String),
+        | Action::StringSetRange { .. }
+        | Action::StringSetBits { .. }
+        | Action::StringAddBits(_)
+        | Action::StringRaiseRegisters(_) => Some(Kind::String),
         Action::FieldSet { .. }
         | Action::FieldAdd { .. }
         | Action::FieldAddFloat { .. }
@@ -77,7 +80,7 @@ impl KeyState {
             self.causality.life.forget(&mark.seen);
         }
         let register = self.causality.string.get_or_insert_with(|| Register::resting(current.as_deref(), &change));
-        if let Some(value) = register.merge(current.as_deref(), change, mark) {
+        if let Some(value) = register.merge(current, change, mark) {
             self.put(Value::Text(value));
         }
     }
@@ -94,7 +97,7 @@ impl KeyState {
                     let current = hash.get(field);
                     let fields = &mut self.causality.fields;
                     let register = fields.entry(field.into()).or_insert_with(|| Register::resting(current, &change));
-                    if let Some(value) = register.merge(current, change, mark) {
+                    if let Some(value) = register.merge(current.map(<[u8]>::to_vec), change, mark) {
                         hash.insert(field, &value);
                     }
                 }

@@ -8,6 +8,7 @@ use super::Millis;
 use super::access::Access;
 use super::causality::{KeyCausality, Mark, Member};
 use super::database::{Database, hash_key};
+use super::edit::Edit;
 use super::entry::{Entry, Value};
 use super::merge::{KeyState, kind_of};
 use super::register::{self, Change, Register};
@@ -85,11 +86,15 @@ impl Shard {
 
     /// A key's metadata, to be added to.
     fn causality_mut(&mut self, place: &Place<'_>, mark: &Mark<'_>) -> &mut KeyCausality {
-        let deadline = self.entry(place).and_then(Entry::deadline);
-        let unstable = &mut self.database_mut(place.database).unstable;
+        self.entry_and_causality(place, mark).1
+    }
+
+    fn entry_and_causality(&mut self, place: &Place<'_>, mark: &Mark<'_>) -> (Option<&Entry>, &mut KeyCausality) {
+        let (entry, unstable) = self.database_mut(place.database).find_with_unstable(place.hash, place.key);
+        let deadline = entry.and_then(Entry::deadline);
         let causality = unstable.entry(place.key.into()).or_insert_with(|| KeyCausality::resting(deadline));
         causality.summarize(mark.dot);
-        causality
+        (entry, causality)
     }
 
     /// Applies an action to a key. `result` is the new value of an addition, where the caller has computed it already.
@@ -149,13 +154,15 @@ impl Shard {
             Action::StringAdd { .. }
             | Action::StringAddFloat { .. }
             | Action::StringAppend { .. }
-            | Action::StringSetRange { .. } => {
-                let current = self.entry(place).and_then(Entry::text).map(<[u8]>::to_vec);
+            | Action::StringSetRange { .. }
+            | Action::StringSetBits { .. }
+            | Action::StringAddBits(_)
+            | Action::StringRaiseRegisters(_) => {
                 if let Some(change) = Change::of(action) {
-                    let causality = self.causality_mut(place, mark);
-                    let register =
-                        causality.string.get_or_insert_with(|| Register::resting(current.as_deref(), &change));
-                    register.note(current.as_deref(), change, mark);
+                    let (entry, causality) = self.entry_and_causality(place, mark);
+                    let current = entry.and_then(Entry::text);
+                    let register = causality.string.get_or_insert_with(|| Register::resting(current, &change));
+                    register.note(current, change, mark);
                 }
             }
             Action::FieldSet { field, .. } => {
@@ -242,21 +249,31 @@ impl Shard {
                     None => insert(database, Entry::string(place.key, value, None, access)),
                 }
             }
-            (Action::StringAppend { .. } | Action::StringSetRange { .. }, _) => {
-                let edit = |text: &mut Vec<u8>| match *action {
-                    Action::StringAppend { bytes } => text.extend_from_slice(bytes),
-                    Action::StringSetRange { offset, bytes } => register::set_range(text, offset, bytes),
-                    _ => unreachable!("no other action edits text"),
-                };
+            (
+                Action::StringAppend { .. }
+                | Action::StringSetRange { .. }
+                | Action::StringSetBits { .. }
+                | Action::StringAddBits(_)
+                | Action::StringRaiseRegisters(_),
+                _,
+            ) => {
+                let edit = Edit::of(action).expect("these actions are edits");
                 match found {
                     Some(at) => {
-                        database.update(at, |entry| entry.edit_text(edit));
+                        database.update(at, |entry| match result {
+                            Some(result) => entry.edit_text(|text| {
+                                text.clear();
+                                text.extend_from_slice(result);
+                            }),
+                            None => entry.apply_edit(&edit),
+                        });
                         false
                     }
                     None => {
-                        let mut text = Vec::new();
-                        edit(&mut text);
-                        insert(database, Entry::new(place.key, Value::Text(text), None, access))
+                        let mut text = None;
+                        edit.apply(&mut text);
+                        let text = Value::Text(text.expect("an edit makes a string"));
+                        insert(database, Entry::new(place.key, text, None, access))
                     }
                 }
             }
@@ -375,14 +392,9 @@ impl Shard {
         for database in &mut self.databases {
             let mut unstable = std::mem::take(&mut database.unstable);
             unstable.retain(|key, causality| {
-                let entry = database.find(hash_key(hasher, key), key).map(|at| database.at(at));
-                let hash = match entry.and_then(Entry::collection) {
-                    Some(Value::Hash(hash)) => Some(hash),
-                    _ => None,
-                };
-                let field = |field: &[u8]| hash.and_then(|hash| hash.get(field));
-                causality.fold(stable, entry.and_then(Entry::text), field);
-                !(causality.is_settled(entry.is_some()) || causality.is_stable(stable))
+                causality.fold(stable);
+                let has_value = database.find(hash_key(hasher, key), key).is_some();
+                !(causality.is_settled(has_value) || causality.is_stable(stable))
             });
             database.unstable = unstable;
         }

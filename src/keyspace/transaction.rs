@@ -227,7 +227,7 @@ impl<'k> Transaction<'k> {
     }
 
     /// Applies one action here, and makes it part of this command's effect.
-    fn write(&mut self, key: Key<'_>, action: Action<'_>, result: Option<&[u8]>) -> bool {
+    pub(super) fn write(&mut self, key: Key<'_>, action: Action<'_>, result: Option<&[u8]>) -> bool {
         if self.void {
             return false;
         }
@@ -256,9 +256,22 @@ impl<'k> Transaction<'k> {
         changed
     }
 
+    /// Does what is written here become effects that other nodes apply?
+    pub(super) fn makes_effects(&self) -> bool {
+        self.keyspace.origin.is_some()
+    }
+
+    /// The bytes of a string, to change what is no part of the data: other nodes do not learn of it.
+    pub(super) fn text_mut(&mut self, key: Key<'_>) -> Option<&mut [u8]> {
+        let place = self.place(key);
+        let database = self.shard_mut(key).database_mut(place.database);
+        let at = database.find(place.hash, place.key)?;
+        database.entry_mut(at).text_mut()
+    }
+
     /// Before a write that builds on what is there: an expired key goes first. In a cluster a write that makes a new key
     /// says so by removing whatever concurrent changes may have left of its former life (its TTL).
-    fn prepare(&mut self, key: Key<'_>) {
+    pub(super) fn prepare(&mut self, key: Key<'_>) {
         let entry = self.shard(key).entry(&self.place(key));
         let deadline = entry.map(Entry::deadline);
         match deadline {
