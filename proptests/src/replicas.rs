@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use swytch::effects::{BitAddition, Effect, Frontier, NodeId, Registers};
-use swytch::keyspace::{bits, hyperloglog};
 use swytch::keyspace::{Key, Keyspace, KeyspaceOptions, Life, Transaction};
+use swytch::keyspace::{bits, hyperloglog};
 
 /// A write of one client. Keys, fields and members are few, so that writes meet.
 #[derive(Clone, Debug)]
@@ -20,7 +20,12 @@ pub enum Write {
     /// INCRBY of BITFIELD.
     AddBits(u8, BitAddition),
     /// PFADD of elements; PFMERGE of a HyperLogLog that has them, if the number of elements is to be found anew.
-    AddElements { key: u8, elements: Vec<u8>, dense: bool, recount: bool },
+    AddElements {
+        key: u8,
+        elements: Vec<u8>,
+        dense: bool,
+        recount: bool,
+    },
     Remove(u8),
     Deadline(u8, Option<u64>),
     FieldSet(u8, u8, Vec<u8>),

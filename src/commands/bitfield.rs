@@ -204,7 +204,10 @@ mod tests {
             ("bitfield s incrby i5 8 -1 get i5 #0 get u4 12", "*3\r\n:7\r\n:5\r\n:9\r\n"),
             ("get s", "$2\r\n,9\r\n"),
             ("setrange s 8 x", ":9\r\n"),
-            ("bitfield s set i64 0 -1 get u63 1 get i64 0", "*3\r\n:3186578211341336576\r\n:9223372036854775807\r\n:-1\r\n"),
+            (
+                "bitfield s set i64 0 -1 get u63 1 get i64 0",
+                "*3\r\n:3186578211341336576\r\n:9223372036854775807\r\n:-1\r\n",
+            ),
         ]);
     }
 
@@ -212,11 +215,17 @@ mod tests {
     fn overflow() {
         let mut fixture = Fixture::new();
         fixture.expect(&[
-            ("bitfield s overflow sat set u8 0 300 set u8 8 -1 get u8 0 get u8 8", "*4\r\n:0\r\n:0\r\n:255\r\n:255\r\n"),
+            (
+                "bitfield s overflow sat set u8 0 300 set u8 8 -1 get u8 0 get u8 8",
+                "*4\r\n:0\r\n:0\r\n:255\r\n:255\r\n",
+            ),
             ("bitfield s overflow fail set u8 0 300 incrby u8 0 1 get u8 0", "*3\r\n$-1\r\n$-1\r\n:255\r\n"),
             ("bitfield s incrby u8 0 2 overflow sat incrby u8 0 300 incrby u8 0 -300", "*3\r\n:1\r\n:255\r\n:0\r\n"),
             ("bitfield s set i8 0 -129 get i8 0 overflow sat set i8 0 -129", "*3\r\n:0\r\n:127\r\n:127\r\n"),
-            ("bitfield s overflow sat incrby i64 0 -9223372036854775808 incrby i64 0 -1", "*2\r\n:-9223372036854775808\r\n:-9223372036854775808\r\n"),
+            (
+                "bitfield s overflow sat incrby i64 0 -9223372036854775808 incrby i64 0 -1",
+                "*2\r\n:-9223372036854775808\r\n:-9223372036854775808\r\n",
+            ),
             ("bitfield q overflow fail set u8 800 300", "*1\r\n$-1\r\n"),
             ("strlen q", ":101\r\n"),
             ("bitfield q2 overflow fail incrby u8 8 300", "*1\r\n$-1\r\n"),

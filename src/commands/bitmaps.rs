@@ -104,15 +104,16 @@ fn bitcount(context: &mut Context<'_>) -> Outcome {
     context.count_read(text.is_some());
     // Only now, as Redis does it: without the key nothing else is looked at.
     let Some(text) = text else { return context.reply_integer(0) };
-    let (start, end, in_bits) = match context.words() {
-        2 => (0, -1, false),
-        4 => (context.integer(2)?, context.integer(3)?, false),
-        5 => (context.integer(2)?, context.integer(3)?, unit(context.word(4))?),
+    let (start, end) = match context.words() {
+        2 => (0, -1),
+        4 | 5 => (context.integer(2)?, context.integer(3)?),
         _ => return Err(SYNTAX),
     };
+    // Nor at the unit of what is empty anyhow.
     if start < 0 && end < 0 && start > end {
         return context.reply_integer(0);
     }
+    let in_bits = context.arguments.get(4).map_or(Ok(false), unit)?;
     let count = span(text, start, end, in_bits).map_or(0, |span| span.count());
     context.reply_integer(count as i64)
 }
@@ -129,16 +130,13 @@ fn bitpos(context: &mut Context<'_>) -> Outcome {
     context.count_read(text.is_some());
     // Only now: without the key, which is as good as zeros without end, nothing else is looked at.
     let Some(text) = text else { return context.reply_integer(if bit { -1 } else { 0 }) };
-    let (start, end, in_bits) = match context.words() {
-        3 => (0, None, false),
-        4 => (context.integer(3)?, None, false),
-        5 => (context.integer(3)?, Some(context.integer(4)?), false),
-        6 => {
-            let (start, end) = (context.integer(3)?, context.integer(4)?);
-            (start, Some(end), unit(context.word(5))?)
-        }
-        _ => return Err(SYNTAX),
-    };
+    let words = context.words();
+    if words > 6 {
+        return Err(SYNTAX);
+    }
+    let start = if words > 3 { context.integer(3)? } else { 0 };
+    let in_bits = context.arguments.get(5).map_or(Ok(false), unit)?;
+    let end = if words > 4 { Some(context.integer(4)?) } else { None };
     let place = span(text, start, end.unwrap_or(-1), in_bits).and_then(|span| match span.find(bit) {
         // No end was asked for: behind the string are zeros.
         None if !bit && end.is_none() => Some(text.len() as u64 * 8),
@@ -238,6 +236,7 @@ mod tests {
             ("bitcount s a b", NOT_AN_INTEGER),
             ("bitcount s 0 1 foo", SYNTAX),
             ("bitcount s 0 1 bit x", SYNTAX),
+            ("bitcount s -1 -2 foo", ":0\r\n"),
             ("bitcount h a", WRONG_TYPE),
             ("bitcount nosuch a b c d", ":0\r\n"),
         ]);
@@ -271,6 +270,9 @@ mod tests {
             ("bitpos h 0 a", WRONG_TYPE),
             ("bitpos s 1 a", NOT_AN_INTEGER),
             ("bitpos s 1 0 1 x", SYNTAX),
+            ("bitpos s 1 0 a x", SYNTAX),
+            ("bitpos s 1 a 0 x", NOT_AN_INTEGER),
+            ("bitpos s 1 a 0 x x", SYNTAX),
             ("bitpos s 1 0 1 bit x", SYNTAX),
         ]);
     }

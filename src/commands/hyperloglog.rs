@@ -142,8 +142,7 @@ fn pfdebug(context: &mut Context<'_>) -> Outcome {
             Ok(Flow::Continue)
         }
         word if is_option(word, "decode") => {
-            let words =
-                hyperloglog::describe_sparse(text)?.ok_or(Refusal::Fixed("ERR HLL encoding is not sparse"))?;
+            let words = hyperloglog::describe_sparse(text)?.ok_or(Refusal::Fixed("ERR HLL encoding is not sparse"))?;
             context.reply.bulk(words.as_bytes());
             Ok(Flow::Continue)
         }
@@ -170,8 +169,7 @@ fn pfdebug(context: &mut Context<'_>) -> Outcome {
 }
 
 fn pfselftest(context: &mut Context<'_>) -> Outcome {
-    hyperloglog::self_test(&mut context.session.random)
-        .map_err(|what| Refusal::built(format!("TESTFAILED {what}")))?;
+    hyperloglog::self_test(&mut context.session.random).map_err(|what| Refusal::built(format!("TESTFAILED {what}")))?;
     context.ok()
 }
 

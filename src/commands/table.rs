@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use super::spec::Command;
 use super::{
-    bitfield, bitmaps, configuration, connection, expiry, generic, hashes, hyperloglog, introspection, scan, server, sets,
-    strings,
+    bitfield, bitmaps, configuration, connection, expiry, generic, hashes, hyperloglog, introspection, scan, server,
+    sets, strings,
 };
 
 /// Longer names belong to no command.

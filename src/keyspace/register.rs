@@ -138,8 +138,8 @@ impl Register {
     /// Merges a write in any order. `current` is the value before it. Returns the value after it.
     pub fn merge(&mut self, current: Option<Vec<u8>>, change: Change, mark: &Mark<'_>) -> Option<Vec<u8>> {
         let at = self.place_of(mark);
-        let below_a_set = at == 0
-            && self.writes.first().is_some_and(|first| matches!(first.change, Change::SetMaterialised { .. }));
+        let below_a_set =
+            at == 0 && self.writes.first().is_some_and(|first| matches!(first.change, Change::SetMaterialised { .. }));
         if matches!(change, Change::Edit(_)) && self.follows() && !below_a_set {
             let write = Write { dot: mark.dot, stamp: mark.stamp, change, undo: None };
             return self.insert_edit(current, at, write);
@@ -211,11 +211,7 @@ impl Register {
 
     /// Moves stable writes into the base, oldest first; a SET only where `may_fold` agrees. Returns the latest SET that was
     /// folded, and its deadline.
-    pub fn fold(
-        &mut self,
-        stable: &Frontier,
-        may_fold: impl Fn(Dot) -> bool,
-    ) -> Option<(Dot, Option<u64>)> {
+    pub fn fold(&mut self, stable: &Frontier, may_fold: impl Fn(Dot) -> bool) -> Option<(Dot, Option<u64>)> {
         let foldable = |write: &&Write| stable.includes(write.dot) && (!write.change.is_set() || may_fold(write.dot));
         let count = self.writes.iter().take_while(foldable).count();
         if count == 0 {

@@ -7,7 +7,7 @@
 //! A value is a string in Redis's own representation, so that it can be copied between servers byte by byte:
 //!
 //! ```text
-//! "HYLL" 4 | representation 1: 0 dense, 1 sparse | zero 3 | number of elements 8, little endian | registers
+//! "HYLL" 4 | representation 1: 0 dense, 1 sparse | unused 3 | number of elements 8, little endian | registers
 //! ```
 //!
 //! The number of elements is what PFCOUNT last found; its highest bit is set when registers have changed since then.
@@ -37,6 +37,8 @@ pub const MAX_SPARSE_BYTES: usize = 3000;
 
 const MAGIC: &[u8] = b"HYLL";
 const REPRESENTATION_AT: usize = 4;
+const DENSE: u8 = 0;
+const SPARSE: u8 = 1;
 const COUNT_AT: usize = 8;
 /// The byte and its bit that say that the number of elements is not valid.
 const STALE_AT: usize = 15;
@@ -104,23 +106,15 @@ pub fn representation(text: &[u8]) -> Result<Representation, Unusable> {
         return Err(Unusable::NotOne);
     }
     match text[REPRESENTATION_AT] {
-        0 if text.len() == HEADER + dense::BYTES => Ok(Representation::Dense),
-        1 => Ok(Representation::Sparse),
+        DENSE if text.len() == HEADER + dense::BYTES => Ok(Representation::Dense),
+        SPARSE => Ok(Representation::Sparse),
         _ => Err(Unusable::NotOne),
     }
 }
 
-fn with_header(representation: Representation, count: &[u8], registers: &[u8]) -> Vec<u8> {
-    let representation = match representation {
-        Representation::Dense => 0,
-        Representation::Sparse => 1,
-    };
-    [MAGIC, &[representation, 0, 0, 0], count, registers].concat()
-}
-
 /// One that has seen nothing, with its number of elements still to be found.
 pub fn empty() -> Vec<u8> {
-    with_header(Representation::Sparse, &[0, 0, 0, 0, 0, 0, 0, STALE], &sparse::NOTHING)
+    [MAGIC, &[SPARSE, 0, 0, 0], &[0, 0, 0, 0, 0, 0, 0, STALE], &sparse::NOTHING].concat()
 }
 
 /// What raising registers has done.
@@ -201,18 +195,17 @@ pub fn parts_to_overwrite(text: &[u8], registers: &Registers<&[u8]>) -> Option<V
 
 fn make_dense(text: &mut Vec<u8>) -> Result<(), Unusable> {
     let mut registers = vec![0; dense::BYTES];
-    let mut index = 0;
+    let mut first = 0;
     for run in sparse::whole(&text[HEADER..])? {
-        if run.value > 0 {
-            (index..index + run.length)
-                .map(|index| Register { index: index as u16, value: run.value })
-                .for_each(|register| {
-                    dense::raise(&mut registers, register);
-                });
+        let last = if run.value > 0 { first + run.length } else { first };
+        for index in first..last {
+            dense::raise(&mut registers, Register { index: index as u16, value: run.value });
         }
-        index += run.length;
+        first += run.length;
     }
-    *text = with_header(Representation::Dense, &text[COUNT_AT..HEADER], &registers);
+    text.truncate(HEADER);
+    text[REPRESENTATION_AT] = DENSE;
+    text.extend_from_slice(&registers);
     Ok(())
 }
 
@@ -421,7 +414,7 @@ mod tests {
     #[test]
     fn other_strings_are_refused_and_left_alone() {
         let mut cut = empty();
-        cut.truncate(17);
+        cut.truncate(HEADER);
         let mut dense_and_short = empty();
         dense_and_short[REPRESENTATION_AT] = 0;
         let mut unknown = empty();

@@ -6,7 +6,9 @@
 //! 1vvvvvll           l + 1 registers of value v + 1 (up to 4 of up to 32)
 //! ```
 //!
-//! Where runs are split and joined, the result is the one that redis-server comes to, byte by byte.
+//! Where runs are split and joined, the result is the one that redis-server comes to, byte by byte. So it is with bytes that
+//! a client has spoiled: as far as a register is found it can be raised, and a run that is cut off at the end counts as if
+//! a zero byte followed.
 
 use smallvec::SmallVec;
 
@@ -29,13 +31,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// The first run of these bytes, and how many of them it takes.
+    /// The first run of these bytes, and how many of them it takes (one more than there are when it is cut off).
     fn read(bytes: &[u8]) -> Option<(Run, usize)> {
         let first = *bytes.first()?;
+        let second = bytes.get(1).copied().unwrap_or(0);
         let low = usize::from(first & 0x3f);
         Some(match first >> 6 {
             0 => (Run { value: 0, length: low + 1 }, 1),
-            1 => (Run { value: 0, length: (low << 8 | usize::from(*bytes.get(1)?)) + 1 }, 2),
+            1 => (Run { value: 0, length: (low << 8 | usize::from(second)) + 1 }, 2),
             _ => (Run { value: (first >> 2 & 0x1f) + 1, length: usize::from(first & 3) + 1 }, 1),
         })
     }
@@ -55,7 +58,7 @@ fn runs(bytes: &[u8]) -> impl Iterator<Item = Run> + Clone {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (run, size) = Run::read(rest)?;
-        rest = &rest[size..];
+        rest = rest.get(size..).unwrap_or_default();
         Some(run)
     })
 }
@@ -86,7 +89,7 @@ pub fn raise(text: &mut Vec<u8>, register: Register) -> Result<Outcome, Unusable
     let index = usize::from(index);
     let (mut at, mut previous, mut first) = (HEADER, HEADER, 0);
     let (run, size) = loop {
-        let (run, size) = Run::read(&text[at..]).ok_or(Unusable::Corrupt)?;
+        let (run, size) = text.get(at..).and_then(Run::read).ok_or(Unusable::Corrupt)?;
         if index < first + run.length {
             break (run, size);
         }
@@ -103,10 +106,12 @@ pub fn raise(text: &mut Vec<u8>, register: Register) -> Result<Outcome, Unusable
     for piece in [before, Run { value, length: 1 }, after] {
         piece.write(&mut pieces);
     }
-    if pieces.len() > size && text.len() + pieces.len() - size > MAX_SPARSE_BYTES {
+    let length = text.len() + pieces.len() - size;
+    if length > text.len().max(MAX_SPARSE_BYTES) {
         return Ok(Outcome::TooMuch);
     }
-    text.splice(at..at + size, pieces);
+    text.splice(at..text.len().min(at + size), pieces);
+    text.truncate(length);
     join_around(text, previous);
     Ok(Outcome::Raised)
 }
@@ -115,8 +120,8 @@ pub fn raise(text: &mut Vec<u8>, register: Register) -> Result<Outcome, Unusable
 fn join_around(text: &mut Vec<u8>, mut at: usize) {
     // The run before the change, up to three pieces, the run behind it.
     for _ in 0..5 {
-        let Some((run, size)) = Run::read(&text[at..]) else { return };
-        match Run::read(&text[at + size..]) {
+        let Some((run, size)) = text.get(at..).and_then(Run::read) else { return };
+        match text.get(at + size..).and_then(Run::read) {
             Some((next, _))
                 if run.value > 0 && run.value == next.value && run.length + next.length <= MAX_VALUE_RUN =>
             {
@@ -139,7 +144,7 @@ pub fn describe(bytes: &[u8]) -> String {
             (0, _) => format!("Z:{length}"),
             _ => format!("v:{value},{length}"),
         });
-        rest = &rest[size..];
+        rest = rest.get(size..).unwrap_or_default();
     }
     words.join(" ")
 }
