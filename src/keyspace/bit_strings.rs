@@ -1,6 +1,6 @@
 //! Transactions on strings of bits and on HyperLogLogs.
 
-use super::hyperloglog::{self, Raised, Unusable};
+use super::hyperloglog::{self, Raised, Representation, Unusable};
 use super::{Key, Transaction, WrongType};
 use crate::effects::{Action, BitAddition, Registers};
 
@@ -27,12 +27,15 @@ impl Transaction<'_> {
     ///
     /// A corrupt value may be found out when some of the registers are raised already.
     pub fn raise_registers(&mut self, key: Key<'_>, registers: Registers<&[u8]>) -> Result<bool, Unusable> {
+        let all = registers.packed.len() / 3;
+        // A sparse value that changes is short, and made here; all others change in place.
         let mut result = None;
         let raised = match self.string(key)? {
-            None => Raised { changed: true, taken: registers.packed.len() / 3 },
-            Some(text) => match hyperloglog::would_raise(text, &registers) {
-                Some(changed) => Raised { changed, taken: registers.packed.len() / 3 },
-                None => hyperloglog::raise(result.insert(text.to_vec()), &registers)?,
+            None => Raised { changed: true, taken: all },
+            Some(text) => match (hyperloglog::representation(text)?, hyperloglog::would_raise(text, &registers)) {
+                (Representation::Dense, Some(changed)) => Raised { changed, taken: all },
+                (Representation::Sparse, Some(false)) if !registers.dense => Raised { changed: false, taken: all },
+                _ => hyperloglog::raise(result.insert(text.to_vec()), &registers)?,
             },
         };
         let taken = raised.taken * 3;

@@ -155,10 +155,14 @@ impl<'a> Span<'a> {
 /// Where the first byte is that differs.
 fn first_other_than(byte: u8, bytes: &[u8]) -> Option<usize> {
     // Large blocks of the same byte are the rule in sparse bitmaps: they are passed over as a whole.
-    const BLOCK: usize = 64;
-    let block = [byte; BLOCK];
-    let same = bytes.chunks_exact(BLOCK).take_while(|chunk| **chunk == block).count() * BLOCK;
-    bytes[same..].iter().position(|&other| other != byte).map(|at| same + at)
+    const WORDS: usize = 8;
+    let same = u64::from_ne_bytes([byte; 8]);
+    let (words, _) = bytes.as_chunks::<8>();
+    let (blocks, _) = words.as_chunks::<WORDS>();
+    let differs =
+        |block: &[[u8; 8]; WORDS]| block.iter().fold(0, |all, word| all | (u64::from_ne_bytes(*word) ^ same)) != 0;
+    let at = blocks.iter().position(differs).unwrap_or(blocks.len()) * WORDS * 8;
+    bytes[at..].iter().position(|&other| other != byte).map(|rest| at + rest)
 }
 
 /// How BITOP makes one string of two.

@@ -45,10 +45,9 @@ pub fn raise(registers: &mut [u8], register: Register) -> bool {
     true
 }
 
-/// The values of all registers in order.
-pub fn values(registers: &[u8]) -> impl Iterator<Item = u8> {
-    // Three bytes are four registers.
-    registers.as_chunks::<3>().0.iter().flat_map(|bytes| {
+/// The values of all registers in order, four at a time: that many are three bytes.
+pub fn quadruples(registers: &[u8]) -> impl Iterator<Item = [u8; 4]> {
+    registers.as_chunks::<3>().0.iter().map(|bytes| {
         let four = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
         [0, 6, 12, 18].map(|bit| (four >> bit) as u8 & MAX as u8)
     })

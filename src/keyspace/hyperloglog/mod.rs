@@ -171,26 +171,38 @@ pub fn raise_in_place(text: &mut [u8], registers: &Registers<&[u8]>) -> Option<R
     Some(raised)
 }
 
-/// Would raising these registers of a dense value change one? `None`: it is no dense one.
+/// Would raising these registers change one? `None`: it is no HyperLogLog, or one without some of the registers.
 pub fn would_raise(text: &[u8], registers: &Registers<&[u8]>) -> Option<bool> {
-    let dense = representation(text) == Ok(Representation::Dense);
-    let lower = |register: Register| dense::get(&text[HEADER..], register.index) < register.value;
-    dense.then(|| unpack_all(registers.packed).any(lower))
+    let representation = representation(text).ok()?;
+    let value = |index: u16| match representation {
+        Representation::Dense => Some(dense::get(&text[HEADER..], index)),
+        Representation::Sparse => sparse::get(&text[HEADER..], index),
+    };
+    let mut raises = false;
+    for register in unpack_all(registers.packed) {
+        raises |= value(register.index)? < register.value;
+    }
+    Some(raises)
 }
 
-/// What raising these registers may overwrite of a dense value: places and bytes. `None`: any part of it.
+/// What raising these registers overwrites, where the value keeps its length: places and bytes. `None`: it may be any part
+/// of the value.
 pub fn parts_to_overwrite(text: &[u8], registers: &Registers<&[u8]>) -> Option<Vec<(usize, Box<[u8]>)>> {
     // Above that the whole is smaller than its parts.
     const MANY: usize = 500;
-    if representation(text) != Ok(Representation::Dense) || registers.packed.len() > 3 * MANY {
-        return None;
+    let header = || (STALE_AT, Box::from(&text[STALE_AT..=STALE_AT]));
+    match representation(text).ok()? {
+        Representation::Dense if registers.packed.len() > 3 * MANY => None,
+        Representation::Dense => {
+            let places = unpack_all(registers.packed).map(|register| {
+                let bytes = dense::bytes_of(register.index);
+                (HEADER + bytes.start, Box::from(&text[HEADER..][bytes]))
+            });
+            Some(std::iter::once(header()).chain(places).collect())
+        }
+        Representation::Sparse if registers.dense || would_raise(text, registers) != Some(false) => None,
+        Representation::Sparse => Some(vec![header()]),
     }
-    let header = (STALE_AT, Box::from(&text[STALE_AT..=STALE_AT]));
-    let places = unpack_all(registers.packed).map(|register| {
-        let bytes = dense::bytes_of(register.index);
-        (HEADER + bytes.start, Box::from(&text[HEADER..][bytes]))
-    });
-    Some(std::iter::once(header).chain(places).collect())
 }
 
 fn make_dense(text: &mut Vec<u8>) -> Result<(), Unusable> {
@@ -213,8 +225,9 @@ fn make_dense(text: &mut Vec<u8>) -> Result<(), Unusable> {
 fn join(values: &mut Values, text: &[u8]) -> Result<(), Unusable> {
     match representation(text)? {
         Representation::Dense => {
-            for (value, other) in values.iter_mut().zip(dense::values(&text[HEADER..])) {
-                *value = (*value).max(other);
+            let fours = values.as_chunks_mut::<4>().0;
+            for (four, others) in fours.iter_mut().zip(dense::quadruples(&text[HEADER..])) {
+                four.iter_mut().zip(others).for_each(|(value, other)| *value = (*value).max(other));
             }
         }
         Representation::Sparse => {
@@ -256,7 +269,7 @@ impl Union {
 
     /// How many elements they have together, about.
     pub fn count(&self) -> u64 {
-        estimate::cardinality(&estimate::histogram(self.values.iter().copied()))
+        estimate::cardinality(&estimate::histogram(self.values.as_chunks::<4>().0.iter().copied()))
     }
 
     /// The values of all registers.
@@ -287,7 +300,7 @@ pub fn cache_count(text: &mut [u8], count: u64) {
 pub fn count(text: &[u8]) -> Result<u64, Unusable> {
     let registers = &text[HEADER.min(text.len())..];
     let histogram = match representation(text)? {
-        Representation::Dense => estimate::histogram(dense::values(registers)),
+        Representation::Dense => estimate::histogram(dense::quadruples(registers)),
         Representation::Sparse => {
             let mut histogram = estimate::Histogram::default();
             sparse::whole(registers)?.for_each(|run| histogram.add(run.value, run.length));
@@ -340,7 +353,7 @@ mod tests {
         raise(&mut dense, &nothing).expect("a HyperLogLog");
         assert_eq!((representation(&dense), dense.len()), (Ok(Representation::Dense), 12304));
         let mut elements = 0..5000u64;
-        while let Some(element) = elements.next() {
+        for element in elements.by_ref() {
             let Register { index, value } = register_of(&element.to_le_bytes());
             let raises = model[usize::from(index)] < value;
             model[usize::from(index)] = model[usize::from(index)].max(value);
@@ -399,7 +412,7 @@ mod tests {
                 .flat_map(|_| Register { index: random.u16(..1 << 14), value: random.u8(1..64) }.packed())
                 .collect();
             let registers = Registers { packed: &packed[..], dense: false, recount: random.bool() };
-            let parts = parts_to_overwrite(&text, &registers).expect("dense");
+            let parts = parts_to_overwrite(&text, &registers).expect("a dense value keeps its length");
             let raises = would_raise(&text, &registers);
             let raised = raise_in_place(&mut text, &registers);
             assert_eq!(raised.map(|raised| raised.changed), raises);

@@ -20,7 +20,7 @@ pub fn self_test(random: &mut fastrand::Rng) -> Result<(), String> {
         for (index, &value) in (0u16..).zip(&values) {
             dense::raise(&mut registers, Register { index, value });
         }
-        if !dense::values(&registers).eq(values.iter().copied()) {
+        if !dense::quadruples(&registers).flatten().eq(values.iter().copied()) {
             return Err("registers do not hold what they were given".to_string());
         }
     }

@@ -70,6 +70,17 @@ pub fn whole(bytes: &[u8]) -> Result<impl Iterator<Item = Run>, Unusable> {
     if length == REGISTERS { Ok(runs) } else { Err(Unusable::Corrupt) }
 }
 
+/// A register's value; `None`: there is no such register.
+pub fn get(bytes: &[u8], index: u16) -> Option<u8> {
+    let mut end = 0;
+    runs(bytes)
+        .find(|run| {
+            end += run.length;
+            usize::from(index) < end
+        })
+        .map(|run| run.value)
+}
+
 /// What became of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
