@@ -99,15 +99,21 @@ impl Categories {
     pub const DANGEROUS: Categories = Categories(1 << 9);
     /// About the connection.
     pub const CONNECTION: Categories = Categories(1 << 10);
+    /// Strings as rows of bits.
+    pub const BITMAP: Categories = Categories(1 << 11);
+    /// HyperLogLogs.
+    pub const HYPERLOGLOG: Categories = Categories(1 << 12);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 11] = [
+    const NAMES: [(Categories, &'static str); 13] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
         (Categories::SET, "set"),
         (Categories::HASH, "hash"),
         (Categories::STRING, "string"),
+        (Categories::BITMAP, "bitmap"),
+        (Categories::HYPERLOGLOG, "hyperloglog"),
         (Categories::ADMIN, "admin"),
         (Categories::FAST, "fast"),
         (Categories::SLOW, "slow"),
@@ -273,9 +279,11 @@ pub enum Coordination {
 /// The chapter of the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
+    Bitmap,
     Connection,
     Generic,
     Hash,
+    HyperLogLog,
     Server,
     Set,
     String,
@@ -285,9 +293,11 @@ impl Group {
     /// As COMMAND DOCS reports it.
     pub fn name(self) -> &'static str {
         match self {
+            Group::Bitmap => "bitmap",
             Group::Connection => "connection",
             Group::Generic => "generic",
             Group::Hash => "hash",
+            Group::HyperLogLog => "hyperloglog",
             Group::Server => "server",
             Group::Set => "set",
             Group::String => "string",

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use super::spec::Command;
 use super::{
-    configuration, connection, expiry, generic, hashes, introspection, memory, moving, object, scan, server, sets,
-    sort, strings,
+    bitfield, bitmaps, configuration, connection, expiry, generic, hashes, hyperloglog, introspection, memory, moving,
+    object, scan, server, sets, sort, strings,
 };
 
 /// Longer names belong to no command.
@@ -70,7 +70,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 14] = [
+        let families: [&'static [Command]; 17] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -85,6 +85,9 @@ impl Table {
             object::COMMANDS,
             sort::COMMANDS,
             memory::COMMANDS,
+            bitmaps::COMMANDS,
+            bitfield::COMMANDS,
+            hyperloglog::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

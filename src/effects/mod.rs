@@ -20,7 +20,7 @@ pub use codec::{CodecError, Reader, write_bytes, write_varint};
 pub use dot::{Dot, NodeId};
 pub use effect::{Effect, MAX_EFFECT_BYTES, Reach, SeenChanges};
 pub use frontier::Frontier;
-pub use operation::{Action, Family, Operation, Operations, OperationsWriter};
+pub use operation::{Action, BitAddition, Family, Operation, Operations, OperationsWriter, Overflow, Registers};
 pub use origin::Origin;
 pub use reissue::Reissue;
 pub use stamp::{HybridClock, Stamp};
