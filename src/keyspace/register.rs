@@ -150,6 +150,7 @@ impl Register {
         for undo in above.iter().rev().filter_map(|write| write.undo.as_ref()) {
             undo.apply(value.as_mut().expect("an edit leaves a value"));
         }
+        // Not an empty string: what makes no HyperLogLog of text makes one of nothing.
         if at == 0 && matches!(self.base, Base::Absent) {
             value = None;
         }

@@ -208,14 +208,34 @@ fn changed_parts_of_a_large_string_are_kept_and_not_the_string() {
     }
 }
 
+/// PFADD.
+fn add(t: &mut Transaction<'_>, key: Key<'_>, element: &[u8]) -> Result<bool, hyperloglog::Unusable> {
+    let packed = hyperloglog::register_of(element).packed();
+    t.raise_registers(key, Registers { packed: &packed[..], dense: false, recount: false })
+}
+
+#[test]
+fn a_string_is_made_by_the_lowest_of_the_writes_that_survive() {
+    let [mut a, mut b, c] = nodes();
+    let first = a.write(1, "k", |t, key| assert_eq!(add(t, key, b"first"), Ok(true)));
+    b.apply(&first);
+    let low = a.write(2, "k", |t, key| assert_eq!(add(t, key, b"low"), Ok(true)));
+    let gone = b.write(3, "k", |t, key| assert!(t.remove(key)));
+    let high = b.write(4, "k", |t, key| assert_eq!(add(t, key, b"high"), Ok(true)));
+    b.apply(&low);
+    a.apply(&gone);
+    a.apply(&high);
+    for effect in [&first, &gone, &high, &low] {
+        c.apply(effect);
+    }
+    let key = b.keyspace.key(b"k");
+    assert_eq!(b.keyspace.lock_one(0, 0, key).count_elements(key), Ok(Some(2)));
+    assert_eq!((a.dump(), c.dump()), (b.dump(), b.dump()));
+}
+
 #[test]
 fn hyperloglogs_unite_and_leave_other_strings_alone() {
     let [mut a, mut b, c] = nodes();
-    let add = |t: &mut Transaction<'_>, key: Key<'_>, element: &[u8]| {
-        let packed = hyperloglog::register_of(element).packed();
-        let registers = Registers { packed: &packed[..], dense: false, recount: false };
-        t.raise_registers(key, registers)
-    };
     let one = a.write(1, "k", |t, key| assert_eq!(add(t, key, b"one"), Ok(true)));
     let two = b.write(2, "k", |t, key| assert_eq!(add(t, key, b"two"), Ok(true)));
     b.apply(&one);
