@@ -49,6 +49,8 @@ RULES = {
 
 KEYS = [b"a", b"b", b"c", b"d", b"key:1", b"key:2", b"{tag}x", b"{tag}y", b"", b"with space", b"\x00\xff\r\n\x80",
         b"long" * 80, b"[k]*?", b"Z"]
+# Keys that only commands on HyperLogLogs write.
+HYPERLOGLOGS = [b"hll:1", b"hll:2", b"hll:3"]
 DATABASES = (b"0", b"1", b"2")
 WORDS = [b"", b"x", b"y", b"hello", b"Hello World", b"\x00", b"\xff\xfe\r\n", b"\xc3\xa9", b"10", b"-7", b"0", b"3.5", b"w" * 44,
          b"w" * 45, b"w" * 64, b"w" * 65, b"99999", b"aaa", b"aab", b"field", b"*", b"%s", b"\"quoted\"", b"'"]
@@ -76,7 +78,7 @@ LONG_AGO = (b"1", b"1000000000")
 PATTERNS = [b"*", b"key:*", b"?", b"[ab]", b"[^a]", b"[a-c]", b"\\*", b"[k]*", b"\\[k\\]*", b"**", b"", b"*:*", b"[", b"[a", b"a\\",
             b"[z-a]", b"h?llo", b"*x*", b"nothing"]
 # Commands whose arguments must not be replaced at random: a short time to live, a reply or value of gigabytes.
-FIXED_ARGUMENTS = {b"SETBIT", b"BITFIELD", b"SRANDMEMBER", b"HRANDFIELD", b"SPOP", b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT",
+FIXED_ARGUMENTS = {b"SETBIT", b"BITFIELD", b"BITFIELD_RO", b"SRANDMEMBER", b"HRANDFIELD", b"SPOP", b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT",
                    b"SETEX", b"PSETEX", b"GETEX", b"SET", b"WAIT", b"SELECT", b"RESET", b"HELLO", b"CLIENT", b"RESTORE"}
 
 
@@ -100,7 +102,7 @@ class Generator:
     def __init__(self, seed, left_out=()):
         self.random, self.left_out = random.Random(seed), frozenset(left_out)
         families = {"string": 34, "hash": 24, "set": 24, "list": 34, "sorted": 46, "geo": 14, "generic": 24, "sort": 6, "expire": 14,
-                    "bits": 10, "connection": 4, "wrong": 2}
+                    "bits": 20, "hyperloglog": 12, "connection": 4, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
             drawers = self.family(family)
@@ -270,33 +272,126 @@ class Generator:
     # --- bits
 
     def bit_offset(self):
-        return self.pick(b"%d" % self.random.randrange(64), b"%d" % self.random.randrange(5000), b"-1", b"4294967296", b"abc")
+        """Of a bit that is written: near, or refused. In between lie strings of up to 512 MB."""
+        return self.pick(b"%d" % self.random.randrange(64), b"%d" % self.random.randrange(5000), b"%d" % self.random.randrange(200_000),
+                         b"-1", b"4294967296", b"9223372036854775807", b"007", b"abc", b"")
+
+    def read_bit_offset(self):
+        return self.bit_offset() if self.chance(0.9) else self.pick(b"4294967295", b"4294967288", b"1000000000")
+
+    def bit_index(self):
+        return self.index() if self.chance(0.6) else b"%d" % self.random.randint(-6000, 6000)
+
+    def bit_span(self, shorter):
+        span = [self.bit_index(), self.bit_index()]
+        return self.pick([], shorter, span, span, [*span, b"BIT"], [*span, b"BYTE"], [*span, self.pick(b"bit", b"Byte", b"x", b"")], [*span, b"BIT", b"x"])
 
     def bits_setbit(self):
-        return [b"SETBIT", self.key(), self.bit_offset(), self.pick(b"0", b"1", b"1", b"2", b"x")]
+        return [b"SETBIT", self.key(), self.bit_offset(), self.pick(b"0", b"1", b"1", b"1", b"2", b"01", b"x")]
 
     def bits_getbit(self):
-        return [b"GETBIT", self.key(), self.bit_offset()]
+        return [b"GETBIT", self.key(), self.read_bit_offset()]
 
     def bits_bitcount(self):
-        span = self.pick([], [self.index(), self.index()], [self.index(), self.index(), self.pick(b"BIT", b"BYTE", b"bit", b"x")], [self.index()])
-        return [b"BITCOUNT", self.key(), *span]
+        return [b"BITCOUNT", self.key(), *self.bit_span([self.bit_index()])]
 
     def bits_bitpos(self):
-        span = self.pick([], [self.index()], [self.index(), self.index()], [self.index(), self.index(), self.pick(b"BIT", b"BYTE", b"x")])
-        return [b"BITPOS", self.key(), self.pick(b"0", b"1", b"1", b"2", b"x"), *span]
+        return [b"BITPOS", self.key(), self.pick(b"0", b"0", b"1", b"1", b"2", b"-1", b"x"), *self.bit_span([self.bit_index()])]
 
     def bits_bitop(self):
-        return [b"BITOP", self.pick(b"AND", b"or", b"XOR", b"NOT", b"NAND"), self.key(), *self.keys(3)]
+        return [b"BITOP", self.pick(b"AND", b"or", b"Xor", b"NOT", b"NAND"), self.key(), *self.keys(self.pick(1, 2, 5))]
+
+    def field(self, offset):
+        width = self.pick(b"u%d" % self.random.randint(1, 63), b"i%d" % self.random.randint(1, 64), b"u%d" % self.random.randint(1, 9),
+                          b"i%d" % self.random.randint(1, 9), b"u8", b"i64", self.pick(b"u64", b"i65", b"u0", b"i-1", b"u08", b"I8", b"u", b"8", b"x", b""))
+        # A # and a number whose product does not fit into 64 bits is not drawn: redis-server then takes what the product
+        # wraps around to, and that is a valid place only where the offset could not have meant it.
+        return [width, offset() if self.chance(0.7) else self.pick(b"#%d" % self.random.randrange(40), b"#%d" % self.random.randrange(40), b"#-1", b"#x", b"#",
+                                                                   b"#4294967296")]
+
+    def field_value(self):
+        """For SET. Below -2^62 redis-server takes an underflow for an overflow and saturates to the greatest number, not to
+        the least as its documentation says: the comparison of such numbers overflows itself."""
+        value = self.integer()
+        return self.pick(b"-4611686018427387904", b"-1") if value in (b"-9223372036854775808", b"-9223372036854775807") else value
 
     def bits_bitfield(self):
-        command = [self.pick(b"BITFIELD", b"BITFIELD", b"BITFIELD_RO"), self.key()]
-        for _ in range(self.random.randint(0, 4)):
-            width = self.pick(b"u%d" % self.random.randint(1, 63), b"i%d" % self.random.randint(1, 64), b"u8", b"i8", b"u64", b"i65", b"x")
-            offset = self.pick(b"%d" % self.random.randrange(100), b"#%d" % self.random.randrange(8), b"-1", b"#-1", b"x")
-            command += self.pick([b"GET", width, offset], [b"SET", width, offset, self.integer()], [b"INCRBY", width, offset, self.integer()],
-                                 [b"OVERFLOW", self.pick(b"WRAP", b"SAT", b"fail", b"x")])
+        command = [self.case(b"BITFIELD"), self.key()]
+        for _ in range(self.random.randint(0, 5)):
+            command += self.pick([self.case(b"GET"), *self.field(self.read_bit_offset)],
+                                 [self.case(b"SET"), *self.field(self.bit_offset), self.field_value()],
+                                 [self.case(b"INCRBY"), *self.field(self.bit_offset), self.integer()],
+                                 [self.case(b"OVERFLOW"), self.pick(b"WRAP", b"SAT", b"fail", b"Sat", b"FAIL", b"x")])
+        if self.chance(0.03):
+            command.append(self.pick(b"GET", b"OVERFLOW", b"x"))
         return command
+
+    def bits_bitfield__plain(self):
+        """Without a word that is refused, and so all of it carried out."""
+        def field():
+            return self.pick([b"u%d" % self.random.randint(1, 63)], [b"i%d" % self.random.randint(1, 64)]) + [
+                self.pick(b"%d" % self.random.randrange(200), b"#%d" % self.random.randrange(9))]
+        command = [b"BITFIELD", self.key()]
+        for _ in range(self.random.randint(1, 6)):
+            number = self.pick(b"%d" % self.random.randint(-300, 300), b"%d" % self.random.randint(-2**63, 2**63 - 1), b"9223372036854775807",
+                               b"-9223372036854775808")
+            value = self.pick(b"%d" % self.random.randint(-300, 300), b"%d" % self.random.randint(-2**62, 2**63 - 1), b"9223372036854775807")
+            command += self.pick([b"GET", *field()], [b"SET", *field(), value], [b"INCRBY", *field(), number],
+                                 [b"OVERFLOW", self.pick(b"WRAP", b"SAT", b"FAIL")])
+        return command
+
+    def bits_bitfield_ro(self):
+        command = [b"BITFIELD_RO", self.key()]
+        for _ in range(self.random.randint(0, 4)):
+            command += self.pick([b"GET", *self.field(self.read_bit_offset)], [b"get", *self.field(self.read_bit_offset)],
+                                 [b"GET", b"u8", self.read_bit_offset()], [b"OVERFLOW", self.pick(b"SAT", b"x")],
+                                 self.pick([b"SET", b"u8", b"0", b"1"], [b"INCRBY", b"u8", b"0", b"1"], [b"x"]))
+        return command
+
+    # --- HyperLogLogs
+
+    def hyperloglog(self):
+        """Half of them are safe from the writes of strings."""
+        return self.random.choice(HYPERLOGLOGS) if self.chance(0.5) else self.key()
+
+    def hyperloglog_pfadd(self):
+        return [b"PFADD", self.hyperloglog(), *self.words(6)[self.pick(0, 0, 0, 0, 6):]]
+
+    def hyperloglog_pfadd__many(self):
+        """So many that the sparse representation comes near its limit, or goes beyond it."""
+        start = self.random.randrange(100_000)
+        command = (b"PFADD", self.hyperloglog(), *(b"%d" % number for number in range(start, start + self.pick(50, 300, 900, 1500))))
+        return Step(EXACT, (command,))
+
+    def hyperloglog_pfcount(self):
+        return [b"PFCOUNT", *(self.hyperloglog() for _ in range(self.pick(1, 1, 2, 4)))]
+
+    def hyperloglog_pfmerge(self):
+        return [b"PFMERGE", *(self.hyperloglog() for _ in range(self.pick(1, 2, 2, 4)))]
+
+    def hyperloglog_get__bytes(self):
+        return [b"GET", self.hyperloglog()]
+
+    def hyperloglog_pfdebug(self):
+        return [b"PFDEBUG", self.pick(b"ENCODING", b"DECODE", b"decode", b"GETREG", b"x"), self.hyperloglog()]
+
+    def hyperloglog_pfdebug__todense(self):
+        return [b"PFDEBUG", b"TODENSE", self.hyperloglog()]
+
+    def hyperloglog_pfselftest(self):
+        return [b"PFSELFTEST"]
+
+    def hyperloglog_setrange__inside(self):
+        """Somewhere into the header or the registers: some of it makes no sense afterwards."""
+        offset = self.pick(b"0", b"4", b"8", b"15", b"16", b"17", b"20", b"%d" % self.random.randrange(12_304))
+        return [b"SETRANGE", self.key(), offset, self.random.randbytes(self.random.randint(1, 3))]
+
+    def hyperloglog_set__made(self):
+        """Made elsewhere: empty, with a known number of elements, with a value of 32, without registers, dense, no HyperLogLog."""
+        header = b"HYLL\x01\x00\x00\x00"
+        value = self.pick(header + b"\x00" * 7 + b"\x80\x7f\xff", header + b"\x05" + b"\x00" * 7 + b"\x7f\xff", header + b"\x00" * 7 + b"\x80\xfc\x7f\xfe",
+                          header + b"\x00" * 8, b"HYLL\x00" + b"\x00" * 12_299, b"HYLL")
+        return [b"SET", self.hyperloglog(), value]
 
     # --- hashes
 
@@ -946,14 +1041,15 @@ class Generator:
 # How much rarer (or more frequent) than the others of its family.
 RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
-        b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6}
+        b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6,
+        b"PFSELFTEST": 0.002, b"PFADD__MANY": 0.3, b"PFDEBUG": 0.5, b"PFDEBUG__TODENSE": 0.1, b"PFADD": 3}
 
 
 def closing_reads():
     steps = []
     for database in DATABASES:
         commands = [(b"SELECT", database), (b"DBSIZE",), (b"KEYS", b"*")]
-        for key in KEYS:
+        for key in KEYS + HYPERLOGLOGS:
             commands += [(name, key) for name in (b"TYPE", b"GET", b"SMEMBERS", b"HGETALL", b"PTTL")]
             commands.append((b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"))
             commands.append((b"LRANGE", key, b"0", b"-1"))

@@ -42,6 +42,11 @@ pub fn describe(effect: &Effect) -> String {
                 Action::StringAddFloat { increment } => format!("add {}", text(increment)),
                 Action::StringAppend { bytes } => format!("append {}", text(bytes)),
                 Action::StringSetRange { offset, bytes } => format!("overwrite {offset} {}", text(bytes)),
+                Action::StringSetBits { offset, width, value } => {
+                    format!("overwrite {width} bits at {offset} {value:#x}")
+                }
+                Action::StringAddBits(addition) => format!("{addition:?}"),
+                Action::StringRaiseRegisters(registers) => format!("raise {} registers", registers.packed.len() / 3),
                 Action::FieldSet { field, value } => format!("set {}={}", text(field), text(value)),
                 Action::FieldAdd { field, increment } => format!("add {}+{increment}", text(field)),
                 Action::FieldAddFloat { field, increment } => format!("add {}+{}", text(field), text(increment)),

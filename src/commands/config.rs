@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
+use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
 use crate::keyspace::integer;
 
 /// The parameters of a running node.
@@ -113,6 +114,7 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("unixsocket", |state| state.facts.unix_socket.clone().into_bytes()),
     fixed("io-threads", |state| number(state.facts.threads as u64)),
     fixed("proto-max-bulk-len", |_| number(MAX_STRING_BYTES as u64)),
+    fixed("hll-sparse-max-bytes", |_| number(MAX_SPARSE_BYTES as u64)),
     // Nothing is ever written to disk, and clients need no knowledge of shards: tools ask for these.
     fixed("save", |_| Vec::new()),
     fixed("appendonly", |_| b"no".to_vec()),

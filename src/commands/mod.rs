@@ -8,6 +8,8 @@
 //! clock (the caller passes the time) and wait for nothing: what must be waited for is said by [`Flow`].
 
 mod assign;
+mod bitfield;
+mod bitmaps;
 mod clients;
 mod config;
 mod configuration;
@@ -20,6 +22,7 @@ mod geo;
 mod geohash;
 mod glob;
 mod hashes;
+mod hyperloglog;
 mod information;
 mod introspection;
 mod lcs;

@@ -105,9 +105,13 @@ impl Categories {
     pub const CONNECTION: Categories = Categories(1 << 10);
     /// Lists.
     pub const LIST: Categories = Categories(1 << 11);
+    /// Strings as rows of bits.
+    pub const BITMAP: Categories = Categories(1 << 12);
+    /// HyperLogLogs.
+    pub const HYPERLOGLOG: Categories = Categories(1 << 13);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 14] = [
+    const NAMES: [(Categories, &'static str); 16] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
@@ -116,6 +120,8 @@ impl Categories {
         (Categories::LIST, "list"),
         (Categories::HASH, "hash"),
         (Categories::STRING, "string"),
+        (Categories::BITMAP, "bitmap"),
+        (Categories::HYPERLOGLOG, "hyperloglog"),
         (Categories::GEO, "geo"),
         (Categories::ADMIN, "admin"),
         (Categories::FAST, "fast"),
@@ -292,11 +298,13 @@ pub enum Coordination {
 /// The chapter of the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
+    Bitmap,
     Connection,
     Generic,
     Geo,
     Hash,
     List,
+    HyperLogLog,
     Server,
     Set,
     SortedSet,
@@ -307,11 +315,13 @@ impl Group {
     /// As COMMAND DOCS reports it.
     pub fn name(self) -> &'static str {
         match self {
+            Group::Bitmap => "bitmap",
             Group::Connection => "connection",
             Group::Generic => "generic",
             Group::Geo => "geo",
             Group::Hash => "hash",
             Group::List => "list",
+            Group::HyperLogLog => "hyperloglog",
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",

@@ -3,10 +3,8 @@
 use super::context::{Context, Outcome, Refusal, check_reply_size};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, assign, lcs};
+pub use crate::keyspace::MAX_STRING_BYTES;
 use crate::keyspace::{Key, Life};
-
-/// The longest string, in bytes.
-pub const MAX_STRING_BYTES: usize = 512 << 20;
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const LENGTH: &[KeySpec] = &[KeySpec::one(1, Access::READ)];

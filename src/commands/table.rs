@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 
 use super::spec::Command;
 use super::{
-    configuration, connection, expiry, generic, geo, hashes, introspection, list_moves, lists, memory, moving, object,
-    scan, serialization, server, sets, sort, sorted_set_operations, sorted_set_ranges, sorted_sets, strings,
+    bitfield, bitmaps, configuration, connection, expiry, generic, geo, hashes, hyperloglog, introspection, list_moves,
+    lists, memory, moving, object, scan, serialization, server, sets, sort, sorted_set_operations, sorted_set_ranges,
+    sorted_sets, strings,
 };
 
 /// Longer names belong to no command.
@@ -70,7 +71,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 21] = [
+        let families: [&'static [Command]; 24] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -92,6 +93,9 @@ impl Table {
             geo::COMMANDS,
             lists::COMMANDS,
             list_moves::COMMANDS,
+            bitmaps::COMMANDS,
+            bitfield::COMMANDS,
+            hyperloglog::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

@@ -21,7 +21,10 @@ pub use codec::{CodecError, Reader, write_bytes, write_varint};
 pub use dot::{Dot, NodeId};
 pub use effect::{Effect, MAX_EFFECT_BYTES, Reach, SeenChanges};
 pub use frontier::Frontier;
-pub use operation::{Action, Elements, End, Family, Operation, Operations, OperationsWriter, Ranges, RangesWriter};
+pub use operation::{
+    Action, BitAddition, Elements, End, Family, Operation, Operations, OperationsWriter, Overflow, Ranges,
+    RangesWriter, Registers,
+};
 pub use origin::Origin;
 pub use reissue::Reissue;
 pub use score::{NotANumber, Score};

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::Entry;
 use super::types::Causes;
 use super::value::Value;
 use super::{Kind, Millis};
@@ -188,8 +187,8 @@ impl KeyCausality {
         self.summary.within(stable)
     }
 
-    /// Drops what is within `stable`. `current` is the entry of the key. Nothing that a client can see changes.
-    pub fn fold(&mut self, stable: &Frontier, current: Option<&Entry>) {
+    /// Drops what is within `stable`. Nothing that a client can see changes.
+    pub fn fold(&mut self, stable: &Frontier) {
         if !self.hidden.is_empty() {
             // Which type is shown depends on stamps: they stay until every write of the key is stable.
             if self.summary.within(stable) {
@@ -197,7 +196,7 @@ impl KeyCausality {
             }
             return;
         }
-        self.causes.fold(stable, current, &mut self.life);
+        self.causes.fold(stable, &mut self.life);
         if !Kind::ALL.iter().any(|kind| self.causes.winner(*kind).is_some()) {
             self.life.fold(stable);
         }

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use super::access::Access;
+use super::edit::Edit;
 use super::value::{Value, allocation};
 use super::{Kind, Millis, integer};
 
@@ -167,6 +168,27 @@ impl Entry {
             }
         }
         *self = Entry::string(self.key(), value, deadline, self.access());
+    }
+
+    /// The bytes of a string, for changes that keep their number.
+    pub fn text_mut(&mut self) -> Option<&mut [u8]> {
+        match self {
+            Entry::Packed(packed) => {
+                let value_at = parts(packed).value_at;
+                Some(&mut packed[value_at..])
+            }
+            Entry::Object(object) => match &mut object.value {
+                Value::Text(text) => Some(text),
+                _ => None,
+            },
+        }
+    }
+
+    /// Changes a part of a string; in place where its length stays. Must be a string.
+    pub fn apply_edit(&mut self, edit: &Edit<&[u8]>) {
+        if !self.text_mut().is_some_and(|text| edit.apply_in_place(text)) {
+            self.edit_text(|text| edit.apply_to(text));
+        }
     }
 
     /// Changes a string through a growable buffer. Must be a string.

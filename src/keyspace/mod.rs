@@ -8,15 +8,19 @@
 //! `causality`, only for what is not yet stable, and not at all on a node without a cluster.
 //!
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
-//! `shard` (how an action is applied), then `causality`, `register` and `merge` (what happens when writes are concurrent),
-//! `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `remote`, `snapshot`, `upkeep`.
+//! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
+//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `remote`, `snapshot`,
+//! `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
 mod access;
+pub mod bits;
 mod causality;
 mod database;
+mod edit;
 mod entry;
+pub mod hyperloglog;
 pub mod integer;
 mod kind;
 pub mod long_double;
@@ -39,6 +43,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+pub use edit::MAX_STRING_BYTES;
 pub use kind::{Kind, WrongType, is_system_key};
 pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;

@@ -4,18 +4,17 @@
 //! order ("as if executed in stamp order"). A write survives until a SET or a removal that has seen it. Pruning on SET is
 //! sound because whoever later removes the SET has, by causality, seen what the SET had seen.
 //!
-//! The value itself lies in the keyspace, materialised. In the common case (one SET, nothing concurrent) the register
-//! holds a name and a stamp and no copy of it.
+//! The value itself lies in the keyspace, materialised. As long as nothing is concurrent, the register *follows* it: instead
+//! of values it holds names and stamps, and of writes that changed a part of the value what they overwrote. Only when it has
+//! to put a write below others does it get copies of its own (it is *detached*), until all is stable.
 
 use serde::{Deserialize, Serialize};
 
 use super::causality::{Mark, Seen};
+use super::edit::{Edit, Undo};
 use super::{integer, long_double};
 use crate::effects::{Dot, Frontier, Stamp};
 use crate::planted::{Bug, planted};
-
-/// No string grows beyond this (Redis's proto-max-bulk-len), whatever a peer sends.
-const MAX_STRING_BYTES: usize = 512 << 20;
 
 /// One write of a register.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,10 +27,8 @@ pub enum Change {
     Add(i64),
     /// INCRBYFLOAT, in Redis's notation.
     AddFloat(Box<[u8]>),
-    /// APPEND.
-    Append(Box<[u8]>),
-    /// SETRANGE.
-    SetRange(u64, Box<[u8]>),
+    /// A change of a part of a string.
+    Edit(Edit<Box<[u8]>>),
 }
 
 impl Change {
@@ -44,8 +41,8 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Base {
     Absent,
-    /// The first so many bytes of the materialised value: all writes above are APPENDs.
-    Prefix(usize),
+    /// The materialised value with all writes above taken back: they are edits.
+    Below,
     Copy(Box<[u8]>),
 }
 
@@ -54,6 +51,8 @@ struct Write {
     dot: Dot,
     stamp: Stamp,
     change: Change,
+    /// How to take it back, while the register follows the materialised value.
+    undo: Option<Box<Undo>>,
 }
 
 /// See the module's text.
@@ -68,7 +67,7 @@ impl Register {
     pub fn resting(current: Option<&[u8]>, next: &Change) -> Register {
         let base = match (current, next) {
             (None, _) => Base::Absent,
-            (Some(current), Change::Append(_)) => Base::Prefix(current.len()),
+            (Some(_), Change::Edit(_)) => Base::Below,
             (Some(current), _) => Base::Copy(current.into()),
         };
         Register { base, writes: Vec::new() }
@@ -77,46 +76,99 @@ impl Register {
     /// The register after a SET that has seen all there was.
     pub fn set(mark: &Mark<'_>, deadline: Option<u64>) -> Register {
         let change = Change::SetMaterialised { deadline };
-        Register { base: Base::Absent, writes: vec![Write { dot: mark.dot, stamp: mark.stamp, change }] }
+        Register { base: Base::Absent, writes: vec![Write { dot: mark.dot, stamp: mark.stamp, change, undo: None }] }
     }
 
     /// Notes a write that has seen all others and is no SET. `current` is the value before it.
     pub fn note(&mut self, current: Option<&[u8]>, change: Change, mark: &Mark<'_>) {
-        if !matches!(change, Change::Append(_)) || matches!(self.base, Base::Absent) {
-            self.detach(current);
+        let undo = match &change {
+            Change::Edit(edit) if self.follows() => Some(Box::new(edit.undo(current.unwrap_or_default()))),
+            _ => {
+                self.detach(current);
+                None
+            }
+        };
+        self.writes.push(Write { dot: mark.dot, stamp: mark.stamp, change, undo });
+    }
+
+    /// Is the materialised value needed to know the base and all writes, and enough for it? Then every write but a SET at
+    /// the bottom can be taken back.
+    fn follows(&self) -> bool {
+        match (&self.base, self.writes.first()) {
+            (Base::Copy(_), _) => false,
+            (Base::Below, _) | (Base::Absent, None) => true,
+            (Base::Absent, Some(first)) => {
+                first.undo.is_some() || matches!(first.change, Change::SetMaterialised { .. })
+            }
         }
-        self.writes.push(Write { dot: mark.dot, stamp: mark.stamp, change });
     }
 
     /// Makes the register independent of the materialised value.
     fn detach(&mut self, current: Option<&[u8]>) {
-        if let Base::Prefix(length) = self.base {
-            let current = current.expect("a prefix is of a value");
-            self.base = Base::Copy(current[..length].into());
+        if !self.follows() {
+            return;
         }
-        if let [Write { change, .. }] = &mut self.writes[..]
-            && let Change::SetMaterialised { deadline } = *change
-        {
-            let value = current.expect("a materialised SET has a value").into();
-            *change = Change::Set { value, deadline };
+        let mut value = current.map(<[u8]>::to_vec);
+        for write in self.writes.iter_mut().rev() {
+            if let Some(undo) = write.undo.take() {
+                undo.apply(value.as_mut().expect("an edit leaves a value"));
+            } else if let Change::SetMaterialised { deadline } = write.change {
+                let value = value.take().expect("a materialised SET has a value").into();
+                write.change = Change::Set { value, deadline };
+            }
+        }
+        if matches!(self.base, Base::Below) {
+            self.base = Base::Copy(value.expect("the base is a value").into());
         }
     }
 
-    /// Merges a write in any order. Returns the value after it.
-    pub fn merge(&mut self, current: Option<&[u8]>, change: Change, mark: &Mark<'_>) -> Option<Vec<u8>> {
-        self.detach(current);
+    /// Merges a write in any order. `current` is the value before it. Returns the value after it.
+    pub fn merge(&mut self, current: Option<Vec<u8>>, change: Change, mark: &Mark<'_>) -> Option<Vec<u8>> {
+        let at = self.place_of(mark);
+        let below_a_set =
+            at == 0 && self.writes.first().is_some_and(|first| matches!(first.change, Change::SetMaterialised { .. }));
+        if matches!(change, Change::Edit(_)) && self.follows() && !below_a_set {
+            let write = Write { dot: mark.dot, stamp: mark.stamp, change, undo: None };
+            return self.insert_edit(current, at, write);
+        }
+        self.detach(current.as_deref());
         if change.is_set() {
             self.prune(|dot| mark.seen.includes(dot), mark.seen.stable);
         }
         if planted(Bug::LoseIncrement) && matches!(change, Change::Add(_)) {
             self.writes.retain(|write| !matches!(write.change, Change::Add(_)) || mark.seen.includes(write.dot));
         }
-        let at = match planted(Bug::LastArrivalWins) {
+        let at = self.place_of(mark);
+        self.writes.insert(at, Write { dot: mark.dot, stamp: mark.stamp, change, undo: None });
+        self.evaluate()
+    }
+
+    /// Puts an edit below others: they are taken back and done again, which costs no more than what they change.
+    fn insert_edit(&mut self, current: Option<Vec<u8>>, at: usize, write: Write) -> Option<Vec<u8>> {
+        let mut value = current;
+        let above = self.writes.split_off(at);
+        for undo in above.iter().rev().filter_map(|write| write.undo.as_ref()) {
+            undo.apply(value.as_mut().expect("an edit leaves a value"));
+        }
+        // Not an empty string: what makes no HyperLogLog of text makes one of nothing.
+        if at == 0 && matches!(self.base, Base::Absent) {
+            value = None;
+        }
+        for mut write in std::iter::once(write).chain(above) {
+            let Change::Edit(edit) = &write.change else { unreachable!("above the lowest write are only edits") };
+            write.undo = Some(Box::new(edit.undo(value.as_deref().unwrap_or_default())));
+            edit.apply(&mut value);
+            self.writes.push(write);
+        }
+        value
+    }
+
+    /// Where a write belongs among the others.
+    fn place_of(&self, mark: &Mark<'_>) -> usize {
+        match planted(Bug::LastArrivalWins) {
             true => self.writes.len(),
             false => self.writes.partition_point(|write| write.stamp <= mark.stamp),
-        };
-        self.writes.insert(at, Write { dot: mark.dot, stamp: mark.stamp, change });
-        self.evaluate()
+        }
     }
 
     /// Removes what a removal has seen. Returns what is left.
@@ -137,7 +189,7 @@ impl Register {
         let mut value = match &self.base {
             Base::Absent => None,
             Base::Copy(copy) => Some(copy.to_vec()),
-            Base::Prefix(_) => unreachable!("only a detached register is evaluated"),
+            Base::Below => unreachable!("only a detached register is evaluated"),
         };
         for write in &self.writes {
             apply(&mut value, &write.change);
@@ -146,13 +198,8 @@ impl Register {
     }
 
     /// Moves stable writes into the base, oldest first; a SET only where `may_fold` agrees. Returns the latest SET that was
-    /// folded, and its deadline. `current` is the materialised value.
-    pub fn fold(
-        &mut self,
-        current: Option<&[u8]>,
-        stable: &Frontier,
-        may_fold: impl Fn(Dot) -> bool,
-    ) -> Option<(Dot, Option<u64>)> {
+    /// folded, and its deadline.
+    pub fn fold(&mut self, stable: &Frontier, may_fold: impl Fn(Dot) -> bool) -> Option<(Dot, Option<u64>)> {
         let foldable = |write: &&Write| stable.includes(write.dot) && (!write.change.is_set() || may_fold(write.dot));
         let count = self.writes.iter().take_while(foldable).count();
         if count == 0 {
@@ -170,18 +217,13 @@ impl Register {
             self.base = Base::Absent;
             return folded_set;
         }
-        if let Base::Prefix(length) = &mut self.base {
-            for write in self.writes.drain(..count) {
-                match write.change {
-                    Change::Append(bytes) => *length += bytes.len(),
-                    _ => unreachable!("above a prefix are only APPENDs"),
-                }
-            }
+        if self.follows() {
+            self.writes.drain(..count);
+            self.base = Base::Below;
         } else {
-            self.detach(current);
             let mut value = match std::mem::replace(&mut self.base, Base::Absent) {
                 Base::Copy(copy) => Some(copy.into_vec()),
-                Base::Absent | Base::Prefix(_) => None,
+                Base::Absent | Base::Below => None,
             };
             for write in self.writes.drain(..count) {
                 apply(&mut value, &write.change);
@@ -230,13 +272,7 @@ fn apply(value: &mut Option<Vec<u8>>, change: &Change) {
                 *value = Some(sum);
             }
         }
-        Change::Append(bytes) => {
-            let text = value.get_or_insert_default();
-            if text.len() + bytes.len() <= MAX_STRING_BYTES {
-                text.extend_from_slice(bytes);
-            }
-        }
-        Change::SetRange(offset, bytes) => set_range(value.get_or_insert_default(), *offset, bytes),
+        Change::Edit(edit) => edit.apply(value),
     }
 }
 
@@ -253,18 +289,4 @@ pub fn add_integer(current: Option<&[u8]>, increment: i64) -> Option<Vec<u8>> {
 /// The sum; `None` where the value is text, or the sum is not finite.
 pub fn add_float(current: Option<&[u8]>, increment: &[u8]) -> Option<Vec<u8>> {
     long_double::add(current.unwrap_or(b"0"), increment).ok()
-}
-
-/// Overwrites from `offset` on, padding with zero bytes.
-pub fn set_range(text: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
-    let Some(start) =
-        usize::try_from(offset).ok().filter(|start| start.saturating_add(bytes.len()) <= MAX_STRING_BYTES)
-    else {
-        return;
-    };
-    let end = start + bytes.len();
-    if text.len() < end {
-        text.resize(end, 0);
-    }
-    text[start..end].copy_from_slice(bytes);
 }

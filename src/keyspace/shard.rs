@@ -250,9 +250,9 @@ impl Shard {
         for database in &mut self.databases {
             let mut unstable = std::mem::take(&mut database.unstable);
             unstable.retain(|key, causality| {
-                let entry = database.find(hash_key(hasher, key), key).map(|at| database.at(at));
-                causality.fold(stable, entry);
-                !(causality.is_settled(entry.is_some()) || causality.is_stable(stable))
+                causality.fold(stable);
+                let has_value = database.find(hash_key(hasher, key), key).is_some();
+                !(causality.is_settled(has_value) || causality.is_stable(stable))
             });
             database.unstable = unstable;
         }

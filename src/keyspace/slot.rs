@@ -5,6 +5,7 @@ use foldhash::fast::FixedState;
 use super::Millis;
 use super::access::Access;
 use super::database::Database;
+use super::edit::Edit;
 use super::entry::Entry;
 use super::shard::Place;
 use super::value::{Collection, Value};
@@ -42,18 +43,25 @@ impl KeySlot<'_> {
         }
     }
 
-    /// Changes a string in place, or makes one. True when the key is new.
+    /// Changes a part of a string, or makes one. `result` is the string after it, where the caller has computed it
+    /// already. True when the key is new.
     #[inline]
-    pub fn edit_text(self, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
+    pub fn edit_text(self, edit: &Edit<&[u8]>, result: Option<&[u8]>) -> bool {
         match self.found {
             Some(at) => {
-                self.database.update(at, |entry| entry.edit_text(edit));
+                self.database.update(at, |entry| match result {
+                    Some(result) => entry.edit_text(|text| {
+                        text.clear();
+                        text.extend_from_slice(result);
+                    }),
+                    None => entry.apply_edit(edit),
+                });
                 false
             }
             None => {
-                let mut text = Vec::new();
-                edit(&mut text);
-                self.create(Value::Text(text))
+                let mut text = None;
+                edit.apply(&mut text);
+                self.create(Value::Text(text.expect("an edit makes a string")))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The keyspace alone, and two or three of them exchanging effects by hand.
 
 use super::*;
-use crate::effects::{Effect, Frontier, NodeId};
+use crate::effects::{Effect, Frontier, NodeId, Registers};
 
 fn single() -> Keyspace {
     Keyspace::new(KeyspaceOptions::default())
@@ -175,6 +175,93 @@ fn concurrent_string_writes_apply_in_stamp_order() {
         a.keyspace.fold(shard, &stable);
     }
     assert_eq!((a.dump(), a.keyspace.unstable_keys()), (c.dump(), 0));
+}
+
+#[test]
+fn changed_parts_of_a_large_string_are_kept_and_not_the_string() {
+    let [mut a, mut b, c] = nodes();
+    let large = vec![b'x'; 1 << 20];
+    let start = a.write(1, "k", |t, key| t.string_set(key, &large, Life::Forever));
+    b.apply(&start);
+    c.apply(&start);
+    let shard = Keyspace::shard_of(a.keyspace.key(b"k").hash);
+    for node in [&a, &b, &c] {
+        let stable = node.keyspace.frontier();
+        (0..Keyspace::SHARDS).for_each(|shard| node.keyspace.fold(shard, &stable));
+    }
+    let mut effects = Vec::new();
+    for number in 0..20u64 {
+        let (node, place) = (if number % 2 == 0 { &mut a } else { &mut b }, 1000 * number);
+        effects.push(node.write(2 + number, "k", |t, key| {
+            t.string_set_bits(key, place, 3, number).expect("a string");
+            t.string_append(key, b"y").expect("a string");
+        }));
+    }
+    for (at, effect) in effects.iter().enumerate() {
+        if at % 2 == 0 { &b } else { &a }.apply(effect);
+        c.apply(&effects[effects.len() / 2 * (at % 2) + at / 2]);
+    }
+    for node in [&a, &b, &c] {
+        assert_eq!(node.keyspace.digest(), a.keyspace.digest());
+        let metadata = node.keyspace.export_shard(shard).len() - large.len();
+        assert!(metadata < 10_000, "{metadata} bytes beside the string");
+    }
+}
+
+/// PFADD.
+fn add(t: &mut Transaction<'_>, key: Key<'_>, element: &[u8]) -> Result<bool, hyperloglog::Unusable> {
+    let packed = hyperloglog::register_of(element).packed();
+    t.raise_registers(key, Registers { packed: &packed[..], dense: false, recount: false })
+}
+
+#[test]
+fn a_string_is_made_by_the_lowest_of_the_writes_that_survive() {
+    let [mut a, mut b, c] = nodes();
+    let first = a.write(1, "k", |t, key| assert_eq!(add(t, key, b"first"), Ok(true)));
+    b.apply(&first);
+    let low = a.write(2, "k", |t, key| assert_eq!(add(t, key, b"low"), Ok(true)));
+    let gone = b.write(3, "k", |t, key| assert!(t.remove(key)));
+    let high = b.write(4, "k", |t, key| assert_eq!(add(t, key, b"high"), Ok(true)));
+    b.apply(&low);
+    a.apply(&gone);
+    a.apply(&high);
+    for effect in [&first, &gone, &high, &low] {
+        c.apply(effect);
+    }
+    let key = b.keyspace.key(b"k");
+    assert_eq!(b.keyspace.lock_one(0, 0, key).count_elements(key), Ok(Some(2)));
+    assert_eq!((a.dump(), c.dump()), (b.dump(), b.dump()));
+}
+
+#[test]
+fn hyperloglogs_unite_and_leave_other_strings_alone() {
+    let [mut a, mut b, c] = nodes();
+    let one = a.write(1, "k", |t, key| assert_eq!(add(t, key, b"one"), Ok(true)));
+    let two = b.write(2, "k", |t, key| assert_eq!(add(t, key, b"two"), Ok(true)));
+    b.apply(&one);
+    a.apply(&two);
+    let again = a.write(3, "k", |t, key| {
+        assert_eq!(add(t, key, b"two"), Ok(false));
+        assert_eq!(t.count_elements(key), Ok(Some(2)));
+    });
+    let gone = b.write(4, "k", |t, key| assert!(t.remove(key)));
+    a.apply(&gone);
+    b.apply(&again);
+    for effect in [&one, &two, &gone, &again] {
+        c.apply(effect);
+    }
+    let count = |node: &Node| {
+        let key = node.keyspace.key(b"k");
+        node.keyspace.lock_one(0, 0, key).count_elements(key)
+    };
+    assert_eq!([&a, &b, &c].map(count), [Ok(Some(1)); 3]);
+    let text = a.write(5, "k", |t, key| t.string_set(key, b"text", Life::Forever));
+    let three = b.write(6, "k", |t, key| assert_eq!(add(t, key, b"three"), Ok(true)));
+    a.apply(&three);
+    b.apply(&text);
+    c.apply(&three);
+    c.apply(&text);
+    assert_eq!([&a, &b, &c].map(Node::dump), [(); 3].map(|()| "0 k string [text]".to_string()));
 }
 
 #[test]

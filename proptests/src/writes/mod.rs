@@ -2,6 +2,7 @@
 //!
 //! Keys, fields and members are few, so that writes meet. Each type has a file of its own.
 
+mod bits;
 mod hash;
 mod list;
 mod set;
@@ -76,13 +77,16 @@ fn ignore<T>(_reply: T) {}
 pub fn any_write() -> impl Strategy<Value = Write> {
     let key = || 0..2u8;
     let simple = prop_oneof![
-        3 => key().prop_map(Write::Remove),
+        // One key has HyperLogLogs alone.
+        4 => (0..3u8).prop_map(Write::Remove),
         3 => (key(), deadline()).prop_map(|(key, at)| Write::Deadline(key, at)),
         1 => prop_oneof![Just(None), Just(Some(0)), Just(Some(1))].prop_map(Write::Flush),
         2 => (key(), 0..2u32, key()).prop_map(|(key, database, new)| Write::Move(key, database, new)),
         1 => (key(), 0..2u32, key()).prop_map(|(key, database, new)| Write::Copy(key, database, new)),
         1 => Just(Write::Swap),
         13 => (key(), string::any_write()).prop_map(|(key, write)| Write::String(key, write)),
+        4 => (key(), bits::any_write()).prop_map(|(key, write)| Write::String(key, write)),
+        4 => (0..3u8, bits::any_elements()).prop_map(|(key, write)| Write::String(key, write)),
         10 => (key(), hash::any_write()).prop_map(|(key, write)| Write::Hash(key, write)),
         6 => (key(), set::any_write()).prop_map(|(key, write)| Write::Set(key, write)),
         9 => (key(), sorted_set::any_write()).prop_map(|(key, write)| Write::SortedSet(key, write)),
@@ -136,5 +140,6 @@ pub struct Group {
 
 /// The parts of the merge table.
 pub fn groups() -> Vec<Group> {
-    vec![string::group(), hash::group(), set::group(), sorted_set::group(), list::group()]
+    let [bits, sketches] = bits::groups();
+    vec![string::group(), bits, sketches, hash::group(), set::group(), sorted_set::group(), list::group()]
 }

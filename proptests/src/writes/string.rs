@@ -1,7 +1,8 @@
 //! Writes of strings.
 
 use proptest::prelude::*;
-use swytch::keyspace::{Key, Life, Transaction};
+use swytch::effects::{BitAddition, Registers};
+use swytch::keyspace::{Key, Life, Transaction, bits, hyperloglog};
 
 use super::{Group, Write, deadline, float, ignore, value};
 
@@ -14,6 +15,16 @@ pub enum StringWrite {
     AddFloat(&'static str),
     Append(Vec<u8>),
     SetRange(u8, Vec<u8>),
+    /// SETBIT, and SET of BITFIELD: the place of the bits, their number, their value.
+    SetBits(u64, u8, u64),
+    /// INCRBY of BITFIELD.
+    AddBits(BitAddition),
+    /// PFADD of elements; PFMERGE of a HyperLogLog that has them, if the number of elements is to be found anew.
+    AddElements {
+        elements: Vec<u8>,
+        dense: bool,
+        recount: bool,
+    },
 }
 
 impl StringWrite {
@@ -28,6 +39,22 @@ impl StringWrite {
             StringWrite::Append(bytes) => ignore(transaction.string_append(key, bytes)),
             StringWrite::SetRange(offset, bytes) => {
                 ignore(transaction.string_set_range(key, usize::from(*offset), bytes));
+            }
+            StringWrite::SetBits(offset, width, value) => {
+                ignore(transaction.string_set_bits(key, *offset, *width, *value));
+            }
+            StringWrite::AddBits(addition) => {
+                if let Ok(text) = transaction.string(key)
+                    && bits::sum(text.unwrap_or_default(), addition).is_some()
+                {
+                    ignore(transaction.string_add_bits(key, *addition));
+                }
+            }
+            StringWrite::AddElements { elements, dense, recount } => {
+                let packed: Vec<u8> =
+                    elements.iter().flat_map(|element| hyperloglog::register_of(&[*element]).packed()).collect();
+                let registers = Registers { packed: &packed[..], dense: *dense, recount: *recount };
+                ignore(transaction.raise_registers(key, registers));
             }
         }
     }

@@ -15,6 +15,7 @@ mod string;
 
 pub use elements::Elements;
 pub use ranges::{Ranges, RangesWriter};
+pub use string::{BitAddition, Overflow, Registers};
 
 use super::{CodecError, Reader, Score, write_bytes, write_varint};
 
@@ -58,6 +59,12 @@ pub enum Action<'a> {
     StringAppend { bytes: &'a [u8] },
     /// SETRANGE.
     StringSetRange { offset: u64, bytes: &'a [u8] },
+    /// SETBIT, and SET of BITFIELD: overwrites `width` bits (1 to 64) from the bit at `offset` on with the low bits of `value`.
+    StringSetBits { offset: u64, width: u8, value: u64 },
+    /// INCRBY of BITFIELD.
+    StringAddBits(BitAddition),
+    /// PFADD and PFMERGE: raises registers of a HyperLogLog to at least these values.
+    StringRaiseRegisters(Registers<&'a [u8]>),
 
     // Hashes.
     /// HSET of one field.
@@ -132,7 +139,10 @@ impl Action<'_> {
             | Action::StringAdd { .. }
             | Action::StringAddFloat { .. }
             | Action::StringAppend { .. }
-            | Action::StringSetRange { .. } => Family::String,
+            | Action::StringSetRange { .. }
+            | Action::StringSetBits { .. }
+            | Action::StringAddBits(_)
+            | Action::StringRaiseRegisters(_) => Family::String,
 
             Action::FieldSet { .. }
             | Action::FieldAdd { .. }
@@ -154,7 +164,8 @@ impl Action<'_> {
     }
 }
 
-/// The tags of what is not of one type. Each type's file has its own, between its `FIRST` and its `LAST`:
+/// The tags of what is not of one type. Each type's file has its own, between its `FIRST` and its `LAST`
+/// (those of strings came at two times):
 ///
 /// | tags | of |
 /// |---|---|
@@ -162,7 +173,8 @@ impl Action<'_> {
 /// | 7–12 | strings |
 /// | 13–16 | hashes |
 /// | 17–18 | sets |
-/// | 19–31 | free, for more of these |
+/// | 19–21 | strings of bits, and HyperLogLogs |
+/// | 22–31 | free, for more of these |
 /// | 32–36 | sorted sets, to which all up to 47 belong |
 /// | 48–56 | lists, to which all up to 63 belong |
 /// | from 64 | free: each further type takes sixteen (64 streams) |
@@ -282,7 +294,9 @@ impl<'a> Operations<'a> {
                 tag::REMOVE => Action::Remove,
                 tag::DEADLINE_NONE => Action::Deadline { at: None },
                 tag::DEADLINE_AT => Action::Deadline { at: Some(reader.varint()?) },
-                tag @ string::FIRST..=string::LAST => string::read(tag, reader)?,
+                tag @ (string::FIRST..=string::LAST | string::FIRST_OF_BITS..=string::LAST_OF_BITS) => {
+                    string::read(tag, reader)?
+                }
                 tag @ hash::FIRST..=hash::LAST => hash::read(tag, reader)?,
                 tag @ set::FIRST..=set::LAST => set::read(tag, reader)?,
                 tag @ sorted_set::FIRST..=sorted_set::LAST => sorted_set::read(tag, reader)?,

@@ -6,6 +6,7 @@
 //!
 //! Here is what concerns any key; the reads and writes of each type are in a file of their own.
 
+mod bits;
 mod hash;
 mod list;
 mod set;
@@ -253,6 +254,19 @@ impl<'k> Transaction<'k> {
             origin.push(Operation::Key { database: *database, key: key.bytes, action });
         }
         changed
+    }
+
+    /// Does what is written here become effects that other nodes apply?
+    fn makes_effects(&self) -> bool {
+        self.keyspace.origin.is_some()
+    }
+
+    /// The bytes of a string, to change what is no part of the data: other nodes do not learn of it.
+    fn text_mut(&mut self, key: Key<'_>) -> Option<&mut [u8]> {
+        let place = self.place(key);
+        let database = self.shard_mut(key).database_mut(place.database);
+        let at = database.find(place.hash, place.key)?;
+        database.entry_mut(at).text_mut()
     }
 
     /// Before a write that builds on what is there: an expired key goes first. In a cluster a write that makes a new key

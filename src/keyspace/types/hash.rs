@@ -45,9 +45,9 @@ impl FieldCauses {
             return self.remove_field(hash, field, &mark.seen);
         }
         let (field, change) = change(action);
-        let current = hash.get(field);
-        let current = current.as_deref();
-        let register = self.fields.entry(field.into()).or_insert_with(|| Register::resting(current, &change));
+        let current = hash.get(field).map(|value| value.to_vec());
+        let resting = || Register::resting(current.as_deref(), &change);
+        let register = self.fields.entry(field.into()).or_insert_with(resting);
         if let Some(value) = register.merge(current, change, mark) {
             hash.insert(field, &value);
         }
@@ -82,10 +82,9 @@ impl FieldCauses {
     }
 
     /// Drops what is stable.
-    pub fn fold(&mut self, stable: &Frontier, current: Option<&Entry>) {
-        let hash = hash_of(current);
-        for (field, register) in &mut self.fields {
-            register.fold(hash.and_then(|hash| hash.get(field)).as_deref(), stable, |_| true);
+    pub fn fold(&mut self, stable: &Frontier) {
+        for register in self.fields.values_mut() {
+            register.fold(stable, |_| true);
         }
         self.fields.retain(|_, register| !register.is_resting());
     }

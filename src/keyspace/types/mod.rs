@@ -159,9 +159,9 @@ impl Causes {
     }
 
     /// Drops what is stable. Nothing that a client can see changes.
-    pub fn fold(&mut self, stable: &Frontier, current: Option<&Entry>, life: &mut Life) {
-        self.string.fold(stable, current, life);
-        self.fields.fold(stable, current);
+    pub fn fold(&mut self, stable: &Frontier, life: &mut Life) {
+        self.string.fold(stable, life);
+        self.fields.fold(stable);
         self.members.fold(stable);
         self.scores.fold(stable);
         self.list.fold(stable);

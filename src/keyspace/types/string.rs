@@ -7,6 +7,7 @@ use super::text;
 use crate::effects::{Action, Dot, Frontier, Stamp};
 use crate::keyspace::Millis;
 use crate::keyspace::causality::{Life, Mark, Seen};
+use crate::keyspace::edit::Edit;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::register::{self, Change, Register};
 use crate::keyspace::slot::KeySlot;
@@ -32,9 +33,8 @@ impl StringCauses {
 
     /// Merges an action in any order. Returns the value after it.
     pub fn merge(&mut self, current: Option<Vec<u8>>, action: &Action<'_>, mark: &Mark<'_>) -> Option<Vec<u8>> {
-        let current = current.as_deref();
         let change = change(action);
-        let register = self.register.get_or_insert_with(|| Register::resting(current, &change));
+        let register = self.register.get_or_insert_with(|| Register::resting(current.as_deref(), &change));
         register.merge(current, change, mark)
     }
 
@@ -49,10 +49,10 @@ impl StringCauses {
     }
 
     /// Drops what is stable. The life of a key follows the SET that decides its value.
-    pub fn fold(&mut self, stable: &Frontier, current: Option<&Entry>, life: &mut Life) {
+    pub fn fold(&mut self, stable: &Frontier, life: &mut Life) {
         let Some(register) = &mut self.register else { return };
         let may_fold = |set: Dot| life.may_forget(set, stable);
-        if let Some((set, deadline)) = register.fold(current.and_then(Entry::text), stable, may_fold) {
+        if let Some((set, deadline)) = register.fold(stable, may_fold) {
             life.rest_on(set, deadline);
         }
         if register.is_resting() {
@@ -86,9 +86,7 @@ fn change(action: &Action<'_>) -> Change {
         Action::StringSet { value, deadline } => Change::Set { value: value.into(), deadline },
         Action::StringAdd { increment } => Change::Add(increment),
         Action::StringAddFloat { increment } => Change::AddFloat(increment.into()),
-        Action::StringAppend { bytes } => Change::Append(bytes.into()),
-        Action::StringSetRange { offset, bytes } => Change::SetRange(offset, bytes.into()),
-        _ => unreachable!("not an action on a string"),
+        _ => Change::Edit(edit(action).into_owned()),
     }
 }
 
@@ -99,10 +97,12 @@ pub fn apply(slot: KeySlot<'_>, action: &Action<'_>, result: Option<&[u8]>) -> b
         Action::StringSet { value, deadline } => slot.set_string(value, deadline),
         Action::StringAdd { increment } => add(slot, result, |current| register::add_integer(current, increment)),
         Action::StringAddFloat { increment } => add(slot, result, |current| register::add_float(current, increment)),
-        Action::StringAppend { bytes } => slot.edit_text(|text| text.extend_from_slice(bytes)),
-        Action::StringSetRange { offset, bytes } => slot.edit_text(|text| register::set_range(text, offset, bytes)),
-        _ => unreachable!("not an action on a string"),
+        _ => slot.edit_text(&edit(action), result),
     }
+}
+
+fn edit<'a>(action: &Action<'a>) -> Edit<&'a [u8]> {
+    Edit::of(action).unwrap_or_else(|| unreachable!("not an action on a string"))
 }
 
 fn add(slot: KeySlot<'_>, result: Option<&[u8]>, sum: impl FnOnce(Option<&[u8]>) -> Option<Vec<u8>>) -> bool {
