@@ -884,15 +884,18 @@ class Generator:
         options += [[self.case(b"GET"), self.pattern()] for _ in range(self.pick(0, 0, 1, 2))]
         options += self.pick([], [], [[b"ASC"]], [[self.case(b"DESC")]], [[b"DESC"], [b"ASC"]], [[b"x"]], [[b"LIMIT", b"1"]])
         if self.chance(0.15):
-            # Lists are not built: only a result without elements can be stored, and it removes what was there.
+            # Numbers have one order, words that differ only behind a zero byte have none.
             options.append([b"STORE", self.key()])
-            options = [option for option in options if option != limit] + [[b"LIMIT", b"999999", b"1"], [b"ALPHA"]]
-            alpha, limit = True, None
+            if alpha:
+                options = [option for option in options if option != limit] + [[b"LIMIT", b"999999", b"1"]]
+                limit = None
         self.random.shuffle(options)
         command = (name, self.key(), *sum(options, []))
         # By what is not there or equal, elements are in no order.
         if by is not None and (alpha or b"*" not in by.split(b"\0")[0]):
             return Step(SHAPE if limit else ANY_ORDER, (command,))
+        if any(option[0].upper() == b"GET" for option in options):
+            return Step(SORTED, ((b"SORT", command[1], b"ALPHA"), command))
         return Step(SORTED, (command,))
 
     def generic_flushdb(self):

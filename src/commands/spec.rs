@@ -72,7 +72,7 @@ impl Flags {
 
 /// A set of access control categories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Categories(u16);
+pub struct Categories(u32);
 
 impl Categories {
     /// None but those that follow from the flags.
@@ -104,11 +104,11 @@ impl Categories {
     /// About the connection.
     pub const CONNECTION: Categories = Categories(1 << 10);
     /// Lists.
-    pub const LIST: Categories = Categories(1 << 11);
+    pub const LIST: Categories = Categories(1 << 13);
     /// Strings as rows of bits.
-    pub const BITMAP: Categories = Categories(1 << 12);
+    pub const BITMAP: Categories = Categories(1 << 14);
     /// HyperLogLogs.
-    pub const HYPERLOGLOG: Categories = Categories(1 << 13);
+    pub const HYPERLOGLOG: Categories = Categories(1 << 15);
 
     /// In the order in which Redis lists them.
     const NAMES: [(Categories, &'static str); 16] = [
@@ -483,5 +483,22 @@ impl Command {
             fixed => return fixed,
         };
         if decides { Coordination::Decides } else { Coordination::Commutes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_category_and_flag_is_a_bit_of_its_own() {
+        for (at, (category, name)) in Categories::NAMES.iter().enumerate() {
+            assert_eq!(category.0.count_ones(), 1, "{name}");
+            assert!(Categories::NAMES[..at].iter().all(|(other, _)| other != category), "{name}");
+        }
+        for (at, (flag, name)) in Flags::NAMES.iter().enumerate() {
+            assert_eq!(flag.0.count_ones(), 1, "{name}");
+            assert!(Flags::NAMES[..at].iter().all(|(other, _)| other != flag), "{name}");
+        }
     }
 }
