@@ -79,7 +79,8 @@ PATTERNS = [b"*", b"key:*", b"?", b"[ab]", b"[^a]", b"[a-c]", b"\\*", b"[k]*", b
             b"[z-a]", b"h?llo", b"*x*", b"nothing"]
 # Commands whose arguments must not be replaced at random: a short time to live, a reply or value of gigabytes.
 FIXED_ARGUMENTS = {b"SETBIT", b"BITFIELD", b"BITFIELD_RO", b"SRANDMEMBER", b"HRANDFIELD", b"SPOP", b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT",
-                   b"SETEX", b"PSETEX", b"GETEX", b"SET", b"WAIT", b"SELECT", b"RESET", b"HELLO", b"CLIENT", b"RESTORE"}
+                   b"SETEX", b"PSETEX", b"GETEX", b"SET", b"WAIT", b"SELECT", b"RESET", b"HELLO", b"CLIENT", b"RESTORE",
+                   b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"}
 
 
 def serialized(value, version=SERIALIZED_VERSION):
@@ -602,6 +603,12 @@ class Generator:
         count = self.pick([], [], [b"COUNT", b"%d" % self.random.randint(1, 4)], [b"count", self.index()], [b"COUNT"], [b"COUNT", b"1", b"COUNT", b"2"])
         return [b"ZMPOP", number, *keys, self.pick(b"MIN", b"max", b"MIN", b"MAX", b"x"), *count]
 
+    def sorted_bzpop(self):
+        return [self.pick(b"BZPOPMIN", b"BZPOPMAX"), *self.keys(3), self.timeout()]
+
+    def sorted_bzmpop(self):
+        return [b"BZMPOP", self.timeout(), *self.sorted_zmpop()[1:]]
+
     def sorted_zrandmember(self):
         key = self.key()
         options = self.pick([], [self.count()], [self.count()], [self.count(), b"WITHSCORES"], [self.count(), b"withscores"], [self.count(), b"x"])
@@ -789,6 +796,23 @@ class Generator:
         count = self.pick([], [], [self.case(b"COUNT"), b"%d" % self.random.randint(1, 6)], [b"COUNT", self.count()], [b"COUNT"],
                           [b"COUNT", b"1", b"COUNT", b"1"], [b"x"])
         return [b"LMPOP", number, *keys, self.end(), *count]
+
+    def timeout(self):
+        """Short ones, so that both servers go on soon."""
+        return self.pick(b"0.01", b"0.01", b".002", b"0x.02", b"1e-3") if self.chance(0.93) else self.pick(b"-1", b"x", b"", b"nan", b"1 ")
+
+    def list_bpop(self):
+        return [self.pick(b"BLPOP", b"BRPOP"), *self.keys(3), self.timeout()]
+
+    def list_bmove(self):
+        source = self.key()
+        target = self.pick(source, self.key(), self.key())
+        if self.chance(0.3):
+            return [b"BRPOPLPUSH", source, target, self.timeout()]
+        return [b"BLMOVE", source, target, self.end(), self.end(), self.timeout()]
+
+    def list_bmpop(self):
+        return [b"BLMPOP", self.timeout(), *self.list_lmpop()[1:]]
 
     # --- generic
 

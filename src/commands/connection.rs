@@ -296,7 +296,11 @@ fn unblock(context: &mut Context<'_>) -> Outcome {
         4 if is_option(context.word(3), "timeout") => Verdict::TimedOut,
         4 if is_option(context.word(3), "error") => Verdict::Unblocked,
         4 => return Err(Refusal::Fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-        _ => return Err(SYNTAX),
+        _ => {
+            return Err(Refusal::Fixed(
+                "ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.",
+            ));
+        }
     };
     let id = context.integer(2)?;
     let record = u64::try_from(id).ok().and_then(|id| context.state.clients.get(id));

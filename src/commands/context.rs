@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::{Entry, Flow, Nothing, ServerState, Session};
-use crate::keyspace::{Key, Kind, Millis, Transaction, WriteError, WrongType, integer, long_double};
+use super::floats::parse_float;
+use super::{Entry, Flow, ServerState, Session};
+use crate::keyspace::{Key, Kind, Millis, Transaction, WriteError, WrongType, integer};
 use crate::resp::{Arguments, Reply};
 
 /// What became of a command: what the connection does next, or why it was refused.
@@ -55,6 +56,15 @@ impl From<WriteError> for Refusal {
 pub const SYNTAX: Refusal = Refusal::Fixed("ERR syntax error");
 /// Not the text of a 64-bit integer.
 pub const NOT_AN_INTEGER: Refusal = Refusal::Fixed("ERR value is not an integer or out of range");
+
+/// Whether a command tries once, or waits for what is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Tries once.
+    None,
+    /// For so long; `None`: for ever.
+    Waits(Option<Duration>),
+}
 
 /// One command's view of the node, its connection and its request.
 #[derive(Debug)]
@@ -122,37 +132,53 @@ impl<'c> Context<'c> {
         if found { block.hits.add(1) } else { block.misses.add(1) }
     }
 
-    /// May this client take what the key has? Not if others wait for it longer.
+    /// May a blocking command take what the key has? Not if others wait for it longer.
     pub fn may_take(&self, transaction: &Transaction<'_>, key: Key<'_>, kind: Kind) -> bool {
         transaction.is_first(key, kind, self.session.waiter())
     }
 
-    /// There is nothing to take: waits at these keys, whose locks the transaction holds, until one has a value of this type.
-    pub fn block(
+    /// What a command that takes from a key found there. One that has waited passes over a value of another type.
+    pub fn found<T: Default>(&self, found: Result<T, WrongType>) -> Result<T, WrongType> {
+        if self.session.is_blocked() { Ok(found.unwrap_or_default()) } else { found }
+    }
+
+    /// The optional count of a command that pops.
+    pub fn optional_count(&self, at: usize) -> Result<Option<usize>, Refusal> {
+        let Some(word) = self.arguments.get(at) else { return Ok(None) };
+        let count = integer::parse(word).and_then(|count| usize::try_from(count).ok());
+        count.map(Some).ok_or(Refusal::Fixed("ERR value is out of range, must be positive"))
+    }
+
+    /// There is nothing to take: the client is told so, or waits at these keys, whose locks the transaction holds, until one
+    /// has a value of this type.
+    pub fn find_nothing(
         &mut self,
         mut transaction: Transaction<'_>,
         keys: &[Key<'_>],
         kind: Kind,
-        timeout: Option<Duration>,
-        nothing: Nothing,
+        patience: Patience,
+        null: fn(&mut Reply),
     ) -> Outcome {
+        let Patience::Waits(timeout) = patience else {
+            null(self.reply);
+            return Ok(Flow::Continue);
+        };
         let waiter = self.session.block();
         for key in keys {
             transaction.wait(*key, kind, &waiter);
         }
-        Ok(Flow::Block { timeout, nothing })
+        Ok(Flow::Block { timeout })
     }
 
     /// The timeout of a blocking command, in seconds with a fraction; 0 is for ever.
     pub fn timeout(&self, at: usize) -> Result<Option<Duration>, Refusal> {
-        let text = std::str::from_utf8(self.word(at)).ok().filter(|text| long_double::is_valid(text.as_bytes()));
-        let seconds = text.and_then(|text| text.parse::<f64>().ok()).filter(|seconds| seconds.is_finite());
+        let seconds = parse_float(self.word(at));
         let seconds = seconds.ok_or(Refusal::Fixed("ERR timeout is not a float or out of range"))?;
-        if seconds < 0.0 {
-            return Err(Refusal::Fixed("ERR timeout is negative"));
-        }
         // Redis counts milliseconds in 64 bits, and rounds up.
         let milliseconds = (seconds * 1000.0).ceil();
+        if milliseconds < 0.0 {
+            return Err(Refusal::Fixed("ERR timeout is negative"));
+        }
         if milliseconds >= i64::MAX as f64 - self.now as f64 {
             return Err(Refusal::Fixed("ERR timeout is out of range"));
         }

@@ -1,17 +1,21 @@
-//! Commands that take elements off lists, and may put them on others. Each is a function that tries it now and says
-//! whether anything was there to take; if not, nothing has happened.
+//! Commands that take elements off lists, and may put them on others: at once or not at all, or as soon as something is
+//! there.
 
 use super::Flow;
-use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
+use super::context::{Context, Outcome, Patience, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 use crate::effects::{Elements, End, Ranges};
-use crate::keyspace::{Element, Key, ListValue, Transaction, WrongType, integer};
+use crate::keyspace::{Element, Key, Kind, ListValue, Transaction, WrongType, integer};
 use crate::resp::Reply;
 
 const TAKES: Access = Access::READ_WRITE.with(Access::ACCESS).with(Access::DELETE);
 const TAKE: &[KeySpec] = &[KeySpec::one(1, TAKES)];
 const MOVE: &[KeySpec] = &[KeySpec::one(1, TAKES), KeySpec::one(2, Access::READ_WRITE.with(Access::INSERT))];
 const NUMBERED: &[KeySpec] = &[KeySpec { access: TAKES, begin: 1, find: Find::Number, note: "" }];
+const NUMBERED_LATER: &[KeySpec] = &[KeySpec { access: TAKES, begin: 2, find: Find::Number, note: "" }];
+const TAKE_ANY: &[KeySpec] = &[KeySpec { access: TAKES, begin: 1, find: Find::Range { last: -2, step: 1 }, note: "" }];
+const WAITS: Flags = Flags::NOSCRIPT.with(Flags::BLOCKING);
+const PER_KEY: &str = "O(N) with N keys";
 
 const fn take(name: &'static str, arity: isize, handler: Handler) -> Command {
     Command::new(Group::List, name, arity, handler)
@@ -47,7 +51,41 @@ pub const COMMANDS: &[Command] = &[
         .keys(MOVE)
         .docs("1.2.0", "O(1)", "Moves an element from the right end of a list to the left end of another")
         .deprecated("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
+    take("blpop", -3, blpop).flags(WAITS).keys(TAKE_ANY).docs(
+        "2.0.0",
+        PER_KEY,
+        "Removes the element at the left end of the first list that has one, and waits for one",
+    ),
+    take("brpop", -3, brpop).flags(WAITS).keys(TAKE_ANY).docs(
+        "2.0.0",
+        PER_KEY,
+        "Removes the element at the right end of the first list that has one, and waits for one",
+    ),
+    take("blmpop", -5, blmpop).flags(Flags::BLOCKING.with(Flags::MOVABLEKEYS)).keys(NUMBERED_LATER).docs(
+        "7.0.0",
+        "O(N+M) with N keys and M elements returned",
+        "Removes elements from the first list that has some, and waits for one",
+    ),
+    take("blmove", 6, blmove).flags(WAITS.with(Flags::DENYOOM)).keys(MOVE).docs(
+        "6.2.0",
+        "O(1)",
+        "Moves an element between ends of lists, and waits for one",
+    ),
+    take("brpoplpush", 4, brpoplpush)
+        .flags(WAITS.with(Flags::DENYOOM))
+        .keys(MOVE)
+        .docs("2.2.0", "O(1)", "Moves an element from a right to a left end of lists, and waits for one")
+        .deprecated("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
 ];
+
+/// How popped elements are shown with their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// The key and its one element.
+    Pair,
+    /// The key and an array of elements.
+    Nested,
+}
 
 /// The element at an end.
 fn at_end(list: &ListValue, end: End) -> Option<Element<'_>> {
@@ -77,14 +115,10 @@ fn take_off(
 }
 
 fn pop(context: &mut Context<'_>, end: End) -> Outcome {
-    let count = match context.words() {
-        2 => None,
-        3 => {
-            let count = integer::parse(context.word(2)).and_then(|count| usize::try_from(count).ok());
-            Some(count.ok_or(Refusal::Fixed("ERR value is out of range, must be positive"))?)
-        }
-        _ => return Err(super::wrong_arity(context.entry)),
-    };
+    if context.words() > 3 {
+        return Err(super::wrong_arity(context.entry));
+    }
+    let count = context.optional_count(2)?;
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let length = transaction.list(key)?.map(ListValue::len);
@@ -129,28 +163,65 @@ fn positive(word: &[u8], otherwise: &'static str) -> Result<usize, Refusal> {
     number.filter(|number| *number > 0).ok_or(Refusal::Fixed(otherwise))
 }
 
-/// Takes elements off the first of these lists that is there, and replies with its key and them. False: none is there.
-fn try_pop_first(context: &mut Context<'_>, keys: &[Key<'_>], end: End, count: usize) -> Result<bool, Refusal> {
+/// Takes elements off the first of these lists that is there, and replies with its key and them.
+fn pop_first(
+    context: &mut Context<'_>,
+    keys: &[Key<'_>],
+    (end, count): (End, usize),
+    shape: Shape,
+    patience: Patience,
+) -> Outcome {
     let mut transaction = context.lock_keys(keys);
     for &key in keys {
-        let length = transaction.list(key)?.map(ListValue::len);
+        let length = context.found(transaction.list(key).map(|list| list.map(ListValue::len)))?;
         context.count_read(length.is_some());
-        if let Some(length) = length {
-            let taken = count.min(length);
-            context.reply.array(2);
-            context.reply.bulk(key.bytes);
-            context.reply.array(taken);
-            take_off(&mut transaction, context.reply, key, end, taken)?;
-            context.commit(transaction);
-            return Ok(true);
+        let Some(length) = length else { continue };
+        if patience != Patience::None && !context.may_take(&transaction, key, Kind::List) {
+            continue;
         }
+        let taken = count.min(length);
+        context.reply.array(2);
+        context.reply.bulk(key.bytes);
+        if shape == Shape::Nested {
+            context.reply.array(taken);
+        }
+        take_off(&mut transaction, context.reply, key, end, taken)?;
+        context.commit(transaction);
+        return Ok(Flow::Continue);
     }
-    Ok(false)
+    context.find_nothing(transaction, keys, Kind::List, patience, Reply::null_array)
+}
+
+fn pop_any(context: &mut Context<'_>, end: End) -> Outcome {
+    let last = context.words() - 1;
+    let patience = Patience::Waits(context.timeout(last)?);
+    let keys = context.keys(1..last);
+    pop_first(context, &keys, (end, 1), Shape::Pair, patience)
+}
+
+fn blpop(context: &mut Context<'_>) -> Outcome {
+    pop_any(context, End::Left)
+}
+
+fn brpop(context: &mut Context<'_>) -> Outcome {
+    pop_any(context, End::Right)
 }
 
 fn lmpop(context: &mut Context<'_>) -> Outcome {
-    let number = positive(context.word(1), "ERR numkeys should be greater than 0")?;
-    let options = number.checked_add(2).filter(|at| *at < context.words()).ok_or(SYNTAX)?;
+    let (keys, taken) = parse_mpop(context, 1)?;
+    pop_first(context, &keys, taken, Shape::Nested, Patience::None)
+}
+
+fn blmpop(context: &mut Context<'_>) -> Outcome {
+    let (keys, taken) = parse_mpop(context, 2)?;
+    let patience = Patience::Waits(context.timeout(1)?);
+    pop_first(context, &keys, taken, Shape::Nested, patience)
+}
+
+/// The keys, the end and the count of LMPOP, whose number of keys stands at `begin`.
+fn parse_mpop<'c>(context: &Context<'c>, begin: usize) -> Result<(Vec<Key<'c>>, (End, usize)), Refusal> {
+    let number = positive(context.word(begin), "ERR numkeys should be greater than 0")?;
+    let options = number.checked_add(begin + 1).filter(|at| *at < context.words()).ok_or(SYNTAX)?;
     let end = end(context.word(options))?;
     let mut count = None;
     let mut at = options + 1;
@@ -161,21 +232,24 @@ fn lmpop(context: &mut Context<'_>) -> Outcome {
         count = Some(positive(context.word(at + 1), "ERR count should be greater than 0")?);
         at += 2;
     }
-    let keys = context.keys(2..options);
-    if !try_pop_first(context, &keys, end, count.unwrap_or(1))? {
-        context.reply.null_array();
-    }
-    Ok(Flow::Continue)
+    Ok((context.keys(begin + 1..options), (end, count.unwrap_or(1))))
 }
 
-/// Moves an element, and replies with it. False: there is none.
-fn try_move(context: &mut Context<'_>, from: (Key<'_>, End), to: (Key<'_>, End)) -> Result<bool, Refusal> {
-    let ((source, taken_at), (target, put_at)) = (from, to);
+/// Moves an element, and replies with it.
+fn move_between(
+    context: &mut Context<'_>,
+    (source, taken_at): (Key<'_>, End),
+    (target, put_at): (Key<'_>, End),
+    patience: Patience,
+) -> Outcome {
     let mut transaction = context.lock_keys(&[source, target]);
-    let list = transaction.list(source)?;
+    let list = context.found(transaction.list(source))?;
     context.count_read(list.is_some());
-    let Some(element) = list.and_then(|list| at_end(list, taken_at)) else { return Ok(false) };
-    let (element, alone) = (element.to_vec(), list.is_some_and(|list| list.len() == 1));
+    let found = list.and_then(|list| Some((at_end(list, taken_at)?.to_vec(), list.len() == 1)));
+    let may_take = patience == Patience::None || context.may_take(&transaction, source, Kind::List);
+    let Some((element, alone)) = found.filter(|_| may_take) else {
+        return context.find_nothing(transaction, &[source], Kind::List, patience, Reply::null);
+    };
     transaction.list(target)?;
     if source.bytes != target.bytes {
         transaction.list_remove(source, taken_at, Ranges::first(1))?;
@@ -187,22 +261,27 @@ fn try_move(context: &mut Context<'_>, from: (Key<'_>, End), to: (Key<'_>, End))
     }
     context.commit(transaction);
     context.reply.bulk(&element);
-    Ok(true)
+    Ok(Flow::Continue)
 }
 
 fn lmove(context: &mut Context<'_>) -> Outcome {
     let (taken_at, put_at) = (end(context.word(3))?, end(context.word(4))?);
-    if !try_move(context, (context.key(1), taken_at), (context.key(2), put_at))? {
-        context.reply.null();
-    }
-    Ok(Flow::Continue)
+    move_between(context, (context.key(1), taken_at), (context.key(2), put_at), Patience::None)
 }
 
 fn rpoplpush(context: &mut Context<'_>) -> Outcome {
-    if !try_move(context, (context.key(1), End::Right), (context.key(2), End::Left))? {
-        context.reply.null();
-    }
-    Ok(Flow::Continue)
+    move_between(context, (context.key(1), End::Right), (context.key(2), End::Left), Patience::None)
+}
+
+fn blmove(context: &mut Context<'_>) -> Outcome {
+    let (taken_at, put_at) = (end(context.word(3))?, end(context.word(4))?);
+    let patience = Patience::Waits(context.timeout(5)?);
+    move_between(context, (context.key(1), taken_at), (context.key(2), put_at), patience)
+}
+
+fn brpoplpush(context: &mut Context<'_>) -> Outcome {
+    let patience = Patience::Waits(context.timeout(3)?);
+    move_between(context, (context.key(1), End::Right), (context.key(2), End::Left), patience)
 }
 
 #[cfg(test)]

@@ -78,27 +78,8 @@ pub enum Flow {
     /// wait for ever), then reply with the number of those that have, as an integer.
     Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
     /// There was nothing to take. Carry the same request out again when the session's waiter is woken; when the timeout is
-    /// over (`None`: never), end the session's waiting and reply with `nothing`.
-    Block { timeout: Option<Duration>, nothing: Nothing },
-}
-
-/// The reply of a blocking command that waited in vain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {
-    /// Instead of an array.
-    Array,
-    /// Instead of a string.
-    Text,
-}
-
-impl Nothing {
-    /// Writes it.
-    pub fn write(self, reply: &mut Reply) {
-        match self {
-            Nothing::Array => reply.null_array(),
-            Nothing::Text => reply.null(),
-        }
-    }
+    /// over (`None`: never), end the session's waiting and reply with the null of an array, whatever the command.
+    Block { timeout: Option<Duration> },
 }
 
 /// Carries one request out and appends the reply. `now` is the time of this command, in milliseconds.

@@ -180,14 +180,10 @@ fn smove(context: &mut Context<'_>) -> Outcome {
 }
 
 fn spop(context: &mut Context<'_>) -> Outcome {
-    let count = match context.words() {
-        2 => None,
-        3 => {
-            let count = integer::parse(context.word(2)).and_then(|count| usize::try_from(count).ok());
-            Some(count.ok_or(Refusal::Fixed("ERR value is out of range, must be positive"))?)
-        }
-        _ => return Err(SYNTAX),
-    };
+    if context.words() > 3 {
+        return Err(SYNTAX);
+    }
+    let count = context.optional_count(2)?;
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let set = transaction.set(key)?;

@@ -1,13 +1,13 @@
 //! Sorted sets: members and their scores. Ranges, and what several sorted sets are made into, have files of their own.
 
-use super::context::{Context, Outcome, Refusal, SYNTAX, check_reply_size, is_option};
+use super::context::{Context, Outcome, Patience, Refusal, SYNTAX, check_reply_size, is_option};
 use super::floats::parse_float;
 use super::hashes::random_count;
 use super::sampling::distinct_positions;
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 use crate::effects::Score;
-use crate::keyspace::{Key, SortedSetValue, Transaction, WriteError, WrongType, integer};
+use crate::keyspace::{Key, Kind, SortedSetValue, Transaction, WriteError, WrongType, integer};
 use crate::resp::{Protocol, Reply};
 
 pub const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -15,13 +15,11 @@ const LOOK: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
 const UPDATE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::UPDATE))];
 const ADD: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::UPDATE))];
 pub const DELETE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::DELETE))];
-const TAKE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::DELETE))];
-const TAKE_FIRST: &[KeySpec] = &[KeySpec {
-    access: Access::READ_WRITE.with(Access::ACCESS).with(Access::DELETE),
-    begin: 1,
-    find: Find::Number,
-    note: "",
-}];
+const TAKE: &[KeySpec] = &[KeySpec::one(1, TAKES)];
+const TAKES: Access = Access::READ_WRITE.with(Access::ACCESS).with(Access::DELETE);
+const TAKE_FIRST: &[KeySpec] = &[KeySpec { access: TAKES, begin: 1, find: Find::Number, note: "" }];
+const TAKE_LATER: &[KeySpec] = &[KeySpec { access: TAKES, begin: 2, find: Find::Number, note: "" }];
+const TAKE_ANY: &[KeySpec] = &[KeySpec { access: TAKES, begin: 1, find: Find::Range { last: -2, step: 1 }, note: "" }];
 
 const FAST: Flags = Flags::FAST;
 const LOGARITHMIC: &str = "O(log(N)) with N members in the sorted set";
@@ -42,6 +40,11 @@ pub const fn write(name: &'static str, arity: isize, handler: Handler) -> Comman
         .flags(Flags::WRITE)
         .categories(Categories::SORTED_SET)
         .coordination(Coordination::Commutes)
+}
+
+/// A command that waits for a member to take.
+const fn wait(name: &'static str, arity: isize, handler: Handler) -> Command {
+    write(name, arity, handler).flags(Flags::BLOCKING).coordination(Coordination::Decides)
 }
 
 /// The rows of this family.
@@ -84,6 +87,21 @@ pub const COMMANDS: &[Command] = &[
         "7.0.0",
         "O(K) + O(M*log(N)) with K keys, M members removed and N in the sorted set",
         "Removes members from the first sorted set that has any and returns them",
+    ),
+    wait("bzpopmin", -3, bzpopmin).flags(Flags::NOSCRIPT.with(FAST)).keys(TAKE_ANY).docs(
+        "5.0.0",
+        LOGARITHMIC,
+        "Removes the member with the lowest score from the first sorted set that has one, and waits for one",
+    ),
+    wait("bzpopmax", -3, bzpopmax).flags(Flags::NOSCRIPT.with(FAST)).keys(TAKE_ANY).docs(
+        "5.0.0",
+        LOGARITHMIC,
+        "Removes the member with the highest score from the first sorted set that has one, and waits for one",
+    ),
+    wait("bzmpop", -5, bzmpop).flags(Flags::MOVABLEKEYS).keys(TAKE_LATER).docs(
+        "7.0.0",
+        "O(K) + O(M*log(N)) with K keys, M members removed and N in the sorted set",
+        "Removes members from the first sorted set that has any, and waits for one",
     ),
     read("zrandmember", -2, zrandmember).hints(&["nondeterministic_output"]).docs(
         "6.2.0",
@@ -376,14 +394,10 @@ fn zpopmax(context: &mut Context<'_>) -> Outcome {
 }
 
 fn pop_one_key(context: &mut Context<'_>, end: End) -> Outcome {
-    let count = match context.words() {
-        2 => None,
-        3 => {
-            let count = integer::parse(context.word(2)).and_then(|count| usize::try_from(count).ok());
-            Some(count.ok_or(Refusal::Fixed("ERR value is out of range, must be positive"))?)
-        }
-        _ => return Err(SYNTAX),
-    };
+    if context.words() > 3 {
+        return Err(SYNTAX);
+    }
+    let count = context.optional_count(2)?;
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let popped = pop(&mut transaction, key, end, count.unwrap_or(1))?;
@@ -403,12 +417,83 @@ fn pop_one_key(context: &mut Context<'_>, end: End) -> Outcome {
     Ok(Flow::Continue)
 }
 
+/// Pops from the first of these sorted sets that is there. `show` writes its key and what was popped.
+fn pop_first(
+    context: &mut Context<'_>,
+    keys: &[Key<'_>],
+    (end, count): (End, usize),
+    patience: Patience,
+    show: fn(&mut Reply, Key<'_>, &Scored),
+) -> Outcome {
+    let mut transaction = context.lock_keys(keys);
+    for &key in keys {
+        let there = context.found(transaction.sorted_set(key).map(|set| set.is_some()))?;
+        if !there || patience != Patience::None && !context.may_take(&transaction, key, Kind::SortedSet) {
+            continue;
+        }
+        let popped = pop(&mut transaction, key, end, count)?;
+        context.commit(transaction);
+        show(context.reply, key, &popped);
+        return Ok(Flow::Continue);
+    }
+    context.find_nothing(transaction, keys, Kind::SortedSet, patience, Reply::null_array)
+}
+
+/// The key, then each member with its score as a pair.
+fn show_pairs(reply: &mut Reply, key: Key<'_>, popped: &Scored) {
+    reply.array(2);
+    reply.bulk(key.bytes);
+    reply.array(popped.len());
+    for (member, score) in popped {
+        reply.array(2);
+        reply.bulk(member);
+        reply.double(*score);
+    }
+}
+
+/// The key, the one member and its score.
+fn show_flat(reply: &mut Reply, key: Key<'_>, popped: &Scored) {
+    reply.array(1 + 2 * popped.len());
+    reply.bulk(key.bytes);
+    for (member, score) in popped {
+        reply.bulk(member);
+        reply.double(*score);
+    }
+}
+
+fn pop_any(context: &mut Context<'_>, end: End) -> Outcome {
+    let last = context.words() - 1;
+    let patience = Patience::Waits(context.timeout(last)?);
+    let keys = context.keys(1..last);
+    pop_first(context, &keys, (end, 1), patience, show_flat)
+}
+
+fn bzpopmin(context: &mut Context<'_>) -> Outcome {
+    pop_any(context, End::Lowest)
+}
+
+fn bzpopmax(context: &mut Context<'_>) -> Outcome {
+    pop_any(context, End::Highest)
+}
+
 fn zmpop(context: &mut Context<'_>) -> Outcome {
+    let (keys, popped) = parse_mpop(context, 1)?;
+    pop_first(context, &keys, popped, Patience::None, show_pairs)
+}
+
+fn bzmpop(context: &mut Context<'_>) -> Outcome {
+    let (keys, popped) = parse_mpop(context, 2)?;
+    let patience = Patience::Waits(context.timeout(1)?);
+    pop_first(context, &keys, popped, patience, show_pairs)
+}
+
+/// The keys, the end and the count of ZMPOP, whose number of keys stands at `begin`.
+fn parse_mpop<'c>(context: &Context<'c>, begin: usize) -> Result<(Vec<Key<'c>>, (End, usize)), Refusal> {
     let positive = |at: usize| {
         integer::parse(context.word(at)).and_then(|number| usize::try_from(number).ok()).filter(|&number| number > 0)
     };
-    let number = positive(1).ok_or(Refusal::Fixed("ERR numkeys should be greater than 0"))?;
-    let end_at = number.checked_add(2).filter(|&at| at < context.words()).ok_or(SYNTAX)?;
+    let number = positive(begin).ok_or(Refusal::Fixed("ERR numkeys should be greater than 0"))?;
+    let end_at = number.checked_add(begin + 1).filter(|&at| at < context.words()).ok_or(SYNTAX)?;
     let end = match context.word(end_at) {
         word if is_option(word, "min") => End::Lowest,
         word if is_option(word, "max") => End::Highest,
@@ -423,26 +508,7 @@ fn zmpop(context: &mut Context<'_>) -> Outcome {
         count = Some(positive(at + 1).ok_or(Refusal::Fixed("ERR count should be greater than 0"))?);
         at += 2;
     }
-    let keys = context.keys(2..end_at);
-    let mut transaction = context.lock_keys(&keys);
-    for &key in &keys {
-        let popped = pop(&mut transaction, key, end, count.unwrap_or(1))?;
-        if popped.is_empty() {
-            continue;
-        }
-        context.commit(transaction);
-        context.reply.array(2);
-        context.reply.bulk(key.bytes);
-        context.reply.array(popped.len());
-        for (member, score) in &popped {
-            context.reply.array(2);
-            context.reply.bulk(member);
-            context.reply.double(*score);
-        }
-        return Ok(Flow::Continue);
-    }
-    context.reply.null_array();
-    Ok(Flow::Continue)
+    Ok((context.keys(begin + 1..end_at), (end, count.unwrap_or(1))))
 }
 
 fn zrandmember(context: &mut Context<'_>) -> Outcome {

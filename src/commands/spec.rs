@@ -39,13 +39,17 @@ impl Flags {
     /// Allowed while a script runs for too long.
     pub const ALLOW_BUSY: Flags = Flags(1 << 10);
 
+    /// May wait for something to be there.
+    pub const BLOCKING: Flags = Flags(1 << 11);
+
     /// In the order in which Redis lists them.
-    const NAMES: [(Flags, &'static str); 11] = [
+    const NAMES: [(Flags, &'static str); 12] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
         (Flags::ADMIN, "admin"),
         (Flags::NOSCRIPT, "noscript"),
+        (Flags::BLOCKING, "blocking"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
         (Flags::FAST, "fast"),
@@ -110,8 +114,11 @@ impl Categories {
     /// HyperLogLogs.
     pub const HYPERLOGLOG: Categories = Categories(1 << 15);
 
+    /// May wait for something to be there.
+    pub const BLOCKING: Categories = Categories(1 << 16);
+
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 16] = [
+    const NAMES: [(Categories, &'static str); 17] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
@@ -126,6 +133,7 @@ impl Categories {
         (Categories::ADMIN, "admin"),
         (Categories::FAST, "fast"),
         (Categories::SLOW, "slow"),
+        (Categories::BLOCKING, "blocking"),
         (Categories::DANGEROUS, "dangerous"),
         (Categories::CONNECTION, "connection"),
     ];
@@ -445,6 +453,7 @@ impl Command {
         let implied = [
             (Flags::WRITE, Categories::WRITE),
             (Flags::READONLY, Categories::READ),
+            (Flags::BLOCKING, Categories::BLOCKING),
             (Flags::ADMIN, Categories::ADMIN.with(Categories::DANGEROUS)),
         ];
         for (flag, category) in implied {

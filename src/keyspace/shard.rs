@@ -167,6 +167,7 @@ impl Shard {
 
     /// Puts an entry in the place of whatever its key held. Only without a cluster: this is no part of any effect.
     pub fn put(&mut self, hasher: &FixedState, place: &Place<'_>, entry: Entry) {
+        self.waiting.note(place.database, place.key);
         let database = self.database_mut(place.database);
         match database.find(place.hash, place.key) {
             Some(at) => database.update(at, |current| *current = entry),

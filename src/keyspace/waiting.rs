@@ -124,6 +124,12 @@ impl Waiting {
         }
     }
 
+    /// Notes that every key may have changed.
+    pub fn note_all(&mut self) {
+        let places = self.queues.iter().flat_map(|(key, queue)| queue.iter().map(move |place| (place.database, key)));
+        self.changed.extend(places.map(|(database, key)| (database, key.clone())));
+    }
+
     /// Whom to wake: for each key that changed, who waits first for what is there now.
     pub fn take_woken(&mut self, kind_of: impl Fn(u32, &[u8]) -> Option<Kind>) -> Vec<Arc<Waiter>> {
         let changed = std::mem::take(&mut self.changed);

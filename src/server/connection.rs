@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::front::Front;
 use super::handle::{Asked, Handle};
-use crate::commands::{Connected, Flow, Nothing, Session, execute};
+use crate::commands::{Connected, Flow, Session, execute};
 use crate::keyspace::{Millis, Verdict};
 use crate::replication::ClusterReport;
 use crate::resp::{Parsed, Parser, Protocol, Reply};
@@ -87,7 +87,7 @@ enum Next {
     /// WAIT: answer with the number of nodes that have the effect, once they are enough or the time is over.
     Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
     /// A blocking command: carry the request out again when woken, or skip it (so many bytes) when the time is over.
-    Block { request: usize, nothing: Nothing },
+    Block { request: usize },
     /// Answer, then hang up.
     Close,
 }
@@ -150,9 +150,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.reply.count(count);
                     self.now = self.front.clock.wall();
                 }
-                Next::Block { request, nothing } => {
+                Next::Block { request } => {
                     self.flush().await?;
-                    if !self.wait_for_keys(request, nothing).await {
+                    if !self.wait_for_keys(request).await {
                         return Ok(());
                     }
                 }
@@ -185,11 +185,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     match flow {
                         Flow::Continue => {}
-                        Flow::Block { timeout, nothing } => {
+                        Flow::Block { timeout } => {
                             self.blocked
                                 .get_or_insert_with(|| timeout.and_then(|time| Instant::now().checked_add(time)));
                             self.consumed -= consumed;
-                            return Next::Block { request: consumed, nothing };
+                            return Next::Block { request: consumed };
                         }
                         Flow::Close => return Next::Close,
                         Flow::Wait { replicas, timeout, seq } => return Next::Wait { replicas, timeout, seq },
@@ -353,7 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Waits until a blocking command may find something, or has waited long enough: then it is answered with nothing.
     /// False: the client or the process leaves.
-    async fn wait_for_keys(&mut self, request: usize, nothing: Nothing) -> bool {
+    async fn wait_for_keys(&mut self, request: usize) -> bool {
         let deadline = self.blocked.flatten();
         let mut expired = pin!(async move {
             match deadline {
@@ -374,7 +374,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.now = self.front.clock.wall();
         match verdict {
             None => return true,
-            Some(Verdict::TimedOut) => nothing.write(&mut self.reply),
+            Some(Verdict::TimedOut) => self.reply.null_array(),
             Some(Verdict::Unblocked) => self.reply.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK"),
         }
         self.consumed += request;

@@ -9,6 +9,8 @@
 //! Architecture invariant: the server knows how bytes travel and when a connection ends, and nothing of what a command
 //! does.
 
+#[cfg(test)]
+mod blocking_tests;
 mod clustering;
 mod connection;
 mod descriptors;

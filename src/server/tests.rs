@@ -39,8 +39,8 @@ impl ClientListener for Clients {
 }
 
 /// A node that serves what the test connects.
-struct Node {
-    state: Arc<ServerState>,
+pub(super) struct Node {
+    pub(super) state: Arc<ServerState>,
     clients: mpsc::UnboundedSender<Box<dyn Stream>>,
     reports: watch::Sender<Arc<ClusterReport>>,
     stop: watch::Sender<bool>,
@@ -78,7 +78,7 @@ pub(super) fn make_state(
 }
 
 impl Node {
-    fn start(password: Option<&str>, max_clients: u64, timeout: u64) -> Node {
+    pub(super) fn start(password: Option<&str>, max_clients: u64, timeout: u64) -> Node {
         let (reports, received) = watch::channel(Arc::default());
         let state = make_state(password, max_clients, timeout, Some(received));
         let front = Arc::new(Front::new(Arc::clone(&state), Arc::new(SystemClock::default()), 1));
@@ -93,14 +93,14 @@ impl Node {
     }
 
     /// A client with buffers of that many bytes in between.
-    fn connect(&self, between: usize) -> DuplexStream {
+    pub(super) fn connect(&self, between: usize) -> DuplexStream {
         let (client, server) = duplex(between);
         self.bring(server);
         client
     }
 }
 
-async fn expect(client: &mut DuplexStream, answer: &[u8]) {
+pub(super) async fn expect(client: &mut DuplexStream, answer: &[u8]) {
     let mut bytes = vec![0; answer.len()];
     timeout(Duration::from_secs(60), client.read_exact(&mut bytes)).await.expect("in time").expect("answered");
     assert_eq!(bytes.escape_ascii().to_string(), answer.escape_ascii().to_string());

@@ -149,6 +149,7 @@ impl Transaction<'_> {
                 // Only a cluster has keys of the system.
                 shard.database_mut(one.max(other));
                 shard.databases.swap(one as usize, other as usize);
+                shard.waiting.note_all();
             }
             return Ok(());
         }
