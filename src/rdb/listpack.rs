@@ -14,7 +14,7 @@
 //! Source: the listpack specification (antirez/listpack, `listpack.md`).
 
 use super::RdbError;
-use super::packed::Element;
+use super::packed::{Element, Elements, Walk};
 use super::reader::Cursor;
 
 const HEADER_BYTES: usize = 6;
@@ -22,31 +22,36 @@ const END: u8 = 0xff;
 /// The count of a listpack that has this many elements or more.
 const UNKNOWN: u16 = u16::MAX;
 
-/// The elements of a listpack. After an error there are no more.
+/// A listpack.
 #[derive(Debug)]
 pub(super) struct Listpack<'a> {
     cursor: Cursor<'a>,
     announced: u16,
     found: usize,
-    ended: bool,
 }
 
 impl<'a> Listpack<'a> {
     /// A listpack that fills `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, RdbError> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Elements<Self>, RdbError> {
         let mut cursor = Cursor::new(bytes);
         let total = u32::from_le_bytes(cursor.array()?);
         let announced = u16::from_le_bytes(cursor.array()?);
         if usize::try_from(total) != Ok(bytes.len()) {
             return Err(RdbError::Invalid("a listpack of another length"));
         }
-        Ok(Listpack { cursor, announced, found: 0, ended: false })
+        Ok(Elements::of(Listpack { cursor, announced, found: 0 }))
     }
+}
 
+impl<'a> Elements<Listpack<'a>> {
     /// The next element, which has to be there.
     pub(super) fn expect(&mut self) -> Result<Element<'a>, RdbError> {
         self.next().ok_or(RdbError::Invalid("a listpack that ends too early"))?
     }
+}
+
+impl<'a> Walk for Listpack<'a> {
+    type Element = Element<'a>;
 
     fn element(&mut self) -> Result<Option<Element<'a>>, RdbError> {
         let before = self.cursor.remaining();
@@ -88,19 +93,6 @@ impl<'a> Listpack<'a> {
         }
         self.found += 1;
         Ok(Some(element))
-    }
-}
-
-impl<'a> Iterator for Listpack<'a> {
-    type Item = Result<Element<'a>, RdbError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.element().transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
-        next
     }
 }
 

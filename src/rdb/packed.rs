@@ -73,7 +73,39 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The elements of a ziplist. After an error there are no more.
+/// What is read one element after the other.
+pub(super) trait Walk {
+    /// What it yields.
+    type Element;
+
+    /// The next element; `None` at the end, which is checked.
+    fn element(&mut self) -> Result<Option<Self::Element>, RdbError>;
+}
+
+/// The elements of a walk. After an error there are no more.
+#[derive(Debug)]
+pub(super) struct Elements<W>(Option<W>);
+
+impl<W> Elements<W> {
+    /// All of this walk.
+    pub(super) fn of(walk: W) -> Self {
+        Elements(Some(walk))
+    }
+}
+
+impl<W: Walk> Iterator for Elements<W> {
+    type Item = Result<W::Element, RdbError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.0.as_mut()?.element().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.0 = None;
+        }
+        next
+    }
+}
+
+/// A ziplist.
 #[derive(Debug)]
 pub(super) struct Ziplist<'a> {
     cursor: Cursor<'a>,
@@ -85,7 +117,6 @@ pub(super) struct Ziplist<'a> {
     /// Where the last entry is, and its size.
     last_at: usize,
     last_size: usize,
-    ended: bool,
 }
 
 impl<'a> Ziplist<'a> {
@@ -93,7 +124,7 @@ impl<'a> Ziplist<'a> {
     const END: u8 = 0xff;
 
     /// A ziplist that fills `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, RdbError> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Elements<Self>, RdbError> {
         let mut cursor = Cursor::new(bytes);
         let total = u32::from_le_bytes(cursor.array()?);
         let tail = u32::from_le_bytes(cursor.array()?);
@@ -101,7 +132,7 @@ impl<'a> Ziplist<'a> {
         if usize::try_from(total) != Ok(bytes.len()) {
             return Err(RdbError::Invalid("a ziplist of another length"));
         }
-        Ok(Ziplist {
+        Ok(Elements::of(Ziplist {
             cursor,
             length: bytes.len(),
             tail: usize::try_from(tail).map_err(|_| RdbError::Truncated)?,
@@ -109,9 +140,25 @@ impl<'a> Ziplist<'a> {
             found: 0,
             last_at: Self::HEADER_BYTES,
             last_size: 0,
-            ended: false,
-        })
+        }))
     }
+
+    fn check_end(&self) -> Result<(), RdbError> {
+        if self.cursor.remaining() > 0 {
+            return Err(RdbError::Invalid("bytes after the end of a ziplist"));
+        }
+        if self.announced != u16::MAX && usize::from(self.announced) != self.found {
+            return Err(RdbError::Invalid("a ziplist with another number of entries"));
+        }
+        if self.tail != self.last_at {
+            return Err(RdbError::Invalid("a ziplist whose last entry is elsewhere"));
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Walk for Ziplist<'a> {
+    type Element = Element<'a>;
 
     fn element(&mut self) -> Result<Option<Element<'a>>, RdbError> {
         let before = self.cursor.remaining();
@@ -148,32 +195,6 @@ impl<'a> Ziplist<'a> {
         self.found += 1;
         Ok(Some(element))
     }
-
-    fn check_end(&self) -> Result<(), RdbError> {
-        if self.cursor.remaining() > 0 {
-            return Err(RdbError::Invalid("bytes after the end of a ziplist"));
-        }
-        if self.announced != u16::MAX && usize::from(self.announced) != self.found {
-            return Err(RdbError::Invalid("a ziplist with another number of entries"));
-        }
-        if self.tail != self.last_at {
-            return Err(RdbError::Invalid("a ziplist whose last entry is elsewhere"));
-        }
-        Ok(())
-    }
-}
-
-impl<'a> Iterator for Ziplist<'a> {
-    type Item = Result<Element<'a>, RdbError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.element().transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
-        next
-    }
 }
 
 /// The integers of an intset that fills `bytes`.
@@ -202,7 +223,7 @@ pub(super) fn intset(bytes: &[u8]) -> Result<impl Iterator<Item = Result<Element
     }))
 }
 
-/// The fields and values of a zipmap, in turn. After an error there are no more.
+/// A zipmap: its fields and values, in turn.
 #[derive(Debug)]
 pub(super) struct Zipmap<'a> {
     cursor: Cursor<'a>,
@@ -210,7 +231,6 @@ pub(super) struct Zipmap<'a> {
     found: usize,
     /// The field came, its value did not.
     value_is_next: bool,
-    ended: bool,
 }
 
 impl<'a> Zipmap<'a> {
@@ -218,11 +238,25 @@ impl<'a> Zipmap<'a> {
     const END: u8 = 255;
 
     /// A zipmap that fills `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, RdbError> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Elements<Self>, RdbError> {
         let mut cursor = Cursor::new(bytes);
         let announced = cursor.byte()?;
-        Ok(Zipmap { cursor, announced, found: 0, value_is_next: false, ended: false })
+        Ok(Elements::of(Zipmap { cursor, announced, found: 0, value_is_next: false }))
     }
+
+    fn check_end(&self) -> Result<(), RdbError> {
+        if self.cursor.remaining() > 0 {
+            return Err(RdbError::Invalid("bytes after the end of a zipmap"));
+        }
+        if self.announced < Self::LONG && usize::from(self.announced) != self.found {
+            return Err(RdbError::Invalid("a zipmap with another number of fields"));
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Walk for Zipmap<'a> {
+    type Element = Element<'a>;
 
     fn element(&mut self) -> Result<Option<Element<'a>>, RdbError> {
         let length = match self.cursor.byte()? {
@@ -237,28 +271,5 @@ impl<'a> Zipmap<'a> {
         self.found += usize::from(self.value_is_next);
         self.value_is_next = !self.value_is_next;
         Ok(Some(Element::Bytes(bytes)))
-    }
-
-    fn check_end(&self) -> Result<(), RdbError> {
-        if self.cursor.remaining() > 0 {
-            return Err(RdbError::Invalid("bytes after the end of a zipmap"));
-        }
-        if self.announced < Self::LONG && usize::from(self.announced) != self.found {
-            return Err(RdbError::Invalid("a zipmap with another number of fields"));
-        }
-        Ok(())
-    }
-}
-
-impl<'a> Iterator for Zipmap<'a> {
-    type Item = Result<Element<'a>, RdbError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.element().transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
-        next
     }
 }
