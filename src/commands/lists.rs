@@ -184,13 +184,15 @@ fn search(context: &Context<'_>) -> Result<Search, Refusal> {
             |text| u64::try_from(context.integer(at + 1).unwrap_or(-1)).map_err(|_| Refusal::Fixed(text));
         if is_option(option, "rank") {
             let rank = context.integer(at + 1)?;
+            // What its positive counterpart would be does not fit: so in 7.2; 7.0 overflows.
             if rank == i64::MIN {
                 return Err(Refusal::Fixed(
                     "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
                 ));
             }
             search.skips = rank.unsigned_abs().checked_sub(1).ok_or(Refusal::Fixed(
-                "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
+                "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
+                 start from the end of the list",
             ))?;
             search.from = if rank < 0 { End::Right } else { End::Left };
         } else if is_option(option, "count") {

@@ -190,3 +190,29 @@ pub(super) fn describe(database: usize, entry: &Entry) -> String {
     let deadline = entry.deadline().map_or(String::new(), |deadline| format!(" until {deadline}"));
     format!("{database} {key} {kind} [{value}]{deadline}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::{Elements, End};
+    use crate::keyspace::KeyspaceOptions;
+
+    #[test]
+    fn a_list_that_differs_from_what_is_known_of_it_is_refused() {
+        let node = |id| Keyspace::new(KeyspaceOptions { node: Some(NodeId(id)), ..KeyspaceOptions::default() });
+        let keyspace = node(1);
+        let key = keyspace.key(b"k");
+        let elements = Elements::parts(b"ab", &[0..1, 1..2]);
+        keyspace.lock_one(0, 0, key).list_push(key, End::Left, elements).expect("no key before");
+        let shard = keyspace.export_shard(Keyspace::shard_of(key.hash));
+        node(2).import_shard(&shard).expect("a snapshot of our own");
+        let mut image: ShardImage = postcard::from_bytes(&shard[1..]).expect("a shard");
+        let Some(ValueImage::List(list)) = &mut image.keys[0].value else { panic!("a list") };
+        list.pop();
+        let shorter = postcard::to_extend(&image, vec![VERSION]).expect("a shard can be encoded");
+        assert!(node(2).import_shard(&shorter).is_err());
+        image.keys[0].value = None;
+        let without = postcard::to_extend(&image, vec![VERSION]).expect("a shard can be encoded");
+        assert!(node(2).import_shard(&without).is_err());
+    }
+}

@@ -1,7 +1,7 @@
 //! The keyspace alone, and two or three of them exchanging effects by hand.
 
 use super::*;
-use crate::effects::{Effect, Frontier, NodeId, Registers};
+use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, Registers};
 
 fn single() -> Keyspace {
     Keyspace::new(KeyspaceOptions::default())
@@ -370,5 +370,44 @@ fn a_rename_is_one_effect_and_leaves_concurrent_writes_where_they_were_made() {
     three.apply(&concurrent);
     for node in [&one, &two, &three] {
         assert_eq!(node.keyspace.dump(), ["0 k set [b]", "1 new set [a] until 90000"]);
+    }
+}
+
+/// Positions count what was removed meanwhile: the order of what comes is decided by it, whatever removed the key.
+#[test]
+fn a_removed_list_still_tells_where_elements_go() {
+    type Removal = fn(&mut Transaction<'_>, Key<'_>);
+    let removals: [(Removal, &str, &str); 3] = [
+        (|transaction, key| assert!(transaction.remove(key)), "", "0 k list [x y]"),
+        (|transaction, key| transaction.string_set(key, b"v", Life::Forever), "0 k string [v]", "0 k list [x y]"),
+        (
+            |transaction, key| assert!(transaction.list_remove(key, End::Right, Ranges::first(3)).is_ok()),
+            "",
+            "0 k list [x y]",
+        ),
+    ];
+    for (removal, after, merged) in removals {
+        let [mut one, mut two, mut three] = nodes();
+        let elements = Elements::parts(b"abc", &[0..1, 1..2, 2..3]);
+        let pushed =
+            one.write(10, "k", |transaction, key| assert_eq!(transaction.list_push(key, End::Right, elements), Ok(3)));
+        [&two, &three].into_iter().for_each(|node| node.apply(&pushed));
+        // All of it is stable at the node that removes it.
+        let shard = Keyspace::shard_of(one.keyspace.key(b"k").hash);
+        one.keyspace.fold(shard, &one.keyspace.frontier());
+        assert_eq!(one.keyspace.unstable_keys(), 0);
+        let removed = one.write(11, "k", removal);
+        assert_eq!(one.dump(), after);
+        let late = two.write(12, "k", |transaction, key| assert!(transaction.list_insert(key, 2, b"y").is_ok()));
+        let early = three.write(13, "k", |transaction, key| assert!(transaction.list_insert(key, 1, b"x").is_ok()));
+        [&late, &early].into_iter().for_each(|effect| one.apply(effect));
+        [&removed, &early].into_iter().for_each(|effect| two.apply(effect));
+        [&late, &removed].into_iter().for_each(|effect| three.apply(effect));
+        assert_eq!([one.dump(), two.dump(), three.dump()], [merged; 3]);
+        // And is forgotten when all know all.
+        let all: Frontier = [1, 2, 3].into_iter().map(|node| (NodeId(node), 1)).collect();
+        let all: Frontier = all.iter().chain([(NodeId(1), 2)]).collect();
+        one.keyspace.fold(shard, &all);
+        assert_eq!((one.keyspace.unstable_keys(), one.dump()), (0, merged.to_owned()));
     }
 }
