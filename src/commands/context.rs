@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::floats::parse_float;
 use super::{Entry, Flow, ServerState, Session};
-use crate::keyspace::{Key, Kind, Millis, Transaction, WriteError, WrongType, integer};
+use crate::keyspace::{Key, Kind, Millis, Transaction, WriteError, WrongType, integer, long_double};
 use crate::resp::{Arguments, Reply};
 
 /// What became of a command: what the connection does next, or why it was refused.
@@ -172,15 +172,15 @@ impl<'c> Context<'c> {
 
     /// The timeout of a blocking command, in seconds with a fraction; 0 is for ever.
     pub fn timeout(&self, at: usize) -> Result<Option<Duration>, Refusal> {
-        let seconds = parse_float(self.word(at));
+        let word = self.word(at);
+        // Redis reads a float of 80 bits: what only that can hold is beyond all that follows.
+        let beyond = || long_double::is_finite(word).then_some(f64::INFINITY);
+        let seconds = parse_float(word).or_else(beyond);
         let seconds = seconds.ok_or(Refusal::Fixed("ERR timeout is not a float or out of range"))?;
-        // Redis counts milliseconds in 64 bits, and rounds up.
+        // It counts milliseconds in 64 bits, and rounds up; what does not fit comes out negative.
         let milliseconds = (seconds * 1000.0).ceil();
-        if milliseconds < 0.0 {
+        if !(0.0..=i64::MAX as f64).contains(&milliseconds) {
             return Err(Refusal::Fixed("ERR timeout is negative"));
-        }
-        if milliseconds >= i64::MAX as f64 - self.now as f64 {
-            return Err(Refusal::Fixed("ERR timeout is out of range"));
         }
         Ok((milliseconds > 0.0).then(|| Duration::from_millis(milliseconds as u64)))
     }
