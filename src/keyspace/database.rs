@@ -63,6 +63,11 @@ impl Database {
         self.index.find(hash, |&at| self.entries[at as usize].key() == key).map(|&at| at as usize)
     }
 
+    /// Where a key of that hash most likely is, judged without a look at its name.
+    pub fn candidate(&self, hash: u64) -> Option<usize> {
+        self.index.find(hash, |_| true).map(|&at| at as usize)
+    }
+
     /// The entry at a position.
     pub fn at(&self, position: usize) -> &Entry {
         &self.entries[position]

@@ -103,6 +103,14 @@ impl Entry {
         }
     }
 
+    /// The first byte of what is behind the entry: reading it brings that into the processor's caches.
+    pub fn first_byte(&self) -> u8 {
+        match self {
+            Entry::Packed(packed) => packed[0],
+            Entry::Object(object) => object.access.counter,
+        }
+    }
+
     /// Its type.
     pub fn kind(&self) -> Kind {
         match self {

@@ -39,6 +39,7 @@ mod types;
 mod upkeep;
 mod value;
 mod waiting;
+mod warming;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub use space::Keyspace;
 pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{ChunkLimit, Collection, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
 pub use waiting::{Verdict, Waiter};
+pub use warming::MOST_WARMED;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

@@ -100,6 +100,10 @@ impl Keyspace {
         self.shards[shard].0.lock()
     }
 
+    pub(super) fn try_lock_shard(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
+        self.shards[shard].0.try_lock()
+    }
+
     /// Locks the shard of one key for one command in one database.
     pub fn lock_one(&self, now: Millis, database: u32, key: Key<'_>) -> Transaction<'_> {
         let shard = Self::shard_of(key.hash);

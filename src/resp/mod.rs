@@ -7,10 +7,12 @@
 mod arguments;
 mod double;
 mod inline;
+mod lookahead;
 mod reply;
 mod request;
 
 pub use arguments::Arguments;
 pub use double::{format_double, format_fixed};
+pub use lookahead::second_words;
 pub use reply::{Protocol, Reply};
 pub use request::{Parsed, Parser, ProtocolError};

@@ -253,7 +253,7 @@ enum Line {
 /// The usual case of a number, at most five digits behind the type byte at `at`, with the offset behind its line. `None`
 /// says only that the line needs a closer look.
 #[inline]
-fn short_number(input: &[u8], at: usize) -> Option<(usize, usize)> {
+pub(super) fn short_number(input: &[u8], at: usize) -> Option<(usize, usize)> {
     let digits = input.get(at + 1..)?;
     let first = digits.first()?.wrapping_sub(b'0');
     if first > 9 {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 use tracing::warn;
@@ -18,9 +19,9 @@ use tracing::warn;
 use super::front::Front;
 use super::handle::{Asked, Handle};
 use crate::commands::{Connected, Flow, Session, execute};
-use crate::keyspace::{Millis, Verdict};
+use crate::keyspace::{Keyspace, MOST_WARMED, Millis, Verdict};
 use crate::replication::ClusterReport;
-use crate::resp::{Parsed, Parser, Protocol, Reply};
+use crate::resp::{Parsed, Parser, Protocol, Reply, second_words};
 
 /// What a read asks for at first, and what a silent connection keeps of each buffer, in bytes.
 const READ_SIZE: usize = 16 * 1024;
@@ -90,6 +91,15 @@ enum Next {
     Block { request: usize },
     /// Answer, then hang up.
     Close,
+}
+
+/// Has the keys ready that the next requests of a pipeline most likely need.
+fn warm(keyspace: &Keyspace, database: u32, input: &[u8]) {
+    let keys: SmallVec<[_; MOST_WARMED]> =
+        second_words(input).take(MOST_WARMED).map(|word| keyspace.key(word)).collect();
+    if keys.len() > 1 {
+        keyspace.warm(database, &keys);
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -164,8 +174,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes every complete request of the input, or as many as answers may pile up.
     fn execute_requests(&mut self) -> Next {
         let session = self.session.as_mut().expect("there until the connection is dropped");
+        let mut since_warming = MOST_WARMED;
         while self.consumed < self.input.len() {
             let input = &self.input[self.consumed..];
+            if since_warming == MOST_WARMED && session.authenticated {
+                warm(&self.front.state.keyspace, session.database, input);
+                since_warming = 0;
+            }
+            since_warming += 1;
             match self.parser.parse(input, session.authenticated) {
                 Parsed::Incomplete => break,
                 Parsed::Error(error) => {

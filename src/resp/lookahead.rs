@@ -1,0 +1,84 @@
+//! A look at the requests that wait in a connection's input, for what they will most likely touch.
+//!
+//! Only a hint comes out of it: the second word of each request, which is a key for nearly all commands. The parser
+//! reads the requests later as if nobody had looked.
+
+use super::request::short_number;
+
+/// A request of more words than this ends the look: reading over it would cost too much.
+const MOST_WORDS: usize = 16;
+
+/// The second words of the complete requests in front of `input`, up to the first that is inline, long or malformed.
+pub fn second_words(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(input);
+    std::iter::from_fn(move || {
+        let (second, behind) = request(rest?).unzip();
+        rest = behind;
+        second
+    })
+    .flatten()
+}
+
+/// The second word of the request in front, if it has one, and what follows the request.
+#[inline]
+fn request(input: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    if *input.first()? != b'*' {
+        return None;
+    }
+    let (words, mut at) = short_number(input, 0)?;
+    if words > MOST_WORDS {
+        return None;
+    }
+    let mut second = None;
+    for word in 0..words {
+        if *input.get(at)? != b'$' {
+            return None;
+        }
+        let (length, start) = short_number(input, at)?;
+        let bytes = input.get(start..start + length)?;
+        if word == 1 {
+            second = Some(bytes);
+        }
+        at = start + length + 2;
+    }
+    Some((second, input.get(at..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(input: &[u8]) -> Vec<&[u8]> {
+        second_words(input).collect()
+    }
+
+    #[test]
+    fn sees_the_keys_of_complete_requests_only() {
+        let input =
+            b"*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$4\r\nk\r\ny\r\n$0\r\n\r\n";
+        assert_eq!(seen(input), [&b"foo"[..], b"k\r\ny"]);
+        assert_eq!(seen(&input[..input.len() - 1]), [&b"foo"[..]]);
+        assert_eq!(seen(b""), [] as [&[u8]; 0]);
+    }
+
+    #[test]
+    fn stops_at_whatever_is_unusual() {
+        let get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+        for odd in
+            [&b"PING\r\n"[..], b"*-1\r\n", b"*17\r\n", b"*2\r\n:3\r\n", b"*2\r\n$99999999999\r\n", b"*2\r\n$-1\r\n"]
+        {
+            let input = [get, odd, get].concat();
+            assert_eq!(seen(&input), [&b"a"[..]], "{}", odd.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let alphabet = b"**$$\r\n\r\n0123456789-+ \"'\\xgetPING\0\xff";
+        let mut random = fastrand::Rng::with_seed(5);
+        for _ in 0..20_000 {
+            let input: Vec<u8> = (0..random.usize(1..80)).map(|_| alphabet[random.usize(0..alphabet.len())]).collect();
+            second_words(&input).for_each(|word| assert!(word.len() < input.len()));
+        }
+    }
+}
