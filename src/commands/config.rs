@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::integer;
+use crate::keyspace::{Limits, integer};
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -115,6 +115,20 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("io-threads", |state| number(state.facts.threads as u64)),
     fixed("proto-max-bulk-len", |_| number(MAX_STRING_BYTES as u64)),
     fixed("hll-sparse-max-bytes", |_| number(MAX_SPARSE_BYTES as u64)),
+    // How far the small forms of collections go, under the names of today and those of Redis 6.
+    fixed("hash-max-listpack-entries", |_| number(Limits::DEFAULT.hash_fields as u64)),
+    fixed("hash-max-ziplist-entries", |_| number(Limits::DEFAULT.hash_fields as u64)),
+    fixed("hash-max-listpack-value", |_| number(Limits::DEFAULT.hash_bytes as u64)),
+    fixed("hash-max-ziplist-value", |_| number(Limits::DEFAULT.hash_bytes as u64)),
+    fixed("set-max-intset-entries", |_| number(Limits::DEFAULT.set_integers as u64)),
+    fixed("set-max-listpack-entries", |_| number(Limits::DEFAULT.set_members as u64)),
+    fixed("set-max-listpack-value", |_| number(Limits::DEFAULT.set_bytes as u64)),
+    fixed("zset-max-listpack-entries", |_| number(Limits::DEFAULT.sorted_set_members as u64)),
+    fixed("zset-max-ziplist-entries", |_| number(Limits::DEFAULT.sorted_set_members as u64)),
+    fixed("zset-max-listpack-value", |_| number(Limits::DEFAULT.sorted_set_bytes as u64)),
+    fixed("zset-max-ziplist-value", |_| number(Limits::DEFAULT.sorted_set_bytes as u64)),
+    fixed("list-max-listpack-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
+    fixed("list-max-ziplist-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
     // Nothing is ever written to disk, and clients need no knowledge of shards: tools ask for these.
     fixed("save", |_| Vec::new()),
     fixed("appendonly", |_| b"no".to_vec()),

@@ -27,17 +27,20 @@ const STORED: KeySpec = KeySpec {
 
 const COMPLEXITY: &str = "O(N+M*log(M)) with N elements of which M are returned, O(N) when they are not sorted";
 
+/// The types that can be sorted.
+const SORTABLE: Categories = Categories::SET.with(Categories::SORTED_SET).with(Categories::LIST);
+
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
     Command::new(Group::Generic, "sort", -2, sort)
         .flags(Flags::WRITE.with(Flags::DENYOOM).with(Flags::MOVABLEKEYS))
-        .categories(Categories::SET.with(Categories::DANGEROUS))
+        .categories(SORTABLE.with(Categories::DANGEROUS))
         .keys(&[SORTED, BY_PATTERN, STORED])
         .coordination(Coordination::Commutes)
         .docs("1.0.0", COMPLEXITY, "Sorts the elements of a collection, and returns or stores them"),
     Command::new(Group::Generic, "sort_ro", -2, sort_ro)
         .flags(Flags::READONLY.with(Flags::MOVABLEKEYS))
-        .categories(Categories::SET.with(Categories::DANGEROUS))
+        .categories(SORTABLE.with(Categories::DANGEROUS))
         .keys(&[SORTED, BY_PATTERN])
         .docs("7.0.0", COMPLEXITY, "Sorts the elements of a collection, and returns them"),
 ];

@@ -1,5 +1,7 @@
 //! How far the small forms of the collections go.
 
+use std::fmt;
+
 /// Up to how many elements, and up to how many bytes in each of them, a collection keeps its small form. The names in
 /// Redis's configuration are in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,13 @@ impl ChunkLimit {
     /// The most elements.
     pub fn elements(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// As Redis's configuration puts it.
+impl fmt::Display for ChunkLimit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
     }
 }
 
