@@ -1,7 +1,20 @@
 //! Floats as text, as Redis writes them.
 
+/// A float without a fraction, small enough to be written without an exponent: the usual score.
+pub fn whole(value: f64) -> Option<i64> {
+    let whole = value as i64;
+    (whole as f64 == value && whole.unsigned_abs() < WHOLE_LIMIT && value.to_bits() != NEGATIVE_ZERO).then_some(whole)
+}
+
+/// Up to here every whole number is a float, and its digits are the same as those that `%.17g` writes.
+const WHOLE_LIMIT: u64 = 1 << 53;
+const NEGATIVE_ZERO: u64 = (-0.0f64).to_bits();
+
 /// The text of a float: at most 17 significant digits, without trailing zeros; with an exponent where C's `%.17g` has one.
 pub fn format_double(value: f64) -> String {
+    if let Some(whole) = whole(value) {
+        return whole.to_string();
+    }
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
@@ -53,6 +66,8 @@ mod tests {
             (-1.5, "-1.5"),
             (0.1, "0.10000000000000001"),
             (100.0, "100"),
+            (-9_007_199_254_740_991.0, "-9007199254740991"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
             (1e16, "10000000000000000"),
             (1e17, "1e+17"),
             (123_456_789_012_345_680.0, "1.2345678901234568e+17"),

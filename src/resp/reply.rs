@@ -1,5 +1,7 @@
 //! Encoding replies straight into the connection's output buffer.
 
+use super::double;
+
 /// The protocol version that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Protocol {
@@ -151,12 +153,15 @@ impl Reply {
 
     /// A float: `,1.5`, or its text in RESP2.
     pub fn double(&mut self, value: f64) {
-        self.number(&super::format_double(value));
+        match double::whole(value) {
+            Some(whole) => self.number(itoa::Buffer::new().format(whole)),
+            None => self.number(&double::format_double(value)),
+        }
     }
 
     /// A coordinate: as [`Reply::double`], in another notation.
     pub fn fixed(&mut self, value: f64) {
-        self.number(&super::format_fixed(value));
+        self.number(&double::format_fixed(value));
     }
 
     fn number(&mut self, text: &str) {
@@ -189,6 +194,9 @@ impl Reply {
     fn length(&mut self, kind: u8, length: usize) {
         if length < 10 {
             self.bytes.extend_from_slice(&[kind, b'0' + length as u8, b'\r', b'\n']);
+        } else if length < 100 {
+            let (tens, ones) = ((length / 10) as u8, (length % 10) as u8);
+            self.bytes.extend_from_slice(&[kind, b'0' + tens, b'0' + ones, b'\r', b'\n']);
         } else {
             let mut digits = itoa::Buffer::new();
             let text = digits.format(length);
