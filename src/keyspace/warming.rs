@@ -1,10 +1,11 @@
 //! Bringing the entries of several keys into the processor's caches, before the commands that need them.
 //!
-//! A lookup is a chain of reads that each wait for the one before: the index, the position in it, the entry, its bytes.
-//! With more keys than the caches hold, a command waits for memory most of its time. The chains of different keys do not
-//! depend on each other, so the processor follows many at once, if nothing stands between them; the locks of the
-//! commands would. Therefore all locks are taken first, then each step is made for all keys. It reads only: nothing
-//! counts as a use, and a key whose lock another thread holds is passed over.
+//! A lookup is a chain of reads that each wait for the one before: the index, the position in it, the entry, its bytes,
+//! and the same again for an element of a large collection. With more data than the caches hold, a command waits for
+//! memory most of its time. The chains of different keys do not depend on each other, so the processor follows many at
+//! once, if nothing stands between them; the locks of the commands would. Therefore all locks are taken first, then each
+//! step is made for all keys. It reads only: nothing counts as a use, and a key whose lock another thread holds is
+//! passed over.
 
 use std::hint::black_box;
 
@@ -17,20 +18,42 @@ use super::{Key, Keyspace};
 /// The most keys at a time: about as many reads as a processor core has under way.
 pub const MOST_WARMED: usize = 16;
 
+type Few<T> = SmallVec<[T; MOST_WARMED]>;
+
 impl Keyspace {
-    /// See the module's text.
-    pub fn warm(&self, database: u32, keys: &[Key<'_>]) {
-        let guards: SmallVec<[(MutexGuard<'_, Shard>, u64); MOST_WARMED]> =
-            keys.iter().filter_map(|key| Some((self.try_lock_shard(Self::shard_of(key.hash))?, key.hash))).collect();
-        let candidates: SmallVec<[_; MOST_WARMED]> = guards
+    /// See the module's text. The words that follow a key in its request may be elements.
+    pub fn warm(&self, database: u32, targets: &[(Key<'_>, [&[u8]; 2])]) {
+        let mut guards: Few<(usize, MutexGuard<'_, Shard>)> = SmallVec::new();
+        for (key, _) in targets {
+            let shard = Self::shard_of(key.hash);
+            if guards.iter().all(|(locked, _)| *locked != shard)
+                && let Some(guard) = self.try_lock_shard(shard)
+            {
+                guards.push((shard, guard));
+            }
+        }
+        let candidates: Few<_> = targets
             .iter()
-            .filter_map(|(shard, hash)| {
-                let keys = shard.databases.get(database as usize)?;
-                Some((keys, keys.candidate(*hash)?))
+            .filter_map(|(key, words)| {
+                let shard = Self::shard_of(key.hash);
+                let (_, guard) = guards.iter().find(|(locked, _)| *locked == shard)?;
+                let keys = guard.databases.get(database as usize)?;
+                Some((keys, keys.candidate(key.hash)?, words))
             })
             .collect();
-        for (keys, position) in candidates {
-            black_box(keys.at(position).first_byte());
+        let entries: Few<_> = candidates.iter().map(|(keys, position, words)| (keys.at(*position), words)).collect();
+        for (entry, _) in &entries {
+            black_box(entry.first_byte());
+        }
+        let elements: Few<_> = entries
+            .iter()
+            .filter_map(|(entry, words)| {
+                let value = entry.collection()?;
+                Some((value, value.candidate(words)?))
+            })
+            .collect();
+        for (value, position) in elements {
+            black_box(value.first_byte(position));
         }
     }
 }
@@ -38,22 +61,32 @@ impl Keyspace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::Score;
     use crate::keyspace::KeyspaceOptions;
     use crate::keyspace::transaction::Life;
 
     #[test]
     fn warming_waits_for_no_lock_and_counts_as_no_use() {
         let keyspace = Keyspace::new(KeyspaceOptions::default());
-        let keys: Vec<_> = [&b"a"[..], b"b", b"absent"].map(|name| keyspace.key(name)).into();
+        let keys: Vec<_> =
+            [&b"a"[..], b"b", b"hash", b"set", b"sorted", b"absent"].map(|name| keyspace.key(name)).into();
         for key in &keys[..2] {
             keyspace.lock_one(1, 0, *key).string_set(*key, b"value", Life::Forever);
         }
+        for number in 0..1000 {
+            let element = number.to_string().into_bytes();
+            keyspace.lock_one(1, 0, keys[2]).hash_set(keys[2], &element, b"value").expect("a hash");
+            keyspace.lock_one(1, 0, keys[3]).set_add(keys[3], &element).expect("a set");
+            keyspace.lock_one(1, 0, keys[4]).score_set(keys[4], &element, Score::ZERO).expect("a sorted set");
+        }
+        let targets: Vec<_> = keys.iter().map(|key| (*key, [&b"77"[..], b"no such element"])).collect();
         let locked = keyspace.lock_one(1, 0, keys[0]);
-        keyspace.warm(0, &[keys[0], keys[1], keys[2], keys[1]]);
-        keyspace.warm(3, &keys);
+        keyspace.warm(0, &targets);
+        keyspace.warm(0, &[targets[1], targets[2], targets[1], targets[2]]);
+        keyspace.warm(3, &targets);
         drop(locked);
         let before: Vec<_> = keys.iter().map(|key| keyspace.lock_one(1, 0, *key).facts(*key)).collect();
-        keyspace.warm(0, &keys);
+        keyspace.warm(0, &targets);
         let after: Vec<_> = keys.iter().map(|key| keyspace.lock_one(1, 0, *key).facts(*key)).collect();
         assert_eq!(before, after);
     }

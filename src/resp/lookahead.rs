@@ -1,27 +1,31 @@
 //! A look at the requests that wait in a connection's input, for what they will most likely touch.
 //!
-//! Only a hint comes out of it: the second word of each request, which is a key for nearly all commands. The parser
-//! reads the requests later as if nobody had looked.
+//! Only a hint comes out of it: the words behind the name, of which the first is a key for nearly all commands. The
+//! parser reads the requests later as if nobody had looked.
 
 use super::request::short_number;
 
 /// A request of more words than this ends the look: reading over it would cost too much.
 const MOST_WORDS: usize = 16;
 
-/// The second words of the complete requests in front of `input`, up to the first that is inline, long or malformed.
-pub fn second_words(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The second, third and fourth word of a request; empty where there is none.
+pub type Ahead<'a> = [&'a [u8]; 3];
+
+/// The words behind the name, of the complete requests in front of `input` that have such words, up to the first request
+/// that is inline, long or malformed.
+pub fn look_ahead(input: &[u8]) -> impl Iterator<Item = Ahead<'_>> {
     let mut rest = Some(input);
     std::iter::from_fn(move || {
-        let (second, behind) = request(rest?).unzip();
+        let (words, behind) = request(rest?).unzip();
         rest = behind;
-        second
+        words
     })
     .flatten()
 }
 
-/// The second word of the request in front, if it has one, and what follows the request.
+/// The words behind the name of the request in front, if it has any, and what follows the request.
 #[inline]
-fn request(input: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+fn request(input: &[u8]) -> Option<(Option<Ahead<'_>>, &[u8])> {
     if *input.first()? != b'*' {
         return None;
     }
@@ -29,19 +33,19 @@ fn request(input: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     if words > MOST_WORDS {
         return None;
     }
-    let mut second = None;
+    let mut ahead: Ahead<'_> = [&[]; 3];
     for word in 0..words {
         if *input.get(at)? != b'$' {
             return None;
         }
         let (length, start) = short_number(input, at)?;
         let bytes = input.get(start..start + length)?;
-        if word == 1 {
-            second = Some(bytes);
+        if (1..=ahead.len()).contains(&word) {
+            ahead[word - 1] = bytes;
         }
         at = start + length + 2;
     }
-    Some((second, input.get(at..)?))
+    Some(((words > 1).then_some(ahead), input.get(at..)?))
 }
 
 #[cfg(test)]
@@ -49,7 +53,7 @@ mod tests {
     use super::*;
 
     fn seen(input: &[u8]) -> Vec<&[u8]> {
-        second_words(input).collect()
+        look_ahead(input).map(|words| words[0]).collect()
     }
 
     #[test]
@@ -59,6 +63,9 @@ mod tests {
         assert_eq!(seen(input), [&b"foo"[..], b"k\r\ny"]);
         assert_eq!(seen(&input[..input.len() - 1]), [&b"foo"[..]]);
         assert_eq!(seen(b""), [] as [&[u8]; 0]);
+        assert_eq!(look_ahead(input).last(), Some([&b"k\r\ny"[..], b"", b""]));
+        let long = b"*5\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n";
+        assert_eq!(look_ahead(long).next(), Some([&b"b"[..], b"c", b"d"]));
     }
 
     #[test]
@@ -78,7 +85,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(5);
         for _ in 0..20_000 {
             let input: Vec<u8> = (0..random.usize(1..80)).map(|_| alphabet[random.usize(0..alphabet.len())]).collect();
-            second_words(&input).for_each(|word| assert!(word.len() < input.len()));
+            look_ahead(&input).flatten().for_each(|word| assert!(word.len() < input.len()));
         }
     }
 }

@@ -21,7 +21,7 @@ use super::handle::{Asked, Handle};
 use crate::commands::{Connected, Flow, Session, execute};
 use crate::keyspace::{Keyspace, MOST_WARMED, Millis, Verdict};
 use crate::replication::ClusterReport;
-use crate::resp::{Parsed, Parser, Protocol, Reply, second_words};
+use crate::resp::{Parsed, Parser, Protocol, Reply, look_ahead};
 
 /// What a read asks for at first, and what a silent connection keeps of each buffer, in bytes.
 const READ_SIZE: usize = 16 * 1024;
@@ -95,10 +95,10 @@ enum Next {
 
 /// Has the keys ready that the next requests of a pipeline most likely need.
 fn warm(keyspace: &Keyspace, database: u32, input: &[u8]) {
-    let keys: SmallVec<[_; MOST_WARMED]> =
-        second_words(input).take(MOST_WARMED).map(|word| keyspace.key(word)).collect();
-    if keys.len() > 1 {
-        keyspace.warm(database, &keys);
+    let targets = look_ahead(input).take(MOST_WARMED);
+    let targets: SmallVec<[_; MOST_WARMED]> = targets.map(|[key, words @ ..]| (keyspace.key(key), words)).collect();
+    if targets.len() > 1 {
+        keyspace.warm(database, &targets);
     }
 }
 

@@ -52,6 +52,15 @@ impl From<Wanted<'_>> for Compact {
 }
 
 impl Compact {
+    /// The first byte of what is behind it.
+    pub fn first_byte(&self) -> u8 {
+        match self {
+            Compact::Inline(inline) => inline[0],
+            // What is short is inline, so this one is not empty.
+            Compact::Heap(bytes) => bytes[0],
+        }
+    }
+
     /// Its bytes.
     pub fn element(&self) -> Element<'_> {
         match self {

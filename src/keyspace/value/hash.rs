@@ -80,6 +80,10 @@ impl Record for Field {
     fn memory(&self) -> usize {
         allocation(self.0.len())
     }
+
+    fn first_byte(&self) -> u8 {
+        self.0[0]
+    }
 }
 
 fn find_pair(packed: &Packed, field: &[u8]) -> Option<Place> {
@@ -94,6 +98,16 @@ impl HashValue {
     /// An empty hash.
     pub fn new(hasher: ElementHasher) -> HashValue {
         HashValue { form: Form::Small(Packed::default()), hasher }
+    }
+
+    /// Where in the large form a key most likely is.
+    pub fn candidate(&self, key: &[u8]) -> Option<usize> {
+        if let Form::Large(table) = &self.form { table.candidate(key) } else { None }
+    }
+
+    /// The first byte of the element at a position that `candidate` named.
+    pub fn first_byte(&self, position: usize) -> u8 {
+        if let Form::Large(table) = &self.form { table.at(position).first_byte() } else { 0 }
     }
 
     /// How many fields.

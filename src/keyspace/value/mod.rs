@@ -70,6 +70,29 @@ impl Value {
         }
     }
 
+    /// Where in a large collection one of the words most likely is, which follow its key in a request, judged without a
+    /// look at the elements.
+    pub fn candidate(&self, words: &[&[u8]; 2]) -> Option<usize> {
+        match self {
+            Value::Hash(hash) => hash.candidate(words[0]),
+            Value::Set(set) => set.candidate(words[0]),
+            // A score may stand in front of the member.
+            Value::SortedSet(set) => set.candidate(if words[1].is_empty() { words[0] } else { words[1] }),
+            Value::Text(_) | Value::List(_) => None,
+        }
+    }
+
+    /// The first byte of the element at a position that `candidate` named: reading it brings the element into the
+    /// processor's caches.
+    pub fn first_byte(&self, position: usize) -> u8 {
+        match self {
+            Value::Hash(hash) => hash.first_byte(position),
+            Value::Set(set) => set.first_byte(position),
+            Value::SortedSet(set) => set.first_byte(position),
+            Value::Text(_) | Value::List(_) => 0,
+        }
+    }
+
     /// How it lies in memory, in Redis's words.
     pub fn encoding(&self) -> &'static str {
         match self {

@@ -35,6 +35,10 @@ impl Record for Compact {
     fn memory(&self) -> usize {
         Compact::memory(self)
     }
+
+    fn first_byte(&self) -> u8 {
+        Compact::first_byte(self)
+    }
 }
 
 fn find_member(table: &Table<Compact>, member: &[u8]) -> Option<usize> {
@@ -46,6 +50,16 @@ impl SetValue {
     /// An empty set.
     pub fn new(hasher: ElementHasher) -> SetValue {
         SetValue { form: Form::Integers(Integers::new()), hasher }
+    }
+
+    /// Where in the large form a key most likely is.
+    pub fn candidate(&self, key: &[u8]) -> Option<usize> {
+        if let Form::Large(table) = &self.form { table.candidate(key) } else { None }
+    }
+
+    /// The first byte of the element at a position that `candidate` named.
+    pub fn first_byte(&self, position: usize) -> u8 {
+        if let Form::Large(table) = &self.form { table.at(position).first_byte() } else { 0 }
     }
 
     /// How many members.

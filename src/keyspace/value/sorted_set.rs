@@ -49,6 +49,10 @@ impl Record for Scored {
     fn memory(&self) -> usize {
         self.member.memory()
     }
+
+    fn first_byte(&self) -> u8 {
+        self.member.first_byte()
+    }
 }
 
 fn compare(one: f64, other: f64) -> Ordering {
@@ -143,6 +147,16 @@ impl SortedSetValue {
     /// An empty sorted set.
     pub fn new(hasher: ElementHasher) -> SortedSetValue {
         SortedSetValue { form: Form::Small(Packed::default()), hasher }
+    }
+
+    /// Where in the large form a key most likely is.
+    pub fn candidate(&self, key: &[u8]) -> Option<usize> {
+        if let Form::Large(large) = &self.form { large.members.candidate(key) } else { None }
+    }
+
+    /// The first byte of the element at a position that `candidate` named.
+    pub fn first_byte(&self, position: usize) -> u8 {
+        if let Form::Large(large) = &self.form { large.members.at(position).first_byte() } else { 0 }
     }
 
     /// How many members.

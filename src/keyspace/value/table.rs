@@ -30,6 +30,9 @@ pub trait Record {
 
     /// Bytes of memory behind it.
     fn memory(&self) -> usize;
+
+    /// The first byte of what is behind it.
+    fn first_byte(&self) -> u8;
 }
 
 /// Records with distinct keys.
@@ -104,6 +107,11 @@ impl<R: Record> Table<R> {
             found => found,
         };
         found.map(|&at| at as usize)
+    }
+
+    /// Where the record with this key most likely is, judged without a look at its key.
+    pub fn candidate(&self, key: &[u8]) -> Option<usize> {
+        self.index.find(hash(&self.hasher, key), |_| true).map(|&at| at as usize)
     }
 
     /// Adds a record whose key is not there yet, behind all others.
@@ -223,6 +231,10 @@ mod tests {
 
         fn memory(&self) -> usize {
             self.0.memory()
+        }
+
+        fn first_byte(&self) -> u8 {
+            self.0.first_byte()
         }
     }
 
