@@ -47,6 +47,9 @@ mod strings;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod transaction_stress;
+mod transactions;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -103,22 +106,36 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
     let block = state.stats.thread(session.thread);
     let entry = match find(session, name, arguments) {
         Ok(entry) => entry,
-        Err(refusal) => return refuse(state, session, reply, &refusal),
+        Err(refusal) => {
+            let refusal = transactions::rejected(state, session, None, refusal);
+            return refuse(state, session, reply, &refusal);
+        }
     };
     if let Err(refusal) = check(state, session, entry, arguments, now) {
         block.command(entry.id).rejected.add(1);
+        let refusal = transactions::rejected(state, session, Some(entry), refusal);
         return refuse(state, session, reply, &refusal);
     }
-    let start = reply.bytes().len();
+    if session.queue.is_some() && !entry.command.flags.has(Flags::UNQUEUED) {
+        reply.simple("QUEUED");
+        return transactions::queue(session, entry, arguments);
+    }
+    call(&mut Context { state, session, arguments: *arguments, reply, now, entry, held: None })
+}
+
+/// Runs a command that may run, and appends its reply.
+fn call(context: &mut Context<'_>) -> Flow {
+    let (state, entry) = (context.state, context.entry);
+    let block = state.stats.thread(context.session.thread);
+    let start = context.reply.bytes().len();
     let counters = block.command(entry.id);
-    if !session.is_blocked() {
+    if !context.session.is_blocked() {
         counters.calls.add(1);
         block.commands.add(1);
     }
     let stopwatch = state.facts.stopwatch.filter(|_| block.commands.get().is_multiple_of(TIMED_EVERY));
     let begun = stopwatch.map(|read| read());
-    let mut context = Context { state, session, arguments: *arguments, reply, now, entry };
-    let mut outcome = (entry.command.handler)(&mut context);
+    let mut outcome = (entry.command.handler)(context);
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
         outcome = Err(LOADING);
@@ -130,12 +147,13 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
         Ok(flow) => flow,
         Err(refusal) => {
             counters.failed.add(1);
-            reply.bytes_mut().truncate(start);
-            refuse(state, session, reply, &refusal)
+            context.reply.bytes_mut().truncate(start);
+            refuse(state, context.session, context.reply, &refusal)
         }
     }
 }
 
+const OUT_OF_MEMORY: Refusal = Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'.");
 const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
 
 fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
@@ -178,7 +196,7 @@ fn check(
         return Err(Refusal::Fixed("NOAUTH Authentication required."));
     }
     if command.flags.has(Flags::DENYOOM) && state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(now) {
-        return Err(Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'."));
+        return Err(OUT_OF_MEMORY);
     }
     if !command.flags.has(Flags::LOADING) && !state.serving.load(Ordering::Relaxed) {
         return Err(LOADING);

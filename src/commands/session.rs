@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::clients::{ClientRecord, Connected};
 use super::state::ServerState;
 use super::table::{Entry, table};
-use crate::keyspace::{Millis, Waiter};
+use super::transactions::Queue;
+use crate::keyspace::{Millis, Waiter, Watcher};
 use crate::resp::{Protocol, Reply};
 
 /// The state of one connection. Lives on the thread that serves it.
@@ -33,6 +34,12 @@ pub struct Session {
     wake: Wake,
     /// A blocking command is waiting under this.
     waiter: Option<Arc<Waiter>>,
+    /// What was queued since MULTI.
+    pub(super) queue: Option<Box<Queue>>,
+    /// The connection watches keys under this.
+    watcher: Option<Arc<Watcher>>,
+    /// What the watched keys take, about.
+    pub(super) watched_bytes: usize,
 }
 
 /// Wakes the connection's task.
@@ -79,6 +86,9 @@ impl Session {
             cached: &table().entries()[0],
             wake: Wake(Arc::new(|| {})),
             waiter: None,
+            queue: None,
+            watcher: None,
+            watched_bytes: 0,
         }
     }
 
@@ -117,9 +127,39 @@ impl Session {
         }
     }
 
+    /// What the connection watches keys under.
+    pub(super) fn watcher(&mut self) -> Arc<Watcher> {
+        let watcher = self.watcher.get_or_insert_default();
+        self.record.note_watcher(Some(Arc::clone(watcher)));
+        Arc::clone(watcher)
+    }
+
+    /// What the connection has watched keys under. They are still to be told that it does not any longer.
+    pub(super) fn take_watcher(&mut self) -> Option<Arc<Watcher>> {
+        let watcher = self.watcher.take()?;
+        self.watched_bytes = 0;
+        self.record.note_watcher(None);
+        Some(watcher)
+    }
+
+    /// Watches nothing any longer.
+    pub(super) fn unwatch(&mut self, state: &ServerState) {
+        if let Some(watcher) = self.take_watcher() {
+            state.keyspace.forget_watcher(&watcher);
+        }
+    }
+
+    /// Nothing is queued or watched any longer.
+    pub(super) fn end_transaction(&mut self, state: &ServerState) {
+        self.queue = None;
+        self.record.note_no_queue();
+        self.unwatch(state);
+    }
+
     /// The connection is gone. To be called on its own thread.
     pub fn close(mut self, state: &ServerState, now: Millis) {
         self.end_waiting(state, now);
+        self.unwatch(state);
         state.stats.thread(self.thread).connections.subtract(1);
         state.clients.remove(self.id);
     }

@@ -41,9 +41,16 @@ impl Flags {
 
     /// May wait for something to be there.
     pub const BLOCKING: Flags = Flags(1 << 11);
+    /// Takes as long as what it runs, which is counted by itself.
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 13);
+
+    /// Runs at once between MULTI and EXEC, where others are queued. COMMAND does not report it.
+    pub const UNQUEUED: Flags = Flags(1 << 15);
+    /// Works on all keys, whatever its arguments. COMMAND does not report it.
+    pub const EVERYTHING: Flags = Flags(1 << 14);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Flags, &'static str); 12] = [
+    const NAMES: [(Flags, &'static str); 13] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -52,6 +59,7 @@ impl Flags {
         (Flags::BLOCKING, "blocking"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::MOVABLEKEYS, "movablekeys"),
@@ -113,12 +121,14 @@ impl Categories {
     pub const BITMAP: Categories = Categories(1 << 14);
     /// HyperLogLogs.
     pub const HYPERLOGLOG: Categories = Categories(1 << 15);
+    /// MULTI and its kin.
+    pub const TRANSACTION: Categories = Categories(1 << 31);
 
     /// May wait for something to be there.
     pub const BLOCKING: Categories = Categories(1 << 16);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 17] = [
+    const NAMES: [(Categories, &'static str); 18] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
@@ -136,6 +146,7 @@ impl Categories {
         (Categories::BLOCKING, "blocking"),
         (Categories::DANGEROUS, "dangerous"),
         (Categories::CONNECTION, "connection"),
+        (Categories::TRANSACTION, "transaction"),
     ];
 
     /// All of both.
@@ -317,6 +328,7 @@ pub enum Group {
     Set,
     SortedSet,
     String,
+    Transactions,
 }
 
 impl Group {
@@ -334,6 +346,7 @@ impl Group {
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
             Group::String => "string",
+            Group::Transactions => "transactions",
         }
     }
 }
@@ -508,6 +521,7 @@ mod tests {
         for (at, (flag, name)) in Flags::NAMES.iter().enumerate() {
             assert_eq!(flag.0.count_ones(), 1, "{name}");
             assert!(Flags::NAMES[..at].iter().all(|(other, _)| other != flag), "{name}");
+            assert!(!Flags::UNQUEUED.has(*flag) && !Flags::EVERYTHING.has(*flag), "{name}");
         }
     }
 }

@@ -19,7 +19,6 @@ use super::front::Front;
 use super::handle::{Asked, Handle};
 use crate::commands::{Connected, Flow, Session, execute};
 use crate::keyspace::{Millis, Verdict};
-use crate::replication::ClusterReport;
 use crate::resp::{Parsed, Parser, Protocol, Reply};
 
 /// What a read asks for at first, and what a silent connection keeps of each buffer, in bytes.
@@ -327,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         });
         loop {
-            let count = reports.as_mut().map_or(0, |reports| acknowledged(&reports.borrow_and_update(), seq));
+            let count = reports.as_mut().map_or(0, |reports| reports.borrow_and_update().acknowledged(seq));
             if count >= replicas {
                 return count;
             }
@@ -409,11 +408,6 @@ impl<S> Drop for Connection<S> {
             session.close(&self.front.state, self.front.clock.wall());
         }
     }
-}
-
-/// How many other nodes have applied this node's effect `seq`.
-fn acknowledged(report: &ClusterReport, seq: u64) -> usize {
-    report.members.iter().filter(|member| !member.expired && member.acknowledged >= seq).count()
 }
 
 #[cfg(test)]

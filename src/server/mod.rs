@@ -24,6 +24,8 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod threads;
+#[cfg(test)]
+mod transaction_tests;
 
 pub use connection::serve_connection;
 pub use front::Front;
