@@ -11,7 +11,7 @@ use crate::effects::{Frontier, NodeId};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::resp::Protocol;
 
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 2000;
 const LISTS: usize = 6;
 const TOKENS: usize = 40;
 
