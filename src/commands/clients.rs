@@ -53,6 +53,8 @@ pub struct ClientRecord {
     /// Commands queued since MULTI; -1 without MULTI.
     queued: AtomicIsize,
     queued_bytes: AtomicUsize,
+    /// Channels, patterns and shard channels that it listens to.
+    subscriptions: [AtomicUsize; 3],
 }
 
 /// Stands for "no command yet".
@@ -114,10 +116,24 @@ impl ClientRecord {
         self.queued_bytes.store(0, Ordering::Relaxed);
     }
 
+    pub(super) fn note_subscriptions(&self, counts: [usize; 3]) {
+        self.subscriptions.iter().zip(counts).for_each(|(noted, count)| noted.store(count, Ordering::Relaxed));
+    }
+
+    fn subscriptions(&self) -> [usize; 3] {
+        self.subscriptions.each_ref().map(|noted| noted.load(Ordering::Relaxed))
+    }
+
+    /// Does it listen to channels?
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions() != [0; 3]
+    }
+
     /// The letters that CLIENT LIST shows for what it is doing.
     fn flags(&self) -> String {
         let watcher = self.watcher.lock().clone();
         let letters = [
+            ('P', self.is_listening()),
             ('x', self.queued.load(Ordering::Relaxed) >= 0),
             ('b', self.is_blocked()),
             ('d', watcher.is_some_and(|watcher| watcher.is_touched())),
@@ -154,10 +170,11 @@ impl ClientRecord {
                 .as_bytes(),
         );
         out.extend_from_slice(&names.name);
+        let [channels, patterns, shards] = self.subscriptions();
         let watched = self.watcher.lock().as_ref().map_or(0, |watcher| watcher.len());
         let queued_bytes = self.queued_bytes.load(Ordering::Relaxed);
         let middle = format!(
-            " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch={watched} qbuf={input} qbuf-free=0 \
+            " age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} watch={watched} qbuf={input} qbuf-free=0 \
              argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 \
              resp={} lib-name=",
             seconds_since(self.connected_at),
@@ -221,6 +238,7 @@ impl ClientRegistry {
             watcher: Mutex::new(None),
             queued: AtomicIsize::new(-1),
             queued_bytes: AtomicUsize::new(0),
+            subscriptions: Default::default(),
         });
         self.records.lock().insert(id, Arc::clone(&record));
         record

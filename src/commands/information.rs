@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::context::Context;
 use super::{REDIS_VERSION, table};
+use crate::pubsub::Topic;
 
 /// Writes one section's lines.
 type Writer = fn(&Context<'_>, &mut String);
@@ -128,8 +129,9 @@ fn stats(context: &Context<'_>, out: &mut String) {
     field(out, "evicted_keys", state.keyspace.evicted());
     field(out, "keyspace_hits", stats.total(|thread| &thread.hits));
     field(out, "keyspace_misses", stats.total(|thread| &thread.misses));
-    field(out, "pubsub_channels", 0);
-    field(out, "pubsub_patterns", 0);
+    field(out, "pubsub_channels", state.channels.count(Topic::Channel));
+    field(out, "pubsub_patterns", state.channels.count(Topic::Pattern));
+    field(out, "pubsubshard_channels", state.channels.count(Topic::Shard));
     field(out, "total_error_replies", stats.total(|thread| &thread.errors));
 }
 

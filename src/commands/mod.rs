@@ -20,7 +20,6 @@ mod floats;
 mod generic;
 mod geo;
 mod geohash;
-mod glob;
 mod hashes;
 mod hyperloglog;
 mod information;
@@ -31,6 +30,8 @@ mod lists;
 mod memory;
 mod moving;
 mod object;
+mod output_limits;
+mod pubsub;
 mod sampling;
 mod scan;
 mod serialization;
@@ -44,6 +45,7 @@ mod sorted_sets;
 mod spec;
 mod state;
 mod strings;
+mod subscriptions;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -63,9 +65,10 @@ pub use spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Ha
 pub use state::{ServerFacts, ServerState, resident_memory};
 pub use table::{Entry, Table, command_names, table};
 
+use crate::glob;
 use crate::keyspace::{Millis, is_system_key};
 use crate::observe::stats::TIMED_EVERY;
-use crate::resp::{Arguments, Reply};
+use crate::resp::{Arguments, Protocol, Reply};
 
 /// The Redis version whose commands and replies this is.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -111,7 +114,7 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
             return refuse(state, session, reply, &refusal);
         }
     };
-    if let Err(refusal) = check(state, session, entry, arguments, now) {
+    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol(), now) {
         block.command(entry.id).rejected.add(1);
         let refusal = transactions::rejected(state, session, Some(entry), refusal);
         return refuse(state, session, reply, &refusal);
@@ -186,6 +189,7 @@ fn check(
     session: &Session,
     entry: &Entry,
     arguments: &Arguments<'_>,
+    protocol: Protocol,
     now: Millis,
 ) -> Result<(), Refusal> {
     let command = entry.command;
@@ -197,6 +201,9 @@ fn check(
     }
     if command.flags.has(Flags::DENYOOM) && state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(now) {
         return Err(OUT_OF_MEMORY);
+    }
+    if session.is_restricted(protocol) && !command.flags.has(Flags::WHILE_SUBSCRIBED) {
+        return Err(pubsub::only_listening(&entry.full_name));
     }
     if !command.flags.has(Flags::LOADING) && !state.serving.load(Ordering::Relaxed) {
         return Err(LOADING);

@@ -163,7 +163,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes every complete request of the input, or as many as answers may pile up.
     fn execute_requests(&mut self) -> Next {
         let session = self.session.as_mut().expect("there until the connection is dropped");
-        while self.consumed < self.input.len() {
+        loop {
+            // Messages are among the replies, behind that of the command during which they came.
+            if session.has_mail() {
+                session.deliver(&mut self.reply, FLUSH_SIZE);
+                if self.reply.bytes().len() >= FLUSH_SIZE {
+                    return Next::Flush;
+                }
+            }
+            if self.consumed == self.input.len() {
+                break;
+            }
             let input = &self.input[self.consumed..];
             match self.parser.parse(input, session.authenticated) {
                 Parsed::Incomplete => break,
@@ -222,12 +232,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(count)) => *sent += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
+                    // A subscriber that takes nothing any more is woken for this as well.
+                    self.handle.wake_me(context, &mut self.waker);
+                    if self.is_cut_off() {
+                        warn!("disconnected a subscriber: the messages that it did not take reached the limit");
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                    }
                     self.poll_absorb(context)?;
                     return Poll::Pending;
                 }
             }
         }
         Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Have more messages come than the client may leave untaken?
+    fn is_cut_off(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_cut_off)
     }
 
     /// Notes how the last batch went, for others to see.
@@ -237,7 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         session.record.note_batch(self.now, left, 0, self.received, self.sent);
         (self.received, self.sent) = (0, 0);
         let oversized = self.input.capacity() > READ_SIZE || self.reply.bytes_mut().capacity() > READ_SIZE;
-        self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized);
+        self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized, session.is_listening());
     }
 
     /// Waits for the client to send more. False: hang up.
@@ -247,6 +268,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Asked::Nothing => {}
             Asked::Close => return Poll::Ready(Ok(false)),
             Asked::Trim => self.trim(),
+        }
+        if self.is_cut_off() {
+            warn!("disconnected a subscriber: the messages that it did not take reached the limit");
+            return Poll::Ready(Ok(false));
+        }
+        if self.session.as_ref().is_some_and(Session::has_mail) {
+            return Poll::Ready(Ok(true));
         }
         if self.input.len() - self.consumed >= MAX_INPUT {
             warn!(limit = MAX_INPUT, "disconnected a client: its unfinished request reached the limit");
@@ -394,7 +422,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ready when the client has gone or the process ends.
     fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.handle.wake_me(context, &mut self.waker);
-        if self.handle.stopping() {
+        if self.handle.stopping() || self.is_cut_off() {
             return Poll::Ready(());
         }
         let failed = self.poll_absorb(context).is_err();

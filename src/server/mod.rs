@@ -18,6 +18,8 @@ mod front;
 mod handle;
 mod listener;
 mod options;
+#[cfg(test)]
+mod pubsub_tests;
 mod serve;
 mod socket;
 mod start;
