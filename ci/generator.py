@@ -93,6 +93,9 @@ def serialized(value, version=SERIALIZED_VERSION):
     return data + checksum.to_bytes(8, "little")
 
 
+# Commands that stand between MULTI and EXEC in no generated step, or end what is between them.
+NOT_WITHIN = {b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"RESET"}
+
 # Redis 7.2 takes WITHSCORE behind the member; the version that runs beside swytch refuses any further word.
 LONGER = {b"ZRANK", b"ZREVRANK"}
 
@@ -103,7 +106,7 @@ class Generator:
     def __init__(self, seed, left_out=()):
         self.random, self.left_out = random.Random(seed), frozenset(left_out)
         families = {"string": 34, "hash": 24, "set": 24, "list": 34, "sorted": 46, "geo": 14, "generic": 24, "sort": 6, "expire": 14,
-                    "bits": 20, "hyperloglog": 12, "connection": 4, "wrong": 2}
+                    "bits": 20, "hyperloglog": 12, "connection": 4, "transaction": 12, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
             drawers = self.family(family)
@@ -1016,6 +1019,34 @@ class Generator:
                           [b"LMOVE", b"a", b"b", b"LEFT", b"LEFT"], [b"hget", b"a", b"f"])
         return [b"COMMAND", b"GETKEYS", *inner]
 
+    # --- transactions
+
+    def plain(self):
+        """A command whose reply is the same byte for byte, also as a part of another reply."""
+        while True:
+            step = self.any_step()
+            (command, *others), name = step.commands, step.commands[0][0].upper()
+            apart = name in RULES or name in NOT_WITHIN or sum(map(len, command)) > 5_000
+            if step.rule == EXACT and not others and not apart and not self.has_left_out(step):
+                return command
+
+    def transaction_multi(self):
+        before = [self.pick((b"WATCH", *self.keys(3)), (b"WATCH", *self.keys(3)), (b"UNWATCH",), self.plain(), self.plain())
+                  for _ in range(self.pick(0, 0, 1, 2, 3))]
+        within = [self.plain() for _ in range(self.random.randrange(7))]
+        if self.chance(0.1):
+            odd = self.pick((b"MULTI",), (b"WATCH", self.key()), (b"GET",), (b"NOTHING", b"x"), (b"multi", b"x"), (b"DISCARD", b"x"),
+                            (b"UNWATCH",), (b"UNWATCH", b"x"), (b"WATCH",), (b"CLIENT", b"NOTHING"))
+            within.insert(self.random.randint(0, len(within)), odd)
+        end = self.pick(*[(b"EXEC",)] * 12, (b"DISCARD",), (b"RESET",), (b"EXEC", b"x"), (b"exec",))
+        return Step(EXACT, (*before, (b"MULTI",), *within, end))
+
+    def transaction_exec(self):
+        return [self.pick(b"EXEC", b"DISCARD", b"UNWATCH", b"UNWATCH")]
+
+    def transaction_watch(self):
+        return [b"WATCH", *self.keys()]
+
     # --- what nobody means to send
 
     def wrong_unknown(self):
@@ -1069,6 +1100,7 @@ class Generator:
 RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6,
+        b"EXEC": 0.05, b"WATCH": 0.1,
         b"PFSELFTEST": 0.002, b"PFADD__MANY": 0.3, b"PFDEBUG": 0.5, b"PFDEBUG__TODENSE": 0.1, b"PFADD": 3}
 
 

@@ -2,15 +2,18 @@
 //!
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
+//! `pubsub` carries what PUBLISH sends past all that.
 //! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
 
 pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod effects;
+mod glob;
 pub mod keyspace;
 pub mod observe;
 pub mod planted;
+pub mod pubsub;
 pub mod rdb;
 pub mod replication;
 pub mod resp;

@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::snapshot::Part;
 use super::{Connection, TransportError};
+use crate::pubsub::Message;
 use crate::replication::Frame;
 
 /// Tells the links of one process apart; ids are never reused.
@@ -31,6 +32,8 @@ pub(super) enum Event {
 pub(super) enum LinkEvent {
     /// A frame for the core.
     Frame(Frame),
+    /// What clients of the peer have published.
+    Messages(Vec<Message>),
     /// A step of a snapshot that the peer sends. Each snapshot of a link has a stream of its own, counted from 0.
     Snapshot { stream: u64, part: Part },
     /// The stream of a snapshot broke before its end.

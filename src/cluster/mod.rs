@@ -15,6 +15,7 @@ mod inheritance;
 mod leaving;
 mod members;
 mod mesh;
+mod messages;
 mod options;
 mod passphrase;
 mod peer;

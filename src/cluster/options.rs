@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ClusterSecret, Identity, IdentityError, TransportError};
+use crate::pubsub::Channels;
 use crate::replication::CoreOptions;
 
 /// Changes the settings of a replication core.
@@ -35,6 +36,8 @@ pub struct ClusterOptions {
     pub idle_timeout: Duration,
     /// A connection says something at least this often.
     pub keep_alive: Duration,
+    /// Who listens to what clients of all nodes publish.
+    pub channels: Arc<Channels>,
     /// Changes the settings of the replication core; most callers leave them as they are.
     pub tune: Tune,
 }
@@ -54,6 +57,7 @@ impl ClusterOptions {
             client_port,
             idle_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(2),
+            channels: Arc::default(),
             tune: Arc::new(|_| {}),
         }
     }

@@ -12,10 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use super::event::{Event, LinkEvent, LinkId};
-use super::send_queue::{SendQueue, cost};
+use super::send_queue::{Pieces, SendQueue, cost};
 use super::snapshot::{self, Assembler};
 use super::{Clock, Connection, FrameReader, StreamKind, TransportError};
 use crate::keyspace::Keyspace;
+use crate::pubsub::{MAX_MESSAGES_FRAME_BYTES, decode_messages};
 use crate::replication::{Frame, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, SnapshotHeader, Stream};
 
 /// What stands before the body of a frame, in bytes: version and kind.
@@ -26,6 +27,9 @@ const CONTROL_QUEUE_BYTES: usize = 4 << 20;
 
 /// How much may wait for a peer's effect stream, in bytes. What does not fit is dropped, and repaired later.
 const EFFECTS_QUEUE_BYTES: usize = 32 << 20;
+
+/// How much may wait for a peer's stream of messages, in bytes. What does not fit is dropped for good.
+const MESSAGES_QUEUE_BYTES: usize = 32 << 20;
 
 /// How much is handed to a stream at once, in bytes.
 const WRITE_BYTES: usize = 256 << 10;
@@ -41,7 +45,8 @@ pub(super) struct Link {
     connection: Connection,
     control: Rc<SendQueue>,
     effects: Rc<SendQueue>,
-    writers: [AbortHandle; 2],
+    messages: Rc<SendQueue>,
+    writers: [AbortHandle; 3],
     readers: [AbortHandle; 2],
     snapshot: Option<AbortHandle>,
     events: mpsc::Sender<Event>,
@@ -52,6 +57,7 @@ impl Link {
     pub fn start(id: LinkId, since: Duration, connection: Connection, events: mpsc::Sender<Event>) -> Link {
         let control = Rc::new(SendQueue::new(CONTROL_QUEUE_BYTES));
         let effects = Rc::new(SendQueue::new(EFFECTS_QUEUE_BYTES));
+        let messages = Rc::new(SendQueue::new(MESSAGES_QUEUE_BYTES));
         let reading = Reading {
             link: id,
             connection: connection.clone(),
@@ -62,6 +68,7 @@ impl Link {
         let writers = [
             spawn_local(write_queue(connection.clone(), StreamKind::Control, control.clone())).abort_handle(),
             spawn_local(write_queue(connection.clone(), StreamKind::Effects, effects.clone())).abort_handle(),
+            spawn_local(write_queue(connection.clone(), StreamKind::Messages, messages.clone())).abort_handle(),
         ];
         let readers = [
             spawn_local(async move { reading.accept_streams().await }).abort_handle(),
@@ -71,7 +78,7 @@ impl Link {
             })
             .abort_handle(),
         ];
-        Link { id, since, connection, control, effects, writers, readers, snapshot: None, events }
+        Link { id, since, connection, control, effects, messages, writers, readers, snapshot: None, events }
     }
 
     /// Did this node begin the connection?
@@ -90,6 +97,11 @@ impl Link {
             Stream::Control => self.control.push(frame.encode()),
             Stream::Effects => self.effects.push(frame.encode()),
         }
+    }
+
+    /// Queues a frame of messages. False when it was dropped because too many are waiting.
+    pub fn send_messages(&self, frame: Pieces) -> bool {
+        self.messages.push(frame)
     }
 
     /// Sends a snapshot, instead of one that may still be under way.
@@ -121,6 +133,7 @@ impl Link {
     pub fn finish(&self) {
         self.control.finish();
         self.effects.finish();
+        self.messages.finish();
     }
 
     /// Has the peer received everything, after [`Link::finish`]?
@@ -141,12 +154,20 @@ impl Drop for Link {
 /// Sends what is queued, for as long as the stream holds. The loop learns of a broken connection elsewhere.
 async fn write_queue(connection: Connection, kind: StreamKind, queue: Rc<SendQueue>) {
     let written = async {
-        let mut writer = connection.open(kind).await?;
+        // Opened when there is something to say: most nodes never publish.
+        let mut opened = None;
         while let Some(frames) = queue.take(WRITE_BYTES).await {
+            let writer = match &mut opened {
+                Some(writer) => writer,
+                none => none.insert(connection.open(kind).await?),
+            };
             writer.write_all(frames.iter().map(Vec::as_slice)).await?;
             queue.sent(frames.iter().map(|frame| cost(frame)).sum());
         }
-        writer.finish().await
+        match opened {
+            Some(writer) => writer.finish().await,
+            None => Ok(()),
+        }
     };
     if let Err(error) = written.await {
         // A stream that the peer gave up cannot be replaced within the connection, but a new connection can do that.
@@ -165,10 +186,11 @@ struct Reading {
 }
 
 impl Reading {
-    /// Takes the streams that the peer opens: one for control, one for effects, and snapshots one after the other.
+    /// Takes the streams that the peer opens: one for control, one for effects, one for messages, and snapshots one after
+    /// the other.
     async fn accept_streams(self) {
         let mut streams = JoinSet::new();
-        let mut seen = [false; 2];
+        let mut seen = [false; 3];
         let mut snapshots = 0;
         loop {
             let accepted = tokio::select! {
@@ -188,6 +210,7 @@ impl Reading {
             let index = match kind {
                 StreamKind::Control => 0,
                 StreamKind::Effects => 1,
+                StreamKind::Messages => 2,
                 StreamKind::Snapshot => {
                     streams.spawn_local(self.clone().read_snapshot(snapshots, reader));
                     snapshots += 1;
@@ -205,6 +228,7 @@ impl Reading {
         let limit = match kind {
             StreamKind::Control => MAX_CONTROL_FRAME_BYTES + FRAME_HEAD,
             StreamKind::Effects | StreamKind::Snapshot => MAX_EFFECTS_FRAME_BYTES,
+            StreamKind::Messages => MAX_MESSAGES_FRAME_BYTES,
         };
         loop {
             let bytes = match reader.read(limit).await {
@@ -216,8 +240,12 @@ impl Reading {
                 Err(_) => return,
             };
             let length = bytes.len();
-            let event = match Frame::decode(bytes) {
-                Ok(frame) => LinkEvent::Frame(frame),
+            let decoded = match kind {
+                StreamKind::Messages => decode_messages(&bytes).map(LinkEvent::Messages),
+                _ => Frame::decode(bytes).map(LinkEvent::Frame),
+            };
+            let event = match decoded {
+                Ok(event) => event,
                 Err(error) => LinkEvent::Violation(format!("a {kind:?} frame of {length} bytes: {error}")),
             };
             let budget = self.reserve(length).await;

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::effects::{Frontier, NodeId};
 use crate::keyspace::Keyspace;
+use crate::pubsub::Channels;
 use crate::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output, Stream};
 
 /// Events that may wait for the loop. Those of links are bounded in bytes as well.
@@ -52,6 +53,7 @@ pub(super) struct Settings {
 pub struct ClusterLoop {
     pub(super) settings: Settings,
     pub(super) keyspace: Arc<Keyspace>,
+    pub(super) channels: Arc<Channels>,
     pub(super) net: Arc<dyn Net>,
     pub(super) clock: Arc<dyn Clock>,
     resolver: Arc<dyn Resolver>,
@@ -122,6 +124,7 @@ impl ClusterLoop {
             mesh: Mesh::start(transport, 0, event_sender.clone()),
             settings,
             keyspace,
+            channels: options.channels,
             net,
             clock,
             resolver,
@@ -176,6 +179,7 @@ impl ClusterLoop {
             }
             self.collect_local_effects(false);
             self.process_inputs();
+            self.send_messages();
             self.keep_time();
             if let Some(reason) = self.rebase.take()
                 && let Err(error) = self.give_up_identity(reason).await
@@ -269,6 +273,7 @@ impl ClusterLoop {
                 self.reports.urgent |= matches!(frame, Frame::Ack { .. } | Frame::Gossip { .. });
                 self.step(Input::Received { peer, frame });
             }
+            LinkEvent::Messages(messages) => self.receive_messages(messages),
             LinkEvent::Snapshot { stream, part } => self.take_snapshot_part(peer, link, stream, part),
             LinkEvent::SnapshotBroken { stream } => self.snapshot_broke(peer, link, stream),
             LinkEvent::SnapshotSent { bytes, elapsed } => {

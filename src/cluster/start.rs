@@ -99,6 +99,8 @@ impl ClusterTask {
         let commits = Arc::new(Notify::new());
         let committed = commits.clone();
         keyspace.on_commit(Box::new(move || committed.notify_one()));
+        let published = commits.clone();
+        options.channels.outbox.open(Box::new(move || published.notify_one()));
         let handle =
             ClusterHandle { node, report: report_receiver, serving: serving_receiver, requests: request_sender };
         let task = ClusterTask { options, keyspace, net, clock, resolver, seed, report, serving, requests, commits };

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::table::table;
-use crate::keyspace::{Millis, Verdict, Waiter};
+use crate::keyspace::{Millis, Verdict, Waiter, Watcher};
 
 /// What a client says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,12 @@ pub struct ClientRecord {
     input_bytes: AtomicU64,
     output_bytes: AtomicU64,
     waiter: Mutex<Option<Arc<Waiter>>>,
+    watcher: Mutex<Option<Arc<Watcher>>>,
+    /// Commands queued since MULTI; -1 without MULTI.
+    queued: AtomicIsize,
+    queued_bytes: AtomicUsize,
+    /// Channels, patterns and shard channels that it listens to.
+    subscriptions: [AtomicUsize; 3],
 }
 
 /// Stands for "no command yet".
@@ -94,6 +100,49 @@ impl ClientRecord {
         *self.waiter.lock() = waiter;
     }
 
+    pub(super) fn note_watcher(&self, watcher: Option<Arc<Watcher>>) {
+        *self.watcher.lock() = watcher;
+    }
+
+    /// So many commands wait for EXEC, and take so many bytes.
+    pub(super) fn note_queued(&self, commands: usize, bytes: usize) {
+        self.queued.store(isize::try_from(commands).unwrap_or(isize::MAX), Ordering::Relaxed);
+        self.queued_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// There was no MULTI.
+    pub(super) fn note_no_queue(&self) {
+        self.queued.store(-1, Ordering::Relaxed);
+        self.queued_bytes.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_subscriptions(&self, counts: [usize; 3]) {
+        self.subscriptions.iter().zip(counts).for_each(|(noted, count)| noted.store(count, Ordering::Relaxed));
+    }
+
+    fn subscriptions(&self) -> [usize; 3] {
+        self.subscriptions.each_ref().map(|noted| noted.load(Ordering::Relaxed))
+    }
+
+    /// Does it listen to channels?
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions() != [0; 3]
+    }
+
+    /// The letters that CLIENT LIST shows for what it is doing.
+    fn flags(&self) -> String {
+        let watcher = self.watcher.lock().clone();
+        let letters = [
+            ('P', self.is_listening()),
+            ('x', self.queued.load(Ordering::Relaxed) >= 0),
+            ('b', self.is_blocked()),
+            ('d', watcher.is_some_and(|watcher| watcher.is_touched())),
+            ('U', self.unix),
+        ];
+        let shown: String = letters.iter().filter(|(_, applies)| *applies).map(|(letter, _)| *letter).collect();
+        if shown.is_empty() { "N".to_string() } else { shown }
+    }
+
     /// Does it wait in a blocking command?
     pub fn is_blocked(&self) -> bool {
         self.waiter.lock().is_some()
@@ -121,21 +170,19 @@ impl ClientRecord {
                 .as_bytes(),
         );
         out.extend_from_slice(&names.name);
-        let flags = match (self.is_blocked(), self.unix) {
-            (false, false) => "N",
-            (false, true) => "U",
-            (true, false) => "b",
-            (true, true) => "bU",
-        };
+        let [channels, patterns, shards] = self.subscriptions();
+        let watched = self.watcher.lock().as_ref().map_or(0, |watcher| watcher.len());
+        let queued_bytes = self.queued_bytes.load(Ordering::Relaxed);
         let middle = format!(
-            " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={input} qbuf-free=0 argv-mem=0 \
-             multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 \
+            " age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} watch={watched} qbuf={input} qbuf-free=0 \
+             argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 \
              resp={} lib-name=",
             seconds_since(self.connected_at),
             seconds_since(self.last_active()),
-            flags,
+            self.flags(),
             self.database.load(Ordering::Relaxed),
-            input + output + std::mem::size_of::<ClientRecord>(),
+            self.queued.load(Ordering::Relaxed),
+            input + output + queued_bytes + std::mem::size_of::<ClientRecord>(),
             if self.authenticated.load(Ordering::Relaxed) { "default" } else { "(superuser)" },
             self.protocol.load(Ordering::Relaxed),
         );
@@ -188,6 +235,10 @@ impl ClientRegistry {
             input_bytes: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
             waiter: Mutex::new(None),
+            watcher: Mutex::new(None),
+            queued: AtomicIsize::new(-1),
+            queued_bytes: AtomicUsize::new(0),
+            subscriptions: Default::default(),
         });
         self.records.lock().insert(id, Arc::clone(&record));
         record

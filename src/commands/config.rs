@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
+use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
@@ -19,6 +20,7 @@ pub struct Config {
     timeout: AtomicU64,
     password: RwLock<Vec<u8>>,
     password_required: AtomicBool,
+    output_limits: RwLock<OutputLimits>,
 }
 
 impl Config {
@@ -31,6 +33,7 @@ impl Config {
             timeout: AtomicU64::new(timeout),
             password_required: AtomicBool::new(!password.is_empty()),
             password: RwLock::new(password),
+            output_limits: RwLock::default(),
         }
     }
 
@@ -69,6 +72,7 @@ pub enum Change {
     MaxClients(usize),
     Timeout(u64),
     Password(Vec<u8>),
+    OutputLimits(OutputLimitChange),
     /// The value that it has anyhow.
     Nothing,
 }
@@ -108,6 +112,11 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| state.config.password.read().clone(),
         check: Some(|value| Ok(Change::Password(value.to_vec()))),
     },
+    Parameter {
+        name: "client-output-buffer-limit",
+        read: |state| state.config.output_limits.read().text().into_bytes(),
+        check: Some(|value| OutputLimitChange::parse(value).map(Change::OutputLimits)),
+    },
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
     fixed("port", |state| number(u64::from(state.facts.port))),
     fixed("bind", |state| state.facts.bind.clone().into_bytes()),
@@ -142,6 +151,11 @@ pub fn apply(state: &ServerState, change: Change) {
         Change::MaxClients(number) => state.config.max_clients.store(number, Ordering::Relaxed),
         Change::Timeout(seconds) => state.config.timeout.store(seconds, Ordering::Relaxed),
         Change::Password(password) => state.config.set_password(password),
+        Change::OutputLimits(change) => {
+            let mut limits = state.config.output_limits.write();
+            limits.change(&change);
+            state.channels.set_limit(limits.pubsub());
+        }
         Change::Nothing => {}
     }
 }
@@ -155,7 +169,7 @@ fn max_memory(value: &[u8]) -> Result<Change, &'static str> {
 }
 
 /// Bytes: digits and a unit in any case. `k` is 1000, `kb` is 1024.
-fn parse_memory(value: &[u8]) -> Option<usize> {
+pub fn parse_memory(value: &[u8]) -> Option<usize> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, unit) = value.split_at(digits);
     let factor: usize = match &*unit.to_ascii_lowercase() {

@@ -17,21 +17,21 @@ const fn row(name: &'static str, arity: isize, flags: Flags, handler: Handler) -
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
-    row("ping", -1, Flags::FAST, ping).hints(&["request_policy:all_shards", "response_policy:all_succeeded"]).docs(
-        "1.0.0",
-        "O(1)",
-        "Says that the server is there",
-    ),
+    row("ping", -1, Flags::FAST.with(Flags::WHILE_SUBSCRIBED), ping)
+        .hints(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .docs("1.0.0", "O(1)", "Says that the server is there"),
     row("echo", 2, LOADING.with(Flags::FAST), echo).docs("1.0.0", "O(1)", "Returns its argument"),
     row("auth", -2, BEFORE_AUTH, auth).docs("1.0.0", "O(1)", "Authenticates the connection"),
     row("hello", -1, BEFORE_AUTH, hello).docs("6.0.0", "O(1)", "Chooses the protocol and tells about the server"),
     row("select", 2, LOADING.with(Flags::FAST), select).docs("1.0.0", "O(1)", "Chooses the database"),
-    row("quit", -1, BEFORE_AUTH, quit).deprecated("7.2.0", "just closing the connection").docs(
-        "1.0.0",
+    row("quit", -1, BEFORE_AUTH.with(Flags::UNQUEUED).with(Flags::WHILE_SUBSCRIBED), quit)
+        .deprecated("7.2.0", "just closing the connection")
+        .docs("1.0.0", "O(1)", "Closes the connection"),
+    row("reset", 1, BEFORE_AUTH.with(Flags::UNQUEUED).with(Flags::WHILE_SUBSCRIBED), reset).docs(
+        "6.2.0",
         "O(1)",
-        "Closes the connection",
+        "Makes the connection as if it were new",
     ),
-    row("reset", 1, BEFORE_AUTH, reset).docs("6.2.0", "O(1)", "Makes the connection as if it were new"),
     Command::new(Group::Connection, "client", -2, container)
         .docs("2.4.0", "Depends on subcommand.", "Reads and changes what is known of connections")
         .subcommands(&[
@@ -69,6 +69,12 @@ fn container(context: &mut Context<'_>) -> Outcome {
 }
 
 fn ping(context: &mut Context<'_>) -> Outcome {
+    if context.words() <= 2 && context.session.is_restricted(context.reply.protocol()) {
+        context.reply.array(2);
+        context.reply.bulk(b"pong");
+        context.reply.bulk(context.arguments.get(1).unwrap_or_default());
+        return Ok(Flow::Continue);
+    }
     match context.words() {
         1 => context.reply.simple("PONG"),
         2 => context.reply.bulk(context.word(1)),
@@ -179,6 +185,8 @@ fn quit(context: &mut Context<'_>) -> Outcome {
 }
 
 fn reset(context: &mut Context<'_>) -> Outcome {
+    context.session.end_transaction(context.state);
+    context.session.stop_listening_at_all(&context.state.channels);
     context.session.select(0);
     context.session.set_protocol(Protocol::Resp2, context.reply);
     context.session.set_authenticated(!context.state.config.password_required());
@@ -264,9 +272,10 @@ fn list(context: &mut Context<'_>) -> Outcome {
         2 => clients.all(),
         4 if is_option(context.word(2), "type") => {
             let kind = context.word(3);
-            let others = ["master", "replica", "slave", "pubsub"];
-            match is_option(kind, "normal") {
-                true => clients.all(),
+            let others = ["master", "replica", "slave"];
+            let listens = is_option(kind, "pubsub");
+            match listens || is_option(kind, "normal") {
+                true => clients.all().into_iter().filter(|record| record.is_listening() == listens).collect(),
                 false if others.iter().any(|other| is_option(kind, other)) => Vec::new(),
                 false => return Err(Refusal::Built([b"ERR Unknown client type '", shown(kind), b"'"].concat())),
             }

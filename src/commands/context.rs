@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::floats::parse_float;
 use super::{Entry, Flow, ServerState, Session};
-use crate::keyspace::{Key, Kind, Millis, Transaction, WriteError, WrongType, integer, long_double};
+use crate::keyspace::{Held, Key, Kind, Millis, Transaction, WriteError, WrongType, integer, long_double};
 use crate::resp::{Arguments, Reply};
 
 /// What became of a command: what the connection does next, or why it was refused.
@@ -81,6 +81,8 @@ pub struct Context<'c> {
     pub now: Millis,
     /// The command's row.
     pub entry: &'static Entry,
+    /// The command runs as a part of EXEC, which holds all locks. Nothing else may be locked then.
+    pub held: Option<Held<'c>>,
 }
 
 impl<'c> Context<'c> {
@@ -107,16 +109,41 @@ impl<'c> Context<'c> {
     /// Begins work on one key.
     pub fn lock(&self, key: Key<'_>) -> Transaction<'c> {
         let state = self.state;
-        state.keyspace.lock_one(self.now, self.session.database, key)
+        match &self.held {
+            None => state.keyspace.lock_one(self.now, self.session.database, key),
+            Some(held) => held.lend(self.session.database),
+        }
     }
 
     /// Begins work on several keys at once.
     pub fn lock_keys(&self, keys: &[Key<'_>]) -> Transaction<'c> {
         let state = self.state;
-        match keys {
-            [key] => self.lock(*key),
-            keys => state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied()),
+        match (keys, &self.held) {
+            ([key], _) => self.lock(*key),
+            (keys, None) => state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied()),
+            (_, Some(held)) => held.lend(self.session.database),
         }
+    }
+
+    /// Begins work on everything. The command's row says so ([`super::Flags::EVERYTHING`]), for EXEC to know it beforehand.
+    pub fn lock_all(&self) -> Transaction<'c> {
+        let state = self.state;
+        match &self.held {
+            None => state.keyspace.lock_all(self.now, self.session.database),
+            Some(held) => held.lend(self.session.database),
+        }
+    }
+
+    /// Is the command a part of EXEC? Then it waits for nothing.
+    pub fn in_exec(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Keys of a database, and how many of them have a deadline.
+    pub fn size(&self, database: u32) -> (usize, usize) {
+        let mut transaction = self.lock_all();
+        transaction.select(database);
+        transaction.size()
     }
 
     /// Ends a write and remembers its effect for WAIT.
@@ -134,7 +161,7 @@ impl<'c> Context<'c> {
 
     /// May a blocking command take what the key has? Not if others wait for it longer.
     pub fn may_take(&self, transaction: &Transaction<'_>, key: Key<'_>, kind: Kind) -> bool {
-        transaction.is_first(key, kind, self.session.waiter())
+        self.in_exec() || transaction.is_first(key, kind, self.session.waiter())
     }
 
     /// What a command that takes from a key found there. One that has waited passes over a value of another type.
@@ -150,7 +177,7 @@ impl<'c> Context<'c> {
     }
 
     /// There is nothing to take: the client is told so, or waits at these keys, whose locks the transaction holds, until one
-    /// has a value of this type.
+    /// has a value of this type. Within EXEC nobody waits.
     pub fn find_nothing(
         &mut self,
         mut transaction: Transaction<'_>,
@@ -159,9 +186,12 @@ impl<'c> Context<'c> {
         patience: Patience,
         null: fn(&mut Reply),
     ) -> Outcome {
-        let Patience::Waits(timeout) = patience else {
-            null(self.reply);
-            return Ok(Flow::Continue);
+        let timeout = match patience {
+            Patience::Waits(timeout) if !self.in_exec() => timeout,
+            _ => {
+                null(self.reply);
+                return Ok(Flow::Continue);
+            }
         };
         let waiter = self.session.block();
         for key in keys {
@@ -241,10 +271,13 @@ impl<'c> Context<'c> {
     }
 }
 
+/// A reply that would fill the memory.
+pub const TOO_LARGE_REPLY: Refusal = Refusal::Fixed("ERR the reply would be larger than 1 GB");
+
 /// Refuses a reply that has grown too large. For commands whose reply may repeat an element any number of times.
 pub fn check_reply_size(reply: &Reply, start: usize) -> Result<(), Refusal> {
     if reply.bytes().len() - start > MAX_REPLY_BYTES {
-        return Err(Refusal::Fixed("ERR the reply would be larger than 1 GB"));
+        return Err(TOO_LARGE_REPLY);
     }
     Ok(())
 }

@@ -28,14 +28,14 @@ const fn remove(name: &'static str, handler: Handler) -> Command {
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
     read("keys", 2, keys)
+        .flags(Flags::EVERYTHING)
         .categories(Categories::DANGEROUS)
         .hints(&["request_policy:all_shards", "nondeterministic_output_order"])
         .docs("1.0.0", "O(N) with N keys in the database", "Returns all keys that match a pattern"),
-    read("randomkey", 1, randomkey).hints(&["request_policy:all_shards", "nondeterministic_output"]).docs(
-        "1.0.0",
-        "O(1)",
-        "Returns a random key",
-    ),
+    read("randomkey", 1, randomkey)
+        .flags(Flags::EVERYTHING)
+        .hints(&["request_policy:all_shards", "nondeterministic_output"])
+        .docs("1.0.0", "O(1)", "Returns a random key"),
     read("type", 2, kind).flags(Flags::FAST).keys(LOOK).docs("1.0.0", "O(1)", "Returns the type of a key's value"),
     read("exists", -2, exists).flags(Flags::FAST).keys(LOOK_AT_ALL).hints(SUM_OF_SHARDS).docs(
         "1.0.0",
@@ -54,7 +54,7 @@ pub const COMMANDS: &[Command] = &[
 fn keys(context: &mut Context<'_>) -> Outcome {
     let pattern = context.word(1);
     let mut found: Vec<Box<[u8]>> = Vec::new();
-    let transaction = context.state.keyspace.lock_all(context.now, context.session.database);
+    let transaction = context.lock_all();
     transaction.for_each_key(&mut |key, _| {
         if glob::matches(pattern, key) {
             found.push(key.into());
@@ -69,7 +69,7 @@ fn keys(context: &mut Context<'_>) -> Outcome {
 }
 
 fn randomkey(context: &mut Context<'_>) -> Outcome {
-    let key = context.state.keyspace.random_key(context.now, context.session.database);
+    let key = context.lock_all().random_key(&mut context.session.random);
     context.reply.bulk_or_null(key.as_deref());
     Ok(Flow::Continue)
 }

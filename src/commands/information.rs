@@ -4,12 +4,12 @@
 
 use std::fmt::Write;
 
-use super::state::ServerState;
+use super::context::Context;
 use super::{REDIS_VERSION, table};
-use crate::keyspace::Millis;
+use crate::pubsub::Topic;
 
 /// Writes one section's lines.
-type Writer = fn(&ServerState, Millis, &mut String);
+type Writer = fn(&Context<'_>, &mut String);
 
 /// The sections in their order: name, title, writer, and whether they are shown when none is named.
 const SECTIONS: [(&str, &str, Writer, bool); 9] = [
@@ -25,7 +25,7 @@ const SECTIONS: [(&str, &str, Writer, bool); 9] = [
 ];
 
 /// The text for the sections asked for: some by name, `default`, or `all` (`everything`); unknown ones are left out.
-pub fn text<'a>(state: &ServerState, asked: impl Iterator<Item = &'a [u8]> + Clone, now: Millis) -> String {
+pub fn text<'a>(context: &Context<'_>, asked: impl Iterator<Item = &'a [u8]> + Clone) -> String {
     let mut out = String::new();
     let is_asked = |name: &str| asked.clone().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
     let all = is_asked("all") || is_asked("everything");
@@ -36,7 +36,7 @@ pub fn text<'a>(state: &ServerState, asked: impl Iterator<Item = &'a [u8]> + Clo
                 out.push_str("\r\n");
             }
             line(&mut out, format_args!("# {title}"));
-            write(state, now, &mut out);
+            write(context, &mut out);
         }
     }
     out
@@ -66,7 +66,8 @@ fn human(bytes: u64) -> String {
     format!("{value:.2}{}", UNITS[unit])
 }
 
-fn server(state: &ServerState, now: Millis, out: &mut String) {
+fn server(context: &Context<'_>, out: &mut String) {
+    let (state, now) = (context.state, context.now);
     let facts = &state.facts;
     let uptime = now.saturating_sub(state.started) / 1000;
     field(out, "redis_version", REDIS_VERSION);
@@ -86,14 +87,16 @@ fn server(state: &ServerState, now: Millis, out: &mut String) {
     field(out, "server_threads", facts.threads);
 }
 
-fn clients(state: &ServerState, _now: Millis, out: &mut String) {
+fn clients(context: &Context<'_>, out: &mut String) {
+    let state = context.state;
     field(out, "connected_clients", state.clients.len());
     field(out, "cluster_connections", 0);
     field(out, "maxclients", state.config.max_clients());
     field(out, "blocked_clients", state.clients.blocked());
 }
 
-fn memory(state: &ServerState, _now: Millis, out: &mut String) {
+fn memory(context: &Context<'_>, out: &mut String) {
+    let state = context.state;
     let used = state.keyspace.memory() as u64;
     let resident = (state.facts.resident_memory)() as u64;
     let limit = state.keyspace.memory_limit() as u64;
@@ -110,7 +113,8 @@ fn memory(state: &ServerState, _now: Millis, out: &mut String) {
     field(out, "loading", u8::from(!state.is_serving()));
 }
 
-fn stats(state: &ServerState, now: Millis, out: &mut String) {
+fn stats(context: &Context<'_>, out: &mut String) {
+    let (state, now) = (context.state, context.now);
     let stats = &state.stats;
     let rates = stats.rates(now);
     field(out, "total_connections_received", stats.total(|thread| &thread.connections_received));
@@ -125,13 +129,15 @@ fn stats(state: &ServerState, now: Millis, out: &mut String) {
     field(out, "evicted_keys", state.keyspace.evicted());
     field(out, "keyspace_hits", stats.total(|thread| &thread.hits));
     field(out, "keyspace_misses", stats.total(|thread| &thread.misses));
-    field(out, "pubsub_channels", 0);
-    field(out, "pubsub_patterns", 0);
+    field(out, "pubsub_channels", state.channels.count(Topic::Channel));
+    field(out, "pubsub_patterns", state.channels.count(Topic::Pattern));
+    field(out, "pubsubshard_channels", state.channels.count(Topic::Shard));
     field(out, "total_error_replies", stats.total(|thread| &thread.errors));
 }
 
 /// What clients expect of a server that takes writes: there is no leader here, and nobody follows.
-fn replication(state: &ServerState, _now: Millis, out: &mut String) {
+fn replication(context: &Context<'_>, out: &mut String) {
+    let state = context.state;
     field(out, "role", "master");
     field(out, "connected_slaves", 0);
     field(out, "master_failover_state", "no-failover");
@@ -139,7 +145,8 @@ fn replication(state: &ServerState, _now: Millis, out: &mut String) {
     field(out, "master_repl_offset", 0);
 }
 
-fn commands(state: &ServerState, _now: Millis, out: &mut String) {
+fn commands(context: &Context<'_>, out: &mut String) {
+    let state = context.state;
     for entry in table().entries().iter().flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands)) {
         let totals = state.stats.command(entry.id);
         if totals.calls == 0 && totals.rejected == 0 {
@@ -160,14 +167,16 @@ fn commands(state: &ServerState, _now: Millis, out: &mut String) {
     }
 }
 
-fn errors(state: &ServerState, _now: Millis, out: &mut String) {
+fn errors(context: &Context<'_>, out: &mut String) {
+    let state = context.state;
     for (code, count) in state.stats.error_kinds() {
         line(out, format_args!("errorstat_{code}:count={count}"));
     }
 }
 
 /// `cluster_enabled` is about Redis Cluster, with slots and redirections: a swytch cluster needs no such client.
-fn cluster(state: &ServerState, _now: Millis, out: &mut String) {
+fn cluster(context: &Context<'_>, out: &mut String) {
+    let state = context.state;
     field(out, "cluster_enabled", 0);
     let Some(reports) = &state.cluster else { return };
     let report = reports.borrow().clone();
@@ -207,9 +216,9 @@ fn cluster(state: &ServerState, _now: Millis, out: &mut String) {
     }
 }
 
-fn keyspace(state: &ServerState, _now: Millis, out: &mut String) {
-    for database in 0..state.keyspace.databases() {
-        let (keys, ending) = state.keyspace.size(database);
+fn keyspace(context: &Context<'_>, out: &mut String) {
+    for database in 0..context.state.keyspace.databases() {
+        let (keys, ending) = context.size(database);
         if keys > 0 {
             line(out, format_args!("db{database}:keys={keys},expires={ending},avg_ttl=0"));
         }

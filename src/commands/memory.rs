@@ -21,7 +21,11 @@ pub const COMMANDS: &[Command] = &[row("memory", -2, container)
             .keys(&[KeySpec::one(2, Access::READ)])
             .docs("4.0.0", "O(1)", "Returns what a key takes in memory"),
         row("doctor", 2, doctor).hints(EVERYWHERE).docs("4.0.0", "O(1)", "Says what is unusual about the memory"),
-        row("stats", 2, stats).hints(EVERYWHERE).docs("4.0.0", "O(1)", "Returns what the data takes in memory"),
+        row("stats", 2, stats).flags(Flags::EVERYTHING).hints(EVERYWHERE).docs(
+            "4.0.0",
+            "O(1)",
+            "Returns what the data takes in memory",
+        ),
         row("purge", 2, purge).hints(&["request_policy:all_shards", "response_policy:all_succeeded"]).docs(
             "4.0.0",
             ALLOCATOR,
@@ -110,7 +114,7 @@ fn stats(context: &mut Context<'_>) -> Outcome {
     let keyspace = &context.state.keyspace;
     let databases = 0..keyspace.databases();
     let used: Vec<(u32, (usize, usize))> =
-        databases.map(|number| (number, keyspace.size(number))).filter(|(_, (keys, _))| *keys > 0).collect();
+        databases.map(|number| (number, context.size(number))).filter(|(_, (keys, _))| *keys > 0).collect();
     let keys: usize = used.iter().map(|(_, (keys, _))| keys).sum();
     let numbers = [
         ("total.allocated", sizes.data + sizes.metadata),

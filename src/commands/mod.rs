@@ -20,7 +20,6 @@ mod floats;
 mod generic;
 mod geo;
 mod geohash;
-mod glob;
 mod hashes;
 mod hyperloglog;
 mod information;
@@ -31,6 +30,8 @@ mod lists;
 mod memory;
 mod moving;
 mod object;
+mod output_limits;
+mod pubsub;
 mod sampling;
 mod scan;
 mod serialization;
@@ -44,9 +45,13 @@ mod sorted_sets;
 mod spec;
 mod state;
 mod strings;
+mod subscriptions;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod transaction_stress;
+mod transactions;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -60,9 +65,10 @@ pub use spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Ha
 pub use state::{ServerFacts, ServerState, resident_memory};
 pub use table::{Entry, Table, command_names, table};
 
+use crate::glob;
 use crate::keyspace::{Millis, is_system_key};
 use crate::observe::stats::TIMED_EVERY;
-use crate::resp::{Arguments, Reply};
+use crate::resp::{Arguments, Protocol, Reply};
 
 /// The Redis version whose commands and replies this is.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -103,22 +109,36 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
     let block = state.stats.thread(session.thread);
     let entry = match find(session, name, arguments) {
         Ok(entry) => entry,
-        Err(refusal) => return refuse(state, session, reply, &refusal),
+        Err(refusal) => {
+            let refusal = transactions::rejected(state, session, None, refusal);
+            return refuse(state, session, reply, &refusal);
+        }
     };
-    if let Err(refusal) = check(state, session, entry, arguments, now) {
+    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol(), now) {
         block.command(entry.id).rejected.add(1);
+        let refusal = transactions::rejected(state, session, Some(entry), refusal);
         return refuse(state, session, reply, &refusal);
     }
-    let start = reply.bytes().len();
+    if session.queue.is_some() && !entry.command.flags.has(Flags::UNQUEUED) {
+        reply.simple("QUEUED");
+        return transactions::queue(session, entry, arguments);
+    }
+    call(&mut Context { state, session, arguments: *arguments, reply, now, entry, held: None })
+}
+
+/// Runs a command that may run, and appends its reply.
+fn call(context: &mut Context<'_>) -> Flow {
+    let (state, entry) = (context.state, context.entry);
+    let block = state.stats.thread(context.session.thread);
+    let start = context.reply.bytes().len();
     let counters = block.command(entry.id);
-    if !session.is_blocked() {
+    if !context.session.is_blocked() {
         counters.calls.add(1);
         block.commands.add(1);
     }
     let stopwatch = state.facts.stopwatch.filter(|_| block.commands.get().is_multiple_of(TIMED_EVERY));
     let begun = stopwatch.map(|read| read());
-    let mut context = Context { state, session, arguments: *arguments, reply, now, entry };
-    let mut outcome = (entry.command.handler)(&mut context);
+    let mut outcome = (entry.command.handler)(context);
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
         outcome = Err(LOADING);
@@ -130,12 +150,13 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
         Ok(flow) => flow,
         Err(refusal) => {
             counters.failed.add(1);
-            reply.bytes_mut().truncate(start);
-            refuse(state, session, reply, &refusal)
+            context.reply.bytes_mut().truncate(start);
+            refuse(state, context.session, context.reply, &refusal)
         }
     }
 }
 
+const OUT_OF_MEMORY: Refusal = Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'.");
 const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
 
 fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
@@ -168,6 +189,7 @@ fn check(
     session: &Session,
     entry: &Entry,
     arguments: &Arguments<'_>,
+    protocol: Protocol,
     now: Millis,
 ) -> Result<(), Refusal> {
     let command = entry.command;
@@ -178,7 +200,10 @@ fn check(
         return Err(Refusal::Fixed("NOAUTH Authentication required."));
     }
     if command.flags.has(Flags::DENYOOM) && state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(now) {
-        return Err(Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'."));
+        return Err(OUT_OF_MEMORY);
+    }
+    if session.is_restricted(protocol) && !command.flags.has(Flags::WHILE_SUBSCRIBED) {
+        return Err(pubsub::only_listening(&entry.full_name));
     }
     if !command.flags.has(Flags::LOADING) && !state.serving.load(Ordering::Relaxed) {
         return Err(LOADING);

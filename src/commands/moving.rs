@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
         "Gives a key another name if no key has it",
     ),
     Command::new(Group::Server, "swapdb", 3, swapdb)
-        .flags(Flags::WRITE.with(Flags::FAST))
+        .flags(Flags::WRITE.with(Flags::FAST).with(Flags::EVERYTHING))
         .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .coordination(Coordination::Commutes)
         .docs("4.0.0", "O(1), in a cluster O(N) with N keys and elements", "Exchanges two databases"),
@@ -127,7 +127,7 @@ fn swapdb(context: &mut Context<'_>) -> Outcome {
     let one = number(1, Refusal::Fixed("ERR invalid first DB index"))?;
     let other = number(2, Refusal::Fixed("ERR invalid second DB index"))?;
     let (one, other) = (context.check_database(one)?, context.check_database(other)?);
-    let mut transaction = context.state.keyspace.lock_all(context.now, context.session.database);
+    let mut transaction = context.lock_all();
     transaction.swap_databases(one, other)?;
     context.commit(transaction);
     context.ok()

@@ -9,7 +9,7 @@ use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::glob;
 use super::spec::{Access, Categories, Command, Flags, Group, Handler, KeySpec};
 use super::{Flow, context};
-use crate::keyspace::Kind;
+use crate::keyspace::{Kind, ScanPage};
 use crate::resp::{Reply, format_double};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -26,6 +26,7 @@ const fn row(group: Group, name: &'static str, arity: isize, handler: Handler) -
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
     row(Group::Generic, "scan", -2, scan)
+        .flags(Flags::EVERYTHING)
         .categories(Categories::KEYSPACE)
         .hints(&["nondeterministic_output", "request_policy:special"])
         .docs("2.8.0", COMPLEXITY, "Walks through the keys of the database"),
@@ -116,12 +117,16 @@ fn scan(context: &mut Context<'_>) -> Outcome {
     let cursor = parse_cursor(context.word(1))?;
     let options = parse_options(context, 2, true)?;
     let mut found: Vec<Box<[u8]>> = Vec::new();
-    let next =
-        context.state.keyspace.scan(context.now, context.session.database, cursor, options.count, &mut |key, kind| {
-            if options.wants_kind(kind) && options.wants(key) {
-                found.push(key.into());
-            }
-        });
+    let page = ScanPage { cursor, count: options.count };
+    let mut each = |key: &[u8], kind| {
+        if options.wants_kind(kind) && options.wants(key) {
+            found.push(key.into());
+        }
+    };
+    let next = match context.in_exec() {
+        true => context.lock_all().scan(page, &mut each),
+        false => context.state.keyspace.scan(context.now, context.session.database, page, &mut each),
+    };
     reply_page(context.reply, next, &found);
     Ok(Flow::Continue)
 }

@@ -15,7 +15,7 @@ const fn row(name: &'static str, arity: isize, handler: Handler) -> Command {
 
 const fn flush_row(name: &'static str, handler: Handler) -> Command {
     row(name, -1, handler)
-        .flags(Flags::WRITE)
+        .flags(Flags::WRITE.with(Flags::EVERYTHING))
         .categories(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .coordination(Coordination::Commutes)
         .hints(EVERYWHERE)
@@ -24,12 +24,12 @@ const fn flush_row(name: &'static str, handler: Handler) -> Command {
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
     row("info", -1, info)
-        .flags(Flags::LOADING.with(Flags::STALE))
+        .flags(Flags::LOADING.with(Flags::STALE).with(Flags::EVERYTHING))
         .categories(Categories::DANGEROUS)
         .hints(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .docs("1.0.0", "O(1)", "Describes the server"),
     row("dbsize", 1, dbsize)
-        .flags(Flags::READONLY.with(Flags::FAST))
+        .flags(Flags::READONLY.with(Flags::FAST).with(Flags::EVERYTHING))
         .categories(Categories::KEYSPACE)
         .hints(&["request_policy:all_shards", "response_policy:agg_sum"])
         .docs("1.0.0", "O(1)", "Returns how many keys the database has"),
@@ -47,13 +47,13 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn info(context: &mut Context<'_>) -> Outcome {
-    let text = information::text(context.state, context.arguments.from(1).iter(), context.now);
+    let text = information::text(context, context.arguments.from(1).iter());
     context.reply.verbatim(*b"txt", text.as_bytes());
     Ok(Flow::Continue)
 }
 
 fn dbsize(context: &mut Context<'_>) -> Outcome {
-    let (keys, _) = context.state.keyspace.size(context.session.database);
+    let (keys, _) = context.size(context.session.database);
     context.reply_count(keys)
 }
 
@@ -72,8 +72,7 @@ fn flush(context: &mut Context<'_>, database: Option<u32>) -> Outcome {
         Some(_) if context.words() > 2 => return Err(SYNTAX),
         _ => {}
     }
-    let state = context.state;
-    let mut transaction = state.keyspace.lock_all(context.now, context.session.database);
+    let mut transaction = context.lock_all();
     transaction.flush(database);
     context.commit(transaction);
     context.ok()
@@ -93,13 +92,16 @@ fn wait(context: &mut Context<'_>) -> Outcome {
     let timeout =
         integer::parse(context.word(2)).ok_or(Refusal::Fixed("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| Refusal::Fixed("ERR timeout is negative"))?;
-    if context.state.cluster.is_none() {
-        return context.reply_integer(0);
+    let Some(reports) = &context.state.cluster else { return context.reply_integer(0) };
+    let seq = context.session.last_written;
+    if context.in_exec() {
+        let count = reports.borrow().acknowledged(seq);
+        return context.reply_count(count);
     }
     Ok(Flow::Wait {
         replicas: usize::try_from(replicas).unwrap_or(0),
         timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
-        seq: context.session.last_written,
+        seq,
     })
 }
 

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use super::clients::{ClientRecord, Connected};
 use super::state::ServerState;
+use super::subscriptions::Subscriptions;
 use super::table::{Entry, table};
-use crate::keyspace::{Millis, Waiter};
+use super::transactions::Queue;
+use crate::keyspace::{Millis, Waiter, Watcher};
+use crate::pubsub::{Channels, Subscriber, Topic};
 use crate::resp::{Protocol, Reply};
 
 /// The state of one connection. Lives on the thread that serves it.
@@ -33,6 +36,14 @@ pub struct Session {
     wake: Wake,
     /// A blocking command is waiting under this.
     waiter: Option<Arc<Waiter>>,
+    /// What was queued since MULTI.
+    pub(super) queue: Option<Box<Queue>>,
+    /// The connection watches keys under this.
+    watcher: Option<Arc<Watcher>>,
+    /// What the watched keys take, about.
+    pub(super) watched_bytes: usize,
+    /// What it has ever listened to, if it has.
+    subscriptions: Option<Box<Subscriptions>>,
 }
 
 /// Wakes the connection's task.
@@ -79,6 +90,10 @@ impl Session {
             cached: &table().entries()[0],
             wake: Wake(Arc::new(|| {})),
             waiter: None,
+            queue: None,
+            watcher: None,
+            watched_bytes: 0,
+            subscriptions: None,
         }
     }
 
@@ -117,9 +132,99 @@ impl Session {
         }
     }
 
+    /// What the connection watches keys under.
+    pub(super) fn watcher(&mut self) -> Arc<Watcher> {
+        let watcher = self.watcher.get_or_insert_default();
+        self.record.note_watcher(Some(Arc::clone(watcher)));
+        Arc::clone(watcher)
+    }
+
+    /// What the connection has watched keys under. They are still to be told that it does not any longer.
+    pub(super) fn take_watcher(&mut self) -> Option<Arc<Watcher>> {
+        let watcher = self.watcher.take()?;
+        self.watched_bytes = 0;
+        self.record.note_watcher(None);
+        Some(watcher)
+    }
+
+    /// Watches nothing any longer.
+    pub(super) fn unwatch(&mut self, state: &ServerState) {
+        if let Some(watcher) = self.take_watcher() {
+            state.keyspace.forget_watcher(&watcher);
+        }
+    }
+
+    /// Nothing is queued or watched any longer.
+    pub(super) fn end_transaction(&mut self, state: &ServerState) {
+        self.queue = None;
+        self.record.note_no_queue();
+        self.unwatch(state);
+    }
+
+    /// What it listens to.
+    pub(super) fn subscriptions(&mut self) -> &mut Subscriptions {
+        self.subscriptions.get_or_insert_default()
+    }
+
+    /// Listens to something from now on.
+    pub(super) fn listen(&mut self, channels: &Channels, topic: Topic, name: &[u8]) {
+        let (id, Wake(wake)) = (self.id, self.wake.clone());
+        let make = move || Subscriber::new(id, Box::new(move || wake()));
+        self.subscriptions().add(channels, topic, name, make);
+        self.note_subscriptions();
+    }
+
+    /// Listens to something no longer.
+    pub(super) fn stop_listening(&mut self, channels: &Channels, topic: Topic, name: &[u8]) {
+        self.subscriptions().remove(channels, topic, name);
+        self.note_subscriptions();
+    }
+
+    /// Listens to nothing any longer.
+    pub(super) fn stop_listening_at_all(&mut self, channels: &Channels) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.clear(channels);
+            self.note_subscriptions();
+        }
+    }
+
+    fn note_subscriptions(&self) {
+        self.record
+            .note_subscriptions(self.subscriptions.as_ref().map_or([0; 3], |subscriptions| subscriptions.counts()));
+    }
+
+    /// Does it listen to anything?
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|subscriptions| !subscriptions.is_empty())
+    }
+
+    /// A client of RESP2 cannot tell messages from replies: while it listens, it may do little else.
+    pub(super) fn is_restricted(&self, protocol: Protocol) -> bool {
+        self.subscriptions.is_some() && protocol == Protocol::Resp2 && self.is_listening()
+    }
+
+    /// Has a message come that is not yet among the output?
+    pub fn has_mail(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.has_mail())
+    }
+
+    /// Have so many messages come that the connection must end?
+    pub fn is_cut_off(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.is_cut_off())
+    }
+
+    /// Adds messages that have come to the output, until that has about so many bytes.
+    pub fn deliver(&self, reply: &mut Reply, limit: usize) {
+        if let Some(subscriptions) = &self.subscriptions {
+            subscriptions.deliver(reply, limit);
+        }
+    }
+
     /// The connection is gone. To be called on its own thread.
     pub fn close(mut self, state: &ServerState, now: Millis) {
         self.end_waiting(state, now);
+        self.unwatch(state);
+        self.stop_listening_at_all(&state.channels);
         state.stats.thread(self.thread).connections.subtract(1);
         state.clients.remove(self.id);
     }

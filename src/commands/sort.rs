@@ -173,7 +173,7 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
     let key = context.key(1);
     let destination = options.store.map(|name| keyspace.key(name));
     let mut transaction = match options.reads_other_keys() {
-        true => keyspace.lock_all(context.now, context.session.database),
+        true => context.lock_all(),
         false => context.lock_keys(&[&[key], destination.as_slice()].concat()),
     };
     let (all, ordered) = transaction.value(key).map_or(Ok((Vec::new(), true)), |value| elements(&value))?;

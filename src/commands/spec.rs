@@ -11,7 +11,7 @@ pub type Handler = fn(&mut Context<'_>) -> Outcome;
 
 /// A set of properties of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 impl Flags {
     /// No property.
@@ -41,17 +41,30 @@ impl Flags {
 
     /// May wait for something to be there.
     pub const BLOCKING: Flags = Flags(1 << 11);
+    /// About messages.
+    pub const PUBSUB: Flags = Flags(1 << 12);
+    /// Takes as long as what it runs, which is counted by itself.
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 13);
+
+    /// Allowed to a client of RESP2 that listens to channels. COMMAND does not report it.
+    pub const WHILE_SUBSCRIBED: Flags = Flags(1 << 16);
+    /// Runs at once between MULTI and EXEC, where others are queued. COMMAND does not report it.
+    pub const UNQUEUED: Flags = Flags(1 << 15);
+    /// Works on all keys, whatever its arguments. COMMAND does not report it.
+    pub const EVERYTHING: Flags = Flags(1 << 14);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Flags, &'static str); 12] = [
+    const NAMES: [(Flags, &'static str); 14] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
         (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
         (Flags::NOSCRIPT, "noscript"),
         (Flags::BLOCKING, "blocking"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::MOVABLEKEYS, "movablekeys"),
@@ -113,12 +126,16 @@ impl Categories {
     pub const BITMAP: Categories = Categories(1 << 14);
     /// HyperLogLogs.
     pub const HYPERLOGLOG: Categories = Categories(1 << 15);
+    /// Messages.
+    pub const PUBSUB: Categories = Categories(1 << 30);
+    /// MULTI and its kin.
+    pub const TRANSACTION: Categories = Categories(1 << 31);
 
     /// May wait for something to be there.
     pub const BLOCKING: Categories = Categories(1 << 16);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 17] = [
+    const NAMES: [(Categories, &'static str); 19] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
@@ -130,12 +147,14 @@ impl Categories {
         (Categories::BITMAP, "bitmap"),
         (Categories::HYPERLOGLOG, "hyperloglog"),
         (Categories::GEO, "geo"),
+        (Categories::PUBSUB, "pubsub"),
         (Categories::ADMIN, "admin"),
         (Categories::FAST, "fast"),
         (Categories::SLOW, "slow"),
         (Categories::BLOCKING, "blocking"),
         (Categories::DANGEROUS, "dangerous"),
         (Categories::CONNECTION, "connection"),
+        (Categories::TRANSACTION, "transaction"),
     ];
 
     /// All of both.
@@ -313,10 +332,12 @@ pub enum Group {
     Hash,
     List,
     HyperLogLog,
+    PubSub,
     Server,
     Set,
     SortedSet,
     String,
+    Transactions,
 }
 
 impl Group {
@@ -330,10 +351,12 @@ impl Group {
             Group::Hash => "hash",
             Group::List => "list",
             Group::HyperLogLog => "hyperloglog",
+            Group::PubSub => "pubsub",
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
             Group::String => "string",
+            Group::Transactions => "transactions",
         }
     }
 }
@@ -508,6 +531,8 @@ mod tests {
         for (at, (flag, name)) in Flags::NAMES.iter().enumerate() {
             assert_eq!(flag.0.count_ones(), 1, "{name}");
             assert!(Flags::NAMES[..at].iter().all(|(other, _)| other != flag), "{name}");
+            let unnamed = [Flags::UNQUEUED, Flags::EVERYTHING, Flags::WHILE_SUBSCRIBED];
+            assert!(unnamed.iter().all(|other| other != flag), "{name}");
         }
     }
 }

@@ -11,6 +11,7 @@ use super::clients::ClientRegistry;
 use super::config::Config;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
+use crate::pubsub::Channels;
 use crate::replication::ClusterReport;
 
 /// What does not change while the process lives, known by whoever started it.
@@ -41,6 +42,8 @@ pub struct ServerState {
     pub keyspace: Arc<Keyspace>,
     /// Runtime parameters.
     pub config: Config,
+    /// Who listens to which channel.
+    pub channels: Arc<Channels>,
     /// Counters.
     pub stats: Arc<Stats>,
     /// Connections.

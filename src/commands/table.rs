@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use super::spec::Command;
 use super::{
     bitfield, bitmaps, configuration, connection, expiry, generic, geo, hashes, hyperloglog, introspection, list_moves,
-    lists, memory, moving, object, scan, serialization, server, sets, sort, sorted_set_operations, sorted_set_ranges,
-    sorted_sets, strings,
+    lists, memory, moving, object, pubsub, scan, serialization, server, sets, sort, sorted_set_operations,
+    sorted_set_ranges, sorted_sets, strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -71,7 +71,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 24] = [
+        let families: [&'static [Command]; 26] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -96,6 +96,8 @@ impl Table {
             bitmaps::COMMANDS,
             bitfield::COMMANDS,
             hyperloglog::COMMANDS,
+            transactions::COMMANDS,
+            pubsub::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

@@ -36,6 +36,7 @@ impl Fixture {
         let state = ServerState {
             keyspace: Arc::new(Keyspace::new(options)),
             config: Config::new(Some(String::from_utf8_lossy(password).into_owned()), 10_000, 0),
+            channels: Arc::default(),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             cluster: None,
@@ -81,6 +82,8 @@ impl Fixture {
         let arguments = Arguments::new(&input, &ranges);
         let flow = execute(&self.state, &mut self.session, &arguments, &mut reply, self.now);
         self.protocol = reply.protocol();
+        // As the connection does it.
+        self.session.deliver(&mut reply, usize::MAX);
         (String::from_utf8_lossy(reply.bytes()).into_owned(), flow)
     }
 

@@ -82,6 +82,11 @@ impl Origin {
         self.writer.push(operation);
     }
 
+    /// Bytes of the operations of the open effect.
+    pub fn open_bytes(&self) -> usize {
+        self.writer.bytes().len()
+    }
+
     /// Ends the open effect. Returns its seq, and whether the outbox was empty before it.
     pub fn commit(&mut self) -> Option<(u64, bool)> {
         let stamp = self.open.take()?;

@@ -9,7 +9,7 @@
 //!
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
-//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `remote`, `snapshot`,
+//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `remote`, `snapshot`,
 //! `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
@@ -28,6 +28,7 @@ mod merge;
 mod options;
 mod register;
 mod remote;
+mod scan;
 mod score_register;
 mod sequence;
 mod shard;
@@ -40,6 +41,7 @@ mod upkeep;
 mod value;
 mod waiting;
 mod warming;
+mod watching;
 
 #[cfg(test)]
 mod tests;
@@ -48,11 +50,13 @@ pub use edit::MAX_STRING_BYTES;
 pub use kind::{Kind, WrongType, is_system_key};
 pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
+pub use scan::ScanPage;
 pub use space::Keyspace;
-pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
+pub use transaction::{Contents, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{ChunkLimit, Collection, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
 pub use waiting::{Verdict, Waiter};
 pub use warming::MOST_WARMED;
+pub use watching::{Watched, Watcher};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;

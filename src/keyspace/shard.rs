@@ -14,6 +14,7 @@ use super::merge::KeyState;
 use super::slot::KeySlot;
 use super::types::{self, replaces_key};
 use super::waiting::{Waiter, Waiting};
+use super::watching::Watching;
 use super::{Kind, Millis};
 use crate::effects::{Action, Frontier};
 
@@ -23,6 +24,8 @@ pub struct Shard {
     pub databases: Vec<Database>,
     /// Clients that wait for keys.
     pub waiting: Waiting,
+    /// Clients that watch keys.
+    pub watching: Watching,
     /// While a snapshot is being caught up with: what this shard had when it was exported.
     pub imported: Option<Frontier>,
     /// What the keyspace's counter was last told about `memory()`.
@@ -46,6 +49,7 @@ impl Shard {
         Shard {
             databases: Vec::new(),
             waiting: Waiting::default(),
+            watching: Watching::default(),
             imported: None,
             reported_memory: 0,
             reported_metadata: 0,
@@ -56,6 +60,7 @@ impl Shard {
     /// Forgets all keys.
     pub fn clear(&mut self) {
         self.databases.clear();
+        self.watching.touch_all();
     }
 
     /// Bytes of memory of the keys, about.
@@ -142,7 +147,9 @@ impl Shard {
                 None => (fits || shown.is_none()) && mark.seen.stable,
             };
             if !within {
-                return self.merge(hasher, now, place, action, mark);
+                let changed = self.merge(hasher, now, place, action, mark);
+                self.touch_watchers(now, place);
+                return changed;
             }
             note(database, found, place, action, mark);
         }
@@ -162,21 +169,45 @@ impl Shard {
             // The removal of the last element took the value and left the key's life.
             causality.mourn(mark.applied);
         }
+        if changed || !shows_by_result(action) {
+            self.touch_watchers(now, place);
+        }
         changed
     }
 
+    /// A key was changed: whoever watches it learns of it.
+    fn touch_watchers(&self, now: Millis, place: &Place<'_>) {
+        if !self.watching.is_empty() {
+            let there = self.entry(place).is_some_and(|entry| entry.deadline().is_none_or(|deadline| deadline > now));
+            self.watching.touch(place.database, place.key, there);
+        }
+    }
+
+    /// Exchanges two databases. Only without a cluster, which alone has keys of the system.
+    pub fn swap(&mut self, hasher: &FixedState, now: Millis, one: u32, other: u32) {
+        self.database_mut(one.max(other));
+        self.watching.touch_swapped(one, other, |database, key| {
+            let entry = self.entry(&Place { database, key, hash: hash_key(hasher, key) });
+            entry.is_some_and(|entry| entry.deadline().is_none_or(|deadline| deadline > now))
+        });
+        self.databases.swap(one as usize, other as usize);
+        self.waiting.note_all();
+    }
+
     /// Puts an entry in the place of whatever its key held. Only without a cluster: this is no part of any effect.
-    pub fn put(&mut self, hasher: &FixedState, place: &Place<'_>, entry: Entry) {
+    pub fn put(&mut self, hasher: &FixedState, now: Millis, place: &Place<'_>, entry: Entry) {
         self.waiting.note(place.database, place.key);
         let database = self.database_mut(place.database);
         match database.find(place.hash, place.key) {
             Some(at) => database.update(at, |current| *current = entry),
             None => drop(database.insert(hasher, place.hash, entry)),
         }
+        self.touch_watchers(now, place);
     }
 
     /// Takes a key's entry out. Only without a cluster.
     pub fn take(&mut self, hasher: &FixedState, place: &Place<'_>) -> Option<Entry> {
+        self.watching.touch(place.database, place.key, false);
         let database = self.databases.get_mut(place.database as usize)?;
         database.find(place.hash, place.key).map(|at| database.remove(hasher, at))
     }
@@ -234,6 +265,7 @@ impl Shard {
         let all_seen = mark.is_none_or(|mark| mark.seen.stable) && database.unstable.is_empty();
         if all_seen && database.visible() == before {
             *database = Database::default();
+            self.watching.touch_flushed(number);
             return before;
         }
         let mut keys: Vec<Box<[u8]>> = database.entries().iter().map(|entry| entry.key().into()).collect();
@@ -257,6 +289,19 @@ impl Shard {
             });
             database.unstable = unstable;
         }
+    }
+}
+
+/// Does what [`types::apply`] returns tell whether the action changed anything? What adds or removes an element does nothing
+/// to one that is there, or that is not.
+fn shows_by_result(action: &Action<'_>) -> bool {
+    match action {
+        Action::Remove
+        | Action::MemberAdd { .. }
+        | Action::MemberRemove { .. }
+        | Action::FieldRemove { .. }
+        | Action::ScoreRemove { .. } => true,
+        _ => false,
     }
 }
 

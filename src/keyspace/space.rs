@@ -8,10 +8,12 @@ use foldhash::fast::FixedState;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::database::hash_key;
+use super::scan::ScanPage;
 use super::shard::Shard;
 use super::transaction::{Key, Transaction};
 use super::waiting::Waiter;
-use super::{Collection, KeyspaceOptions, Kind, Millis, is_system_key};
+use super::watching::{Watched, Watcher};
+use super::{Collection, KeyspaceOptions, Kind, Millis};
 use crate::effects::{Effect, Frontier, Origin};
 
 /// The data of one node. See the module `keyspace`.
@@ -207,41 +209,8 @@ impl Keyspace {
 
     /// Continues a scan of a database: calls `each` for keys (not expired, not of the system) until `count` keys were
     /// visited. Returns the next cursor, 0 at the end. A key that is there all the while is reported at least once.
-    pub fn scan(
-        &self,
-        now: Millis,
-        database: u32,
-        cursor: u64,
-        count: usize,
-        each: &mut dyn FnMut(&[u8], Kind),
-    ) -> u64 {
-        // Upper half: the shard. Lower half: positions below it are still to be visited.
-        let mut shard = usize::try_from(cursor >> 32).unwrap_or(usize::MAX);
-        let mut below = if cursor == 0 { u32::MAX } else { cursor as u32 } as usize;
-        let mut visited = 0;
-        while shard < Self::SHARDS {
-            let guard = self.lock_shard(shard);
-            if let Some(keys) = guard.databases.get(database as usize) {
-                below = below.min(keys.len());
-                while below > 0 && visited < count {
-                    below -= 1;
-                    visited += 1;
-                    let entry = keys.at(below);
-                    if entry.deadline().is_none_or(|deadline| deadline > now) && !is_system_key(entry.key()) {
-                        each(entry.key(), entry.kind());
-                    }
-                }
-                if below > 0 {
-                    return (shard as u64) << 32 | below as u64;
-                }
-            }
-            shard += 1;
-            below = u32::MAX as usize;
-            if visited >= count && shard < Self::SHARDS {
-                return (shard as u64) << 32 | u64::from(u32::MAX);
-            }
-        }
-        0
+    pub fn scan(&self, now: Millis, database: u32, page: ScanPage, each: &mut dyn FnMut(&[u8], Kind)) -> u64 {
+        page.walk(now, database, each, |shard, visit| visit(&self.lock_shard(shard)))
     }
 
     /// The waiter waits nowhere any more.
@@ -252,11 +221,11 @@ impl Keyspace {
         }
     }
 
-    /// A key picked at random, each with the same chance.
-    pub fn random_key(&self, now: Millis, database: u32) -> Option<Vec<u8>> {
-        let transaction = self.lock_all(now, database);
-        let mut random = self.random.lock();
-        transaction.random_key(&mut random)
+    /// The watcher watches nothing any more. It goes to one shard after the other: what it watches means nothing any more.
+    pub fn forget_watcher(&self, watcher: &Arc<Watcher>) {
+        for Watched { key, .. } in watcher.take_keys() {
+            self.lock_shard(Self::shard_of(self.key(&key).hash)).watching.remove(&key, watcher);
+        }
     }
 
     /// Calls `hook` (outside all locks) when there are effects to collect and there were none before.

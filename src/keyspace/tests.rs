@@ -92,7 +92,7 @@ fn a_scan_reports_everything_that_stays() {
     let mut cursor = 0;
     let mut removed = 0;
     loop {
-        cursor = keyspace.scan(0, 0, cursor, 7, &mut |key, _| {
+        cursor = keyspace.scan(0, 0, ScanPage { cursor, count: 7 }, &mut |key, _| {
             seen.insert(key.to_vec());
         });
         // Something disappears all the time.

@@ -1,12 +1,14 @@
 //! The metrics that `/metrics` shows, read when somebody asks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::Collector;
 use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::stats::{Counter as Count, ThreadStats};
 use crate::commands::{ServerState, table};
+use crate::pubsub::Topic;
 use crate::replication::ClusterReport;
 
 /// All metrics in Prometheus's text format.
@@ -91,6 +93,27 @@ fn data(page: &Page, state: &ServerState) {
         "Memory that the data may take; 0: no limit.",
         keyspace.memory_limit() as u64,
     );
+    let listened = [
+        ("swytch_pubsub_channels", "Channels that clients listen to.", Topic::Channel),
+        ("swytch_pubsub_patterns", "Patterns that clients listen to.", Topic::Pattern),
+        ("swytch_pubsub_shard_channels", "Shard channels that clients listen to.", Topic::Shard),
+    ];
+    for (name, help, topic) in listened {
+        page.gauge(name, help, state.channels.count(topic) as u64);
+    }
+    let messages = &state.channels.outbox.counters;
+    let counters = [
+        ("swytch_pubsub_messages_sent_total", "Messages sent to peers, once for each peer.", &messages.sent),
+        ("swytch_pubsub_messages_received_total", "Messages received from peers.", &messages.received),
+        (
+            "swytch_pubsub_messages_dropped_total",
+            "Messages not sent to a peer because too much was waiting.",
+            &messages.dropped,
+        ),
+    ];
+    for (name, help, counter) in counters {
+        page.counter(name, help, counter.load(Relaxed));
+    }
     let resident = (state.facts.resident_memory)() as u64;
     page.gauge("swytch_memory_resident_bytes", "Memory that the process occupies.", resident);
     let sizes: Vec<(String, (usize, usize))> =

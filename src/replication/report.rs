@@ -87,6 +87,13 @@ pub struct MemberReport {
     pub lag_millis: u64,
 }
 
+impl ClusterReport {
+    /// How many other nodes have applied this node's effect `seq`.
+    pub fn acknowledged(&self, seq: u64) -> usize {
+        self.members.iter().filter(|member| !member.expired && member.acknowledged >= seq).count()
+    }
+}
+
 impl Core {
     /// What this node knows about its cluster.
     pub fn report(&self, now: Now) -> ClusterReport {

@@ -10,13 +10,13 @@ use crate::effects::{Frontier, NodeId};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 
 /// A client that has said something; the server has had time to look at it.
-async fn said(node: &Node, words: &str) -> DuplexStream {
+pub(super) async fn said(node: &Node, words: &str) -> DuplexStream {
     let mut client = node.connect(1 << 12);
     say(&mut client, words).await;
     client
 }
 
-async fn say(client: &mut DuplexStream, words: &str) {
+pub(super) async fn say(client: &mut DuplexStream, words: &str) {
     client.write_all(format!("{words}\r\n").as_bytes()).await.expect("there is room");
     sleep(Duration::from_millis(1)).await;
 }

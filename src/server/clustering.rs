@@ -9,6 +9,7 @@ use crate::cluster::{
     self, Clock, ClusterHandle, ClusterOptions, ClusterSecret, Identity, SystemNet, SystemResolver, fresh_identity,
 };
 use crate::keyspace::Keyspace;
+use crate::pubsub::Channels;
 
 /// What has to be known before the keyspace is made: who this node is, and how keys are hashed in this cluster.
 pub struct Credentials {
@@ -36,7 +37,7 @@ pub fn start(
     settings: &ClusterSettings,
     options: &Options,
     credentials: Credentials,
-    keyspace: &Arc<Keyspace>,
+    (keyspace, channels): (&Arc<Keyspace>, &Arc<Channels>),
     clock: Arc<dyn Clock>,
     seed: u64,
 ) -> Result<ClusterHandle, StartError> {
@@ -45,6 +46,7 @@ pub fn start(
     let options = ClusterOptions {
         advertise: settings.advertise.clone(),
         join: settings.join.clone(),
+        channels: Arc::clone(channels),
         ..ClusterOptions::new(secret, identity, bind, options.port)
     };
     let resolver = Arc::new(SystemResolver::new(settings.dns_server));

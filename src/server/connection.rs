@@ -20,7 +20,6 @@ use super::front::Front;
 use super::handle::{Asked, Handle};
 use crate::commands::{Connected, Flow, Session, execute};
 use crate::keyspace::{Keyspace, MOST_WARMED, Millis, Verdict};
-use crate::replication::ClusterReport;
 use crate::resp::{Parsed, Parser, Protocol, Reply, look_ahead};
 
 /// What a read asks for at first, and what a silent connection keeps of each buffer, in bytes.
@@ -175,7 +174,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn execute_requests(&mut self) -> Next {
         let session = self.session.as_mut().expect("there until the connection is dropped");
         let mut since_warming = MOST_WARMED;
-        while self.consumed < self.input.len() {
+        loop {
+            // Messages are among the replies, behind that of the command during which they came.
+            if session.has_mail() {
+                session.deliver(&mut self.reply, FLUSH_SIZE);
+                if self.reply.bytes().len() >= FLUSH_SIZE {
+                    return Next::Flush;
+                }
+            }
+            if self.consumed == self.input.len() {
+                break;
+            }
             let input = &self.input[self.consumed..];
             if since_warming == MOST_WARMED && session.authenticated {
                 warm(&self.front.state.keyspace, session.database, input);
@@ -239,12 +248,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(count)) => *sent += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
+                    // A subscriber that takes nothing any more is woken for this as well.
+                    self.handle.wake_me(context, &mut self.waker);
+                    if self.is_cut_off() {
+                        warn!("disconnected a subscriber: the messages that it did not take reached the limit");
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                    }
                     self.poll_absorb(context)?;
                     return Poll::Pending;
                 }
             }
         }
         Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Have more messages come than the client may leave untaken?
+    fn is_cut_off(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_cut_off)
     }
 
     /// Notes how the last batch went, for others to see.
@@ -254,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         session.record.note_batch(self.now, left, 0, self.received, self.sent);
         (self.received, self.sent) = (0, 0);
         let oversized = self.input.capacity() > READ_SIZE || self.reply.bytes_mut().capacity() > READ_SIZE;
-        self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized);
+        self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized, session.is_listening());
     }
 
     /// Waits for the client to send more. False: hang up.
@@ -264,6 +284,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Asked::Nothing => {}
             Asked::Close => return Poll::Ready(Ok(false)),
             Asked::Trim => self.trim(),
+        }
+        if self.is_cut_off() {
+            warn!("disconnected a subscriber: the messages that it did not take reached the limit");
+            return Poll::Ready(Ok(false));
+        }
+        if self.session.as_ref().is_some_and(Session::has_mail) {
+            return Poll::Ready(Ok(true));
         }
         if self.input.len() - self.consumed >= MAX_INPUT {
             warn!(limit = MAX_INPUT, "disconnected a client: its unfinished request reached the limit");
@@ -343,7 +370,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         });
         loop {
-            let count = reports.as_mut().map_or(0, |reports| acknowledged(&reports.borrow_and_update(), seq));
+            let count = reports.as_mut().map_or(0, |reports| reports.borrow_and_update().acknowledged(seq));
             if count >= replicas {
                 return count;
             }
@@ -411,7 +438,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ready when the client has gone or the process ends.
     fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.handle.wake_me(context, &mut self.waker);
-        if self.handle.stopping() {
+        if self.handle.stopping() || self.is_cut_off() {
             return Poll::Ready(());
         }
         let failed = self.poll_absorb(context).is_err();
@@ -425,11 +452,6 @@ impl<S> Drop for Connection<S> {
             session.close(&self.front.state, self.front.clock.wall());
         }
     }
-}
-
-/// How many other nodes have applied this node's effect `seq`.
-fn acknowledged(report: &ClusterReport, seq: u64) -> usize {
-    report.members.iter().filter(|member| !member.expired && member.acknowledged >= seq).count()
 }
 
 #[cfg(test)]

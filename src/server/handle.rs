@@ -26,6 +26,8 @@ pub struct Handle {
     waiting: AtomicBool,
     /// What a blocking command waits for may be there.
     woken: AtomicBool,
+    /// It listens to channels: it is not silent for too long, as nothing is expected of it.
+    listening: AtomicBool,
     /// Its buffers are larger than what a silent connection may keep.
     oversized: AtomicBool,
 }
@@ -55,7 +57,7 @@ impl Handle {
         if !self.waiting.load(Ordering::Relaxed) {
             return;
         }
-        if timeout > 0 && silent_for > timeout {
+        if timeout > 0 && silent_for > timeout && !self.listening.load(Ordering::Relaxed) {
             self.ask(EXPIRE);
         } else if silent_for >= TRIM_AFTER && self.oversized.swap(false, Ordering::Relaxed) {
             self.ask(TRIM);
@@ -63,7 +65,8 @@ impl Handle {
     }
 
     /// The connection begins to wait for its client.
-    pub(super) fn begin_waiting(&self, second: u64, oversized: bool) {
+    pub(super) fn begin_waiting(&self, second: u64, oversized: bool, listening: bool) {
+        self.listening.store(listening, Ordering::Relaxed);
         self.active_at.store(second, Ordering::Relaxed);
         self.oversized.store(oversized, Ordering::Relaxed);
         self.waiting.store(true, Ordering::Relaxed);

@@ -18,12 +18,16 @@ mod front;
 mod handle;
 mod listener;
 mod options;
+#[cfg(test)]
+mod pubsub_tests;
 mod serve;
 mod socket;
 mod start;
 #[cfg(test)]
 mod tests;
 mod threads;
+#[cfg(test)]
+mod transaction_tests;
 
 pub use connection::serve_connection;
 pub use front::Front;

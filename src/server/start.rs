@@ -58,7 +58,8 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     let mut state = make_state(&options, clock.wall(), credentials.as_ref())?;
     let cluster = match (&options.cluster, credentials) {
         (Some(settings), Some(credentials)) => {
-            Some(clustering::start(settings, &options, credentials, &state.keyspace, clock.clone(), random()?)?)
+            let data = (&state.keyspace, &state.channels);
+            Some(clustering::start(settings, &options, credentials, data, clock.clone(), random()?)?)
         }
         _ => None,
     };
@@ -180,6 +181,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
             usize::try_from(options.max_clients).unwrap_or(usize::MAX),
             options.timeout,
         ),
+        channels: Arc::default(),
         stats: Arc::new(Stats::new(threads, table().ids())),
         clients: ClientRegistry::default(),
         cluster: None,

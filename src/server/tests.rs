@@ -58,6 +58,7 @@ pub(super) fn make_state(
     Arc::new(ServerState {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions { node, ..KeyspaceOptions::default() })),
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
+        channels: Arc::default(),
         cluster,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),

@@ -93,8 +93,10 @@ pub fn any_write() -> impl Strategy<Value = Write> {
         14 => (key(), list::any_write()).prop_map(|(key, write)| Write::List(key, write)),
     ];
     prop_oneof![
-        5 => simple.clone(),
-        1 => proptest::collection::vec(simple, 2..4).prop_map(Write::Together),
+        25 => simple.clone(),
+        // MULTI: mostly short, now and then many on the same few keys.
+        4 => proptest::collection::vec(simple.clone(), 2..4).prop_map(Write::Together),
+        1 => proptest::collection::vec(simple, 4..9).prop_map(Write::Together),
     ]
 }
 

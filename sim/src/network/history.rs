@@ -97,6 +97,18 @@ pub struct FinalData {
     pub hashes: BTreeMap<String, BTreeMap<String, String>>,
 }
 
+/// Nothing is torn that was only ever written in transactions.
+fn check_together(data: &FinalData, violations: &mut Vec<String>) {
+    let names = data.strings.keys().filter_map(|key| key.strip_prefix("together-")?.strip_suffix(".string"));
+    for name in names {
+        let string = data.strings.get(&format!("together-{name}.string"));
+        let hash = data.hashes.get(&format!("together-{name}.hash")).and_then(|fields| fields.get("field"));
+        if string != hash {
+            violations.push(format!("P3: a torn transaction on together-{name}: {string:?} and {hash:?}"));
+        }
+    }
+}
+
 impl History {
     /// Every promise that `data` breaks.
     pub fn check(&self, survival: &Survival, data: &FinalData) -> Vec<String> {
@@ -105,6 +117,7 @@ impl History {
         self.check_sets(survival, data, &mut violations);
         self.check_fields(survival, data, &mut violations);
         self.check_strings(survival, data, &mut violations);
+        check_together(data, &mut violations);
         violations
     }
 

@@ -14,6 +14,7 @@ use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerSta
 use swytch::effects::NodeId;
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
 use swytch::observe::Stats;
+use swytch::pubsub::Channels;
 use swytch::replication::ClusterReport;
 use swytch::server::{Accepted, ClientListener, Front, follow_cluster, keep_up, serve};
 use tokio::sync::watch;
@@ -139,8 +140,9 @@ impl Machine {
             options.tune = Arc::new(move |core| core.log_limit = limit);
         }
         let (net, clock, names) = (self.net.clone(), self.clock.clone(), Arc::new(self.names.clone()));
+        let channels = options.channels.clone();
         let (handle, task) = ClusterTask::new(options, keyspace.clone(), net, clock, names, self.seed());
-        let state = Arc::new(self.state(keyspace.clone(), handle.report()));
+        let state = Arc::new(self.state(keyspace.clone(), channels, handle.report()));
         let number = self.incarnations.borrow().len();
         let incarnation = Incarnation { number, keyspace, report: handle.report(), state: state.clone() };
         self.incarnations.borrow_mut().push(incarnation);
@@ -161,10 +163,16 @@ impl Machine {
         self.seeds.borrow_mut().u64(..)
     }
 
-    fn state(&self, keyspace: Arc<Keyspace>, report: watch::Receiver<Arc<ClusterReport>>) -> ServerState {
+    fn state(
+        &self,
+        keyspace: Arc<Keyspace>,
+        channels: Arc<Channels>,
+        report: watch::Receiver<Arc<ClusterReport>>,
+    ) -> ServerState {
         ServerState {
             keyspace,
             config: Config::new(None, MAX_CLIENTS, 0),
+            channels,
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             serving: AtomicBool::new(false),

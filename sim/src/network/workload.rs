@@ -25,6 +25,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// One in so many writes flushes everything, where the workload does that.
 const FLUSH_EVERY: u64 = 500;
 
+/// How EXEC answers at a node that has begun to take in a snapshot since MULTI.
+const NOT_READY: &str = "discarded because of: LOADING swytch is joining the cluster and not ready yet";
+
 /// What all clients share.
 pub struct Clients {
     /// What they do.
@@ -129,7 +132,8 @@ impl Session<'_> {
             self.clients.history.borrow_mut().flushed = true;
             return self.call(&["FLUSHALL"]).await.map(drop);
         }
-        match self.random.u8(..5) {
+        match self.random.u8(..6) {
+            5 => self.write_together().await,
             0 => self.increment().await,
             1 => self.add_member().await,
             2 => self.remove_member().await,
@@ -211,8 +215,40 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// A string, a hash and a sorted set that are only ever written together, in one transaction.
+    async fn write_together(&mut self) -> Result<(), End> {
+        let (key, value) = (self.key("together"), self.random.u32(..).to_string());
+        let [string, hash, board] = together(&key);
+        self.call(&["MULTI"]).await?;
+        self.call(&["ZADD", &board, &value, "member"]).await?;
+        self.call(&["SET", &string, &value]).await?;
+        self.call(&["HSET", &hash, "field", &value]).await?;
+        match self.call(&["EXEC"]).await? {
+            Answer::List(answers) if answers.len() == 3 => {}
+            answer => self.violation(&format!("P3: a transaction on {key} answered {answer:?}")),
+        }
+        Ok(())
+    }
+
+    /// The latest of all three is of one transaction, whatever this node has and lacks.
+    async fn read_together(&mut self) -> Result<(), End> {
+        let key = self.key("together");
+        let [string, hash, board] = together(&key);
+        self.call(&["MULTI"]).await?;
+        self.call(&["GET", &string]).await?;
+        self.call(&["HGET", &hash, "field"]).await?;
+        self.call(&["ZSCORE", &board, "member"]).await?;
+        let answer = self.call(&["EXEC"]).await?;
+        let Answer::List(values) = &answer else { return Err(End::Broken) };
+        if values.len() != 3 || values.windows(2).any(|pair| pair[0] != pair[1]) {
+            self.violation(&format!("P3: {} sees a torn transaction on {key}: {answer:?}", self.name));
+        }
+        Ok(())
+    }
+
     async fn read(&mut self) -> Result<(), End> {
-        match self.random.u8(..4) {
+        match self.random.u8(..5) {
+            4 => self.read_together().await?,
             0 => {
                 let Some((key, member)) = self.member.clone() else { return Ok(()) };
                 let answer = self.call(&["SISMEMBER", &key, &member]).await?;
@@ -243,7 +279,7 @@ impl Session<'_> {
         let outcome = self.client.call(words).await;
         self.clients.record.note(&format!("{} {words:?} {outcome:?}", self.name));
         match outcome? {
-            Answer::Error(text) if text.starts_with("LOADING") => Err(End::Loading),
+            Answer::Error(text) if text.starts_with("LOADING") || text.ends_with(NOT_READY) => Err(End::Loading),
             Answer::Error(text) => {
                 self.violation(&format!("P5: {words:?} was answered with {text}"));
                 Err(End::Broken)
@@ -285,6 +321,11 @@ impl Session<'_> {
     fn key(&mut self, kind: &str) -> String {
         format!("{kind}-{}", self.random.u64(..self.clients.workload.keys.max(1)))
     }
+}
+
+/// The keys that are only ever written together.
+fn together(key: &str) -> [String; 3] {
+    ["string", "hash", "board"].map(|kind| format!("{key}.{kind}"))
 }
 
 /// Adds an attempt of which nothing is known yet; its position.

@@ -29,18 +29,21 @@ pub enum StreamKind {
     Effects = 2,
     /// A snapshot: large, and behind everything else.
     Snapshot = 3,
+    /// What clients have published.
+    Messages = 4,
 }
 
 impl StreamKind {
     fn from_byte(byte: u8) -> Option<StreamKind> {
-        [StreamKind::Control, StreamKind::Effects, StreamKind::Snapshot].into_iter().find(|kind| *kind as u8 == byte)
+        let kinds = [StreamKind::Control, StreamKind::Effects, StreamKind::Snapshot, StreamKind::Messages];
+        kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 
     /// What has the higher priority is sent first when both have something to send.
     fn priority(self) -> i32 {
         match self {
             StreamKind::Control => 2,
-            StreamKind::Effects => 1,
+            StreamKind::Effects | StreamKind::Messages => 1,
             StreamKind::Snapshot => 0,
         }
     }

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!((ours.dialed(), theirs.dialed()), (true, false));
         assert_eq!(ours.remote_address(), other.local_address().unwrap());
         assert_eq!(theirs.remote_address(), one.local_address().unwrap());
-        for kind in [StreamKind::Control, StreamKind::Effects, StreamKind::Snapshot] {
+        for kind in [StreamKind::Control, StreamKind::Effects, StreamKind::Snapshot, StreamKind::Messages] {
             exchange(&ours, &theirs, kind).await;
             exchange(&theirs, &ours, kind).await;
         }

@@ -8,6 +8,7 @@
 
 mod bits;
 mod hash;
+mod held;
 mod list;
 mod set;
 mod sorted_set;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use thiserror::Error;
 
+pub use held::Held;
 pub use whole::{Contents, KeyFacts, Located};
 
 use super::causality::{Mark, Seen};
@@ -29,6 +31,7 @@ use super::snapshot::describe;
 use super::types::replaces_key;
 use super::value::Collection;
 use super::waiting::Waiter;
+use super::watching::{Watched, Watcher};
 use super::{Keyspace, Kind, Millis, WrongType, is_system_key};
 use crate::effects::{Action, Frontier, Operation, Origin};
 
@@ -87,6 +90,8 @@ pub struct Transaction<'k> {
     /// A snapshot is being imported: nothing is there, and writes do nothing. The caller finds out by
     /// [`Keyspace::is_loading`] and tells its client.
     void: bool,
+    /// Several commands run as one: where the locks go back to.
+    home: Option<Held<'k>>,
 }
 
 impl std::fmt::Debug for Transaction<'_> {
@@ -97,7 +102,16 @@ impl std::fmt::Debug for Transaction<'_> {
 
 impl<'k> Transaction<'k> {
     pub(super) fn new(keyspace: &'k Keyspace, now: Millis, database: u32) -> Self {
-        Transaction { keyspace, now, database, guards: SmallVec::new(), origin: None, wrote: false, void: false }
+        Transaction {
+            keyspace,
+            now,
+            database,
+            guards: SmallVec::new(),
+            origin: None,
+            wrote: false,
+            void: false,
+            home: None,
+        }
     }
 
     /// Adds a locked shard, in ascending order.
@@ -111,6 +125,17 @@ impl<'k> Transaction<'k> {
     /// The time of this command.
     pub fn now(&self) -> Millis {
         self.now
+    }
+
+    /// The number of the database of the keys.
+    pub(super) fn database(&self) -> u32 {
+        self.database
+    }
+
+    /// All shards, or none while a snapshot is being imported. Only with everything locked.
+    pub(super) fn visible_shards(&self) -> &[(usize, MutexGuard<'k, Shard>)] {
+        assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
+        if self.void { &[] } else { &self.guards }
     }
 
     fn shard(&self, key: Key<'_>) -> &Shard {
@@ -181,16 +206,15 @@ impl<'k> Transaction<'k> {
     }
 
     fn all_entries(&self) -> impl Iterator<Item = &Entry> {
-        assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
         let database = self.database as usize;
-        let visible = if self.void { 0 } else { self.guards.len() };
-        self.guards[..visible]
+        self.visible_shards()
             .iter()
             .filter_map(move |guard| guard.1.databases.get(database))
             .flat_map(|keys| keys.entries())
     }
 
-    pub(super) fn size(&self) -> (usize, usize) {
+    /// Keys of the database, and how many of them have a deadline. Only with everything locked.
+    pub fn size(&self) -> (usize, usize) {
         if self.void {
             return (0, 0);
         }
@@ -198,7 +222,8 @@ impl<'k> Transaction<'k> {
         databases.fold((0, 0), |sum, keys| (sum.0 + keys.visible(), sum.1 + keys.with_deadline()))
     }
 
-    pub(super) fn random_key(&self, random: &mut fastrand::Rng) -> Option<Vec<u8>> {
+    /// A key picked at random, each with the same chance. Only with everything locked.
+    pub fn random_key(&self, random: &mut fastrand::Rng) -> Option<Vec<u8>> {
         let keys = self.guards.iter().filter_map(|guard| guard.1.databases.get(self.database as usize));
         let total: usize = keys.clone().map(|keys| keys.len()).sum();
         // Expired keys and those of the system do not count: a few tries, then the first that does.
@@ -378,6 +403,30 @@ impl<'k> Transaction<'k> {
         self.wrote = true;
     }
 
+    /// From now on the watcher is touched when the key changes.
+    pub fn watch(&mut self, key: Key<'_>, watcher: &Arc<Watcher>) {
+        let watched = Watched { database: self.database, key: key.bytes.into(), absent: self.live(key).is_none() };
+        self.shard_mut(key).watching.add(watched, watcher);
+    }
+
+    /// The watcher watches none of its keys any longer. True if one of them has changed, or its time is over since. The
+    /// shards of all of them must be locked.
+    pub fn stop_watching(&mut self, watcher: &Arc<Watcher>) -> bool {
+        let mut touched = watcher.is_touched();
+        for Watched { database, key, absent } in watcher.keys() {
+            let key = self.keyspace.key(&key);
+            self.database = database;
+            touched |= !absent && self.live(key).is_none();
+            self.shard_mut(key).watching.remove(key.bytes, watcher);
+        }
+        touched
+    }
+
+    /// Bytes of the effect that is open.
+    pub(super) fn effect_bytes(&self) -> usize {
+        self.origin.as_ref().map_or(0, |origin| origin.open_bytes())
+    }
+
     /// The locked shards, for what works on whole shards.
     pub(super) fn shards_mut(&mut self) -> impl Iterator<Item = (usize, &mut Shard)> {
         self.wrote = true;
@@ -401,6 +450,12 @@ impl<'k> Transaction<'k> {
     }
 
     fn finish(&mut self) -> Option<u64> {
+        if let Some(home) = self.home.take() {
+            let guards = std::mem::take(&mut self.guards);
+            let (origin, wrote) = (self.origin.take(), std::mem::take(&mut self.wrote));
+            home.take_back(Transaction { guards, origin, wrote, home: None, ..*self });
+            return None;
+        }
         let committed = self.origin.take().and_then(|mut origin| origin.commit());
         let mut woken = Vec::new();
         if self.wrote {

@@ -67,6 +67,17 @@ pub struct KeyFacts {
 /// A key with the number of its database.
 pub type Located<'a> = (u32, Key<'a>);
 
+/// The writes of several commands that run as one may take up to this part of an effect, so that there is room for the largest
+/// value behind them.
+const SHARE_OF_SEVERAL: usize = 8;
+
+impl Keyspace {
+    /// May several commands that have written so much, in bytes, write more in the same effect?
+    pub fn fits_into_effect(&self, written: usize) -> bool {
+        self.origin.is_none() || written <= MAX_BODY_BYTES / SHARE_OF_SEVERAL
+    }
+}
+
 impl Transaction<'_> {
     /// The value, whatever its type; counts as a use.
     pub fn value(&mut self, key: Key<'_>) -> Option<Cow<'_, Value>> {
@@ -146,10 +157,7 @@ impl Transaction<'_> {
         if self.keyspace.origin.is_none() {
             self.wrote = true;
             for (_, shard) in &mut self.guards {
-                // Only a cluster has keys of the system.
-                shard.database_mut(one.max(other));
-                shard.databases.swap(one as usize, other as usize);
-                shard.waiting.note_all();
+                shard.swap(&self.keyspace.hasher, self.now, one, other);
             }
             return Ok(());
         }
@@ -204,17 +212,17 @@ impl Transaction<'_> {
         let place = self.place(key);
         let hasher = &self.keyspace.hasher;
         let at = self.guard_of(key);
-        self.guards[at].1.put(hasher, &place, entry.renamed(key.bytes));
+        self.guards[at].1.put(hasher, self.now, &place, entry.renamed(key.bytes));
     }
 
     /// Refuses what one effect cannot hold. Without a cluster there is no effect.
     fn check_size(&self, written: &[(u32, &[u8], &Entry)]) -> Result<(), WriteError> {
         let memory: usize = written.iter().map(|(_, key, entry)| key.len() + entry.memory()).sum();
-        if self.keyspace.origin.is_none() || memory < MAX_BODY_BYTES / MAX_GROWTH {
+        if self.keyspace.origin.is_none() || self.effect_bytes() + memory < MAX_BODY_BYTES / MAX_GROWTH {
             return Ok(());
         }
         let mut writer = OperationsWriter::default();
-        let mut counted = 0;
+        let mut counted = self.effect_bytes();
         for &(database, key, entry) in written {
             rebuild(entry, &mut |action| {
                 // Written to be counted, and dropped.

@@ -1,4 +1,4 @@
-//! Patterns of KEYS, SCAN, CONFIG GET: `*`, `?`, `[a-z]`, `[^x]` and `\` for the character itself.
+//! Patterns of KEYS, SCAN, CONFIG GET, PSUBSCRIBE: `*`, `?`, `[a-z]`, `[^x]` and `\` for the character itself.
 //!
 //! Behaves as Redis's matcher does, malformed patterns included, but never takes longer than pattern length × text
 //! length: only the last `*` is ever tried again, which is enough because everything else takes exactly one character.
