@@ -49,7 +49,9 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
 pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
-pub use value::{ChunkLimit, Collection, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
+pub use value::{
+    ChunkLimit, Collection, Element, HashValue, HashView, Limits, ListValue, SetValue, SortedSetValue, Value,
+};
 pub use waiting::{Verdict, Waiter};
 
 /// Milliseconds since the Unix epoch.

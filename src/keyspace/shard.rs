@@ -69,7 +69,7 @@ impl Shard {
         waiting.take_woken(|number, key| {
             let database = databases.get(number as usize)?;
             let entry = database.at(database.find(hash_key(hasher, key), key)?);
-            entry.deadline().is_none_or(|deadline| deadline > now).then(|| entry.kind())
+            entry.is_live(now).then(|| entry.kind())
         })
     }
 
@@ -137,9 +137,11 @@ impl Shard {
                 Some(kind) => shown == Some(kind) || replaces_key(action),
                 None => shown.is_some(),
             };
+            // Nor does a life without an element to live find what it changes.
+            let finds = types::finds_element(found.map(|at| database.at(at)), action);
             let within = match database.unstable.get(place.key) {
-                Some(causality) => fits && causality.is_within(&mark.seen),
-                None => (fits || shown.is_none()) && mark.seen.stable,
+                Some(causality) => fits && finds && causality.is_within(&mark.seen),
+                None => (fits || shown.is_none()) && finds && mark.seen.stable,
             };
             if !within {
                 return self.merge(hasher, now, place, action, mark);
@@ -202,7 +204,7 @@ impl Shard {
         if let Some(value) = state.shown {
             database.insert(hasher, place.hash, Entry::new(place.key, value, state.deadline, access));
         }
-        if !exists {
+        if !exists || state.causality.causes.has_ghosts() {
             state.causality.mourn(mark.applied);
         }
         if !state.causality.is_settled(exists) {

@@ -1,19 +1,25 @@
 //! A hash.
 //!
-//! Small: one packed buffer of pairs, in the order in which the fields came. Large: a table of fields.
+//! Small: one packed buffer of pairs, in the order in which the fields came. Large: a table of fields. A hash whose
+//! fields end by themselves has their deadlines besides; the others pay nothing for that. What time it is only the reader
+//! knows: [`HashValue::at_time`] shows what clients see.
 
 use std::ops::Range;
 
+use super::deadlines::Deadlines;
 use super::encoded::Encoded;
 use super::packed::{Entries, Packed, Place};
 use super::table::{Record, Table};
-use super::{Element, ElementHasher, Limits, allocation};
+use super::{Element, ElementHasher, HashView, Limits, allocation};
+use crate::keyspace::Millis;
 
 /// Fields with values. Iteration order is a function of the operations alone.
 #[derive(Clone, Debug)]
 pub struct HashValue {
     form: Form,
     hasher: ElementHasher,
+    /// There once a field has had a deadline.
+    deadlines: Option<Box<Deadlines>>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +99,7 @@ fn find_field(table: &Table<Field>, field: &[u8]) -> Option<usize> {
 impl HashValue {
     /// An empty hash.
     pub fn new(hasher: ElementHasher) -> HashValue {
-        HashValue { form: Form::Small(Packed::default()), hasher }
+        HashValue { form: Form::Small(Packed::default()), hasher, deadlines: None }
     }
 
     /// How many fields.
@@ -117,7 +123,62 @@ impl HashValue {
         }
     }
 
-    /// Sets a field; true when it is new.
+    /// What clients see of it at this time.
+    #[inline]
+    pub fn at_time(&self, now: Millis) -> HashView<'_> {
+        HashView::new(self, self.deadlines.as_deref(), now)
+    }
+
+    /// When a field ends.
+    pub fn deadline(&self, field: &[u8]) -> Option<Millis> {
+        self.deadlines.as_ref()?.of(self.position(field)?)
+    }
+
+    /// Changes when a field ends, if there is such a field.
+    pub fn set_deadline(&mut self, field: &[u8], deadline: Option<Millis>) {
+        if deadline.is_none() && self.deadlines.is_none() {
+            return;
+        }
+        let Some(position) = self.position(field) else { return };
+        let (length, is_large) = (self.len(), matches!(self.form, Form::Large(_)));
+        let deadlines = self.deadlines.get_or_insert_with(|| {
+            let mut deadlines = Box::<Deadlines>::default();
+            if is_large {
+                deadlines.put_in_order();
+            }
+            deadlines
+        });
+        deadlines.set(position, length, deadline);
+    }
+
+    /// When the first field ends.
+    #[inline]
+    pub fn earliest_deadline(&self) -> Option<Millis> {
+        self.deadlines.as_ref()?.earliest()
+    }
+
+    /// Have all fields ended? Then the key is to go.
+    #[inline]
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.deadlines.as_ref().is_some_and(|deadlines| {
+            deadlines.count() == self.len() && deadlines.latest().is_some_and(|latest| latest <= now)
+        })
+    }
+
+    /// The fields that have ended.
+    pub fn ended(&self, now: Millis) -> impl Iterator<Item = Element<'_>> {
+        let positions = self.deadlines.iter().flat_map(move |deadlines| deadlines.ended(now));
+        positions.filter_map(|position| self.at(position)).map(|(field, _)| field)
+    }
+
+    fn position(&self, field: &[u8]) -> Option<usize> {
+        match &self.form {
+            Form::Small(packed) => find_pair(packed, field).map(|place| place.index() / 2),
+            Form::Large(table) => find_field(table, field),
+        }
+    }
+
+    /// Sets a field, which keeps its deadline; true when it is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8]) -> bool {
         self.insert_within(&Limits::DEFAULT, field, value)
     }
@@ -135,10 +196,14 @@ impl HashValue {
             if packed.len() / 2 < limits.hash_fields {
                 packed.push(&Encoded::from(field));
                 packed.push(&Encoded::from(value));
+                if let Some(deadlines) = &mut self.deadlines {
+                    deadlines.push();
+                }
                 return true;
             }
         }
-        let table = self.grow();
+        self.grow();
+        let Form::Large(table) = &mut self.form else { unreachable!("it has just grown") };
         match find_field(table, field) {
             Some(position) => {
                 table.update(position, |record| record.set_value(value));
@@ -146,37 +211,44 @@ impl HashValue {
             }
             None => {
                 table.push(Field::new(field, value));
+                if let Some(deadlines) = &mut self.deadlines {
+                    deadlines.push();
+                }
                 true
             }
         }
     }
 
-    /// The large form.
-    fn grow(&mut self) -> &mut Table<Field> {
+    /// Makes it large.
+    fn grow(&mut self) {
         if let Form::Small(packed) = &self.form {
             let mut table = Table::new(self.hasher.clone());
             for (field, value) in Fields(Walk::Small(packed.iter())) {
                 table.push(Field::new(&field, &value));
             }
             self.form = Form::Large(Box::new(table));
-        }
-        match &mut self.form {
-            Form::Large(table) => table,
-            Form::Small(_) => unreachable!("it has just grown"),
+            if let Some(deadlines) = &mut self.deadlines {
+                deadlines.put_in_order();
+            }
         }
     }
 
     /// Removes a field; true when it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.form {
+        let position = match &mut self.form {
             Form::Small(packed) => {
                 let Some(place) = find_pair(packed, field) else { return false };
                 packed.remove(place, 2);
+                place.index() / 2
             }
             Form::Large(table) => {
                 let Some(position) = find_field(table, field) else { return false };
                 table.swap_remove(position);
+                position
             }
+        };
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.remove(position);
         }
         true
     }
@@ -216,15 +288,18 @@ impl HashValue {
 
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
-        match &self.form {
+        let fields = match &self.form {
             Form::Small(packed) => packed.memory(),
             Form::Large(table) => allocation(size_of::<Table<Field>>()) + table.memory(),
-        }
+        };
+        fields + self.deadlines.as_ref().map_or(0, |deadlines| deadlines.memory())
     }
 
     /// What `OBJECT ENCODING` calls it.
     pub fn encoding(&self) -> &'static str {
         match &self.form {
+            // As in Redis it stays that when no field has a deadline any more.
+            Form::Small(_) if self.deadlines.is_some() => "listpackex",
             Form::Small(_) => "listpack",
             Form::Large(_) => "hashtable",
         }
