@@ -110,7 +110,10 @@ fn hsetnx(context: &mut Context<'_>) -> Outcome {
 }
 
 /// Reads the hash at the first key, if there is one.
-fn read_hash(context: &mut Context<'_>, read: impl FnOnce(&mut Context<'_>, Option<HashView<'_>>) -> Outcome) -> Outcome {
+fn read_hash(
+    context: &mut Context<'_>,
+    read: impl FnOnce(&mut Context<'_>, Option<HashView<'_>>) -> Outcome,
+) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let hash = transaction.hash(key)?;

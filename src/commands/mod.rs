@@ -21,6 +21,7 @@ mod generic;
 mod geo;
 mod geohash;
 mod glob;
+mod hash_expiry;
 mod hashes;
 mod hyperloglog;
 mod information;

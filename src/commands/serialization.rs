@@ -25,13 +25,17 @@ pub const COMMANDS: &[Command] = &[
 const BAD_FORMAT: Refusal = Refusal::Fixed("ERR Bad data format");
 
 /// A value in the form that is encoded, without the fields whose time is over.
-fn to_rdb(value: &Value, now: Millis) -> RdbValue {
+pub(super) fn to_rdb(value: &Value, now: Millis) -> RdbValue {
     match value {
         Value::Text(text) => RdbValue::String(text.clone()),
         Value::Hash(hash) => RdbValue::Hash(
             hash.at_time(now)
                 .iter_with_deadlines()
-                .map(|(field, value, expires_at)| HashField { field: field.to_vec(), value: value.to_vec(), expires_at })
+                .map(|(field, value, expires_at)| HashField {
+                    field: field.to_vec(),
+                    value: value.to_vec(),
+                    expires_at,
+                })
                 .collect(),
         ),
         Value::Set(set) => RdbValue::Set(set.iter().map(|member| member.to_vec()).collect()),

@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
+use super::Element;
 use super::deadlines::Deadlines;
 use super::hash::{Fields, HashValue};
-use super::Element;
 use crate::keyspace::Millis;
 
 /// See the module's text.
