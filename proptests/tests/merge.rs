@@ -130,9 +130,48 @@ fn past_failures_stay_fixed() {
         Step::Write(0, Write::Hash(0, HashWrite::Set(b'a', text()))),
         Step::Fold(1),
     ];
-    for (count, steps) in
-        [(2, life_of_the_loser), (3, life_without_value), (3, loser_alone), (2, life_folded_too_early)]
-    {
+    // Of two SETs the lower is forgotten first. What lengthened the life of the higher one stays known.
+    let lower_set_forgotten = |set: &dyn Fn() -> Write, life: &dyn Fn(u64) -> Write, change: Write| {
+        let other_key = || Write::Hash(1, HashWrite::Set(b'a', text()));
+        vec![
+            Step::Write(0, set()),
+            Step::Write(0, life(50_001)),
+            Step::Write(1, set()),
+            Step::Write(1, life(50_002)),
+            Step::Deliver(1, 0),
+            Step::Write(1, other_key()),
+            Step::Deliver(0, 0),
+            Step::Deliver(0, 0),
+            Step::Deliver(2, 0),
+            Step::Deliver(2, 0),
+            Step::Deliver(2, 0),
+            Step::Deliver(2, 0),
+            Step::Deliver(2, 0),
+            Step::Write(0, other_key()),
+            Step::Deliver(2, 0),
+            Step::Fold(2),
+            Step::Write(1, change),
+            Step::Deliver(2, 0),
+        ]
+    };
+    let lower_string = lower_set_forgotten(
+        &|| Write::String(0, StringWrite::Set(text(), None)),
+        &|at| Write::Deadline(0, Some(at)),
+        Write::String(0, StringWrite::Append(b"0".to_vec())),
+    );
+    let lower_field = lower_set_forgotten(
+        &|| Write::Hash(0, HashWrite::Set(b'a', text())),
+        &|at| Write::Hash(0, HashWrite::Deadline(b'a', Some(at))),
+        Write::Hash(0, HashWrite::Add(b'a', 1)),
+    );
+    for (count, steps) in [
+        (2, life_of_the_loser),
+        (3, life_without_value),
+        (3, loser_alone),
+        (2, life_folded_too_early),
+        (3, lower_string),
+        (3, lower_field),
+    ] {
         if let Err(error) = check((count, steps.clone(), 0)) {
             panic!("{steps:?}: {error}");
         }

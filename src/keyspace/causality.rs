@@ -129,8 +129,8 @@ impl Life {
 
     /// A SET is stable, with the deadline that it brought. Another one may still be above it, which decides.
     pub fn rest_on(&mut self, set: Dot, deadline: Option<Millis>, winner: Option<(Dot, Option<Millis>)>) {
-        let applies = |change: &LifeChange, set: Dot| change.applies_to(set);
-        self.changes.retain(|change| applies(change, set) || winner.is_some_and(|(winner, _)| applies(change, winner)));
+        let sets = [Some(set), winner.map(|(winner, _)| winner)];
+        self.changes.retain(|change| sets.iter().flatten().any(|&set| change.applies_to(set)));
         self.base = deadline;
     }
 
