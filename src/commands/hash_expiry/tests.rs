@@ -1,5 +1,5 @@
 //! Times to live of fields, with a clock that the tests set. What the commands refuse is recorded in
-//! `ci/recorded/hash_expiry.txt`.
+//! `ci/replies/hash_expiry.txt`.
 
 use crate::commands::testing::Fixture;
 use crate::rdb::{HashField, RdbValue, dump_payload, load_payload};
