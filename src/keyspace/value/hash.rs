@@ -432,4 +432,84 @@ mod tests {
         }
         assert!(size_of::<HashValue>() <= 32);
     }
+
+    #[test]
+    fn deadlines_stay_with_their_fields() {
+        let mut random = fastrand::Rng::with_seed(29);
+        for round in 0..24 {
+            let limits = Limits { hash_fields: [0, 7, 128][round % 3], ..Limits::DEFAULT };
+            let mut hash = HashValue::new(ElementHasher::with_seed(1));
+            let mut model: Vec<(Vec<u8>, Vec<u8>, Option<Millis>)> = Vec::new();
+            for step in 0..1_500 {
+                let field = random.u8(..if step < 500 { 12 } else { 200 }).to_string().into_bytes();
+                let found = model.iter().position(|other| other.0 == field);
+                let is_small = hash.is_scanned_whole();
+                match random.u8(..6) {
+                    0 | 1 => {
+                        let deadline = (random.u8(..3) > 0).then(|| random.u64(1..100));
+                        hash.set_deadline(&field, deadline);
+                        if let Some(at) = found {
+                            model[at].2 = deadline;
+                        }
+                    }
+                    2 => {
+                        assert_eq!(hash.remove(&field), found.is_some());
+                        match found {
+                            Some(at) if is_small => drop(model.remove(at)),
+                            Some(at) => drop(model.swap_remove(at)),
+                            None => {}
+                        }
+                    }
+                    _ => {
+                        let value = step.to_string().into_bytes();
+                        assert_eq!(hash.insert_within(&limits, &field, &value), found.is_none());
+                        match found {
+                            Some(at) => model[at].1 = value,
+                            None => model.push((field.clone(), value, None)),
+                        }
+                    }
+                }
+                let expected = model.iter().find(|other| other.0 == field);
+                assert_eq!(hash.deadline(&field), expected.and_then(|expected| expected.2));
+                let now = random.u64(..120);
+                let has_ended = |field: &(Vec<u8>, Vec<u8>, Option<Millis>)| field.2.is_some_and(|end| end <= now);
+                let live: Vec<_> = model.iter().filter(|field| !has_ended(field)).cloned().collect();
+                let view = hash.at_time(now);
+                assert_eq!((view.len(), view.is_empty()), (live.len(), live.is_empty()));
+                assert_eq!(hash.is_over(now), live.is_empty() && !model.is_empty());
+                assert_eq!(hash.earliest_deadline(), model.iter().filter_map(|field| field.2).min());
+                let visible = expected.filter(|expected| !has_ended(expected));
+                assert_eq!(view.get(&field).as_deref(), visible.map(|visible| &visible.1[..]));
+                assert_eq!(view.deadline(&field), visible.map(|visible| visible.2));
+                let all = view.iter_with_deadlines().map(|(field, value, end)| (field.to_vec(), value.to_vec(), end));
+                assert!(all.eq(live.iter().cloned()));
+                let numbered = view.numbered();
+                assert_eq!((numbered.len(), numbered.is_empty()), (live.len(), live.is_empty()));
+                let number = random.usize(..=live.len());
+                let picked = numbered.get(number).map(owned);
+                assert_eq!(picked, live.get(number).map(|(field, value, _)| (field.clone(), value.clone())));
+                let mut ended: Vec<_> = hash.ended(now).map(|field| field.to_vec()).collect();
+                let mut gone: Vec<_> =
+                    model.iter().filter(|field| has_ended(field)).map(|field| field.0.clone()).collect();
+                ended.sort_unstable();
+                gone.sort_unstable();
+                assert_eq!(ended, gone);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_without_deadlines_pays_nothing_for_them() {
+        let mut hash = HashValue::new(ElementHasher::with_seed(1));
+        for number in 0..500 {
+            hash.insert(number.to_string().as_bytes(), b"v");
+            hash.set_deadline(number.to_string().as_bytes(), None);
+        }
+        let before = hash.memory();
+        assert!(hash.deadlines.is_none());
+        hash.set_deadline(b"7", Some(1));
+        assert!(hash.memory() > before + 500 * size_of::<Millis>());
+        hash.set_deadline(b"7", None);
+        assert!(hash.memory() < before + 200);
+    }
 }
