@@ -61,8 +61,11 @@ fn write_hash(
         4 => ignore(transaction.hash_set_with_life(key, field, value, Life::Until(deadline))),
         5 => ignore(transaction.hash_set_with_life(key, field, value, Life::Keep)),
         6 | 7 => ignore(transaction.hash_add(key, field, random.i64(-5..100))),
-        8 => ignore(transaction.hash_set_deadline(key, field, Some(deadline))),
-        9 => ignore(transaction.hash_set_deadline(key, field, random.bool().then_some(deadline + 5_000))),
+        8 => {
+            let forever = random.i64(-5..100) < 40;
+            ignore(transaction.hash_set_deadline(key, field, (!forever).then_some(deadline + 5_000)));
+        }
+        9 => ignore(transaction.hash_set_deadline(key, field, Some(deadline))),
         _ => ignore(transaction.hash_remove(key, field)),
     }
 }
