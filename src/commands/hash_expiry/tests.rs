@@ -177,7 +177,7 @@ fn background_work_removes_what_has_ended_a_part_at_a_time() {
             ("hpexpire h 1 fields 1 stays", "*1\r\n:1\r\n"),
         ]);
         keyspace.upkeep(fixture.now + 1, crate::keyspace::Keyspace::SHARDS);
-        assert_eq!(keyspace.dump(), [String::new(); 0]);
+        assert!(keyspace.dump().is_empty());
         // More than go in one turn.
         for number in 0..1500 {
             fixture.run(&format!("hsetex h px 1 fields 1 {number} x"));
