@@ -24,6 +24,7 @@ def load_script(name):
 
 
 differential = load_script("differential")
+recorded = load_script("recorded")
 
 
 def bulk(text):
@@ -148,6 +149,26 @@ class Keys(unittest.TestCase):
     def test_payloads_end_with_their_checksum(self):
         # As redis-server 7.0.15 dumps the string "hello".
         self.assertEqual(generator.serialized(b"\x00\x05hello")[-8:].hex(), "6372df766534200a")
+
+
+class Recorded(unittest.TestCase):
+    def test_sections_have_steps_with_replies(self):
+        sections = recorded.parse("# text\n\n== title\n> GET 'a b'\n[2] $-1\n[3] _\n~ 20\n> PING\n+PONG\n")
+        self.assertEqual(sections, [("title", [(4, ["GET", "a b"], ["[2] $-1", "[3] _"]), (7, 20, None), (8, ["PING"], ["+PONG"])])])
+        for wrong in ("> PING\n+PONG\n", "== title\n", "== title\n> PING\n", "== title\n+PONG\n", "== title\n~ 20\n+PONG\n"):
+            self.assertRaises(ValueError, recorded.parse, wrong)
+
+    def test_lines_of_one_protocol(self):
+        lines = ["*1", "[2] $-1", "[3] _"]
+        self.assertEqual([recorded.expected(lines, protocol) for protocol in (2, 3)], [["*1", "$-1"], ["*1", "_"]])
+
+    def test_a_reply_fits_line_by_line(self):
+        self.assertTrue(recorded.fits(["*2", ":{9..10}", ":-2"], b"*2\r\n:10\r\n:-2\r\n"))
+        self.assertFalse(recorded.fits(["*2", ":{9..10}", ":-2"], b"*2\r\n:11\r\n:-2\r\n"))
+        self.assertFalse(recorded.fits([":{9..10}"], b"+OK\r\n"))
+        self.assertFalse(recorded.fits(["*2", ":1"], b"*2\r\n:1\r\n:1\r\n"))
+        self.assertFalse(recorded.fits(["*2", ":1", ":1"], b"*2\r\n:1\r\n"))
+        self.assertFalse(recorded.fits([":1"], b":1"))
 
 
 if __name__ == "__main__":

@@ -88,9 +88,8 @@ impl Checker {
         let (database, key) = place;
         let expected = self.history.expected(database, key.as_bytes(), &self.slots[slot].applied);
         let now = transaction.now();
-        let expected = expected.filter(|expected| expected.deadline.is_none_or(|deadline| deadline > now));
+        let expected = expected.and_then(|expected| expected.visible(now));
         let found = describe(transaction, keyspace, database, key);
-        let expected = expected.map(|expected| (expected.text, expected.deadline));
         if found != expected {
             let what = format!("node {slot} shows {found:?}, but what is applied there makes {expected:?}");
             self.violated("P2, P3, P5 or P6", what);

@@ -47,7 +47,11 @@ pub fn describe(effect: &Effect) -> String {
                 }
                 Action::StringAddBits(addition) => format!("{addition:?}"),
                 Action::StringRaiseRegisters(registers) => format!("raise {} registers", registers.packed.len() / 3),
-                Action::FieldSet { field, value } => format!("set {}={}", text(field), text(value)),
+                Action::FieldSet { field, value, deadline: None } => format!("set {}={}", text(field), text(value)),
+                Action::FieldSet { field, value, deadline } => {
+                    format!("set {}={} {deadline:?}", text(field), text(value))
+                }
+                Action::FieldDeadline { field, at } => format!("deadline of {} {at:?}", text(field)),
                 Action::FieldAdd { field, increment } => format!("add {}+{increment}", text(field)),
                 Action::FieldAddFloat { field, increment } => format!("add {}+{}", text(field), text(increment)),
                 Action::FieldRemove { field } => format!("remove {}", text(field)),

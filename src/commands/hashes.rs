@@ -4,7 +4,7 @@ use super::context::{Context, Outcome, Refusal, SYNTAX, check_reply_size, is_opt
 use super::sampling::distinct_positions;
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
-use crate::keyspace::{HashValue, WriteError, long_double};
+use crate::keyspace::{HashView, WriteError, long_double};
 use crate::resp::{Protocol, Reply};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -110,7 +110,10 @@ fn hsetnx(context: &mut Context<'_>) -> Outcome {
 }
 
 /// Reads the hash at the first key, if there is one.
-fn read_hash(context: &mut Context<'_>, read: impl FnOnce(&mut Context<'_>, Option<&HashValue>) -> Outcome) -> Outcome {
+fn read_hash(
+    context: &mut Context<'_>,
+    read: impl FnOnce(&mut Context<'_>, Option<HashView<'_>>) -> Outcome,
+) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let hash = transaction.hash(key)?;
@@ -149,7 +152,7 @@ fn hdel(context: &mut Context<'_>) -> Outcome {
 }
 
 fn hlen(context: &mut Context<'_>) -> Outcome {
-    read_hash(context, |context, hash| context.reply_count(hash.map_or(0, HashValue::len)))
+    read_hash(context, |context, hash| context.reply_count(hash.map_or(0, |hash| hash.len())))
 }
 
 fn hstrlen(context: &mut Context<'_>) -> Outcome {
@@ -168,8 +171,8 @@ fn hexists(context: &mut Context<'_>) -> Outcome {
 
 fn hkeys(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
-        context.reply.array(hash.map_or(0, HashValue::len));
-        for (field, _) in hash.into_iter().flat_map(HashValue::iter) {
+        context.reply.array(hash.map_or(0, |hash| hash.len()));
+        for (field, _) in hash.into_iter().flat_map(|hash| hash.iter()) {
             context.reply.bulk(&field);
         }
         Ok(Flow::Continue)
@@ -178,8 +181,8 @@ fn hkeys(context: &mut Context<'_>) -> Outcome {
 
 fn hvals(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
-        context.reply.array(hash.map_or(0, HashValue::len));
-        for (_, value) in hash.into_iter().flat_map(HashValue::iter) {
+        context.reply.array(hash.map_or(0, |hash| hash.len()));
+        for (_, value) in hash.into_iter().flat_map(|hash| hash.iter()) {
             context.reply.bulk(&value);
         }
         Ok(Flow::Continue)
@@ -188,8 +191,8 @@ fn hvals(context: &mut Context<'_>) -> Outcome {
 
 fn hgetall(context: &mut Context<'_>) -> Outcome {
     read_hash(context, |context, hash| {
-        context.reply.map(hash.map_or(0, HashValue::len));
-        for (field, value) in hash.into_iter().flat_map(HashValue::iter) {
+        context.reply.map(hash.map_or(0, |hash| hash.len()));
+        for (field, value) in hash.into_iter().flat_map(|hash| hash.iter()) {
             context.reply.bulk(&field);
             context.reply.bulk(&value);
         }
@@ -225,7 +228,8 @@ fn hincrbyfloat(context: &mut Context<'_>) -> Outcome {
 fn hrandfield(context: &mut Context<'_>) -> Outcome {
     if context.words() == 2 {
         return read_hash(context, |context, hash| {
-            let field = hash.and_then(|hash| hash.at(context.session.random.usize(..hash.len())));
+            let fields = hash.map(|hash| hash.numbered());
+            let field = fields.and_then(|fields| fields.get(context.session.random.usize(..fields.len())));
             context.reply.bulk_or_null(field.as_ref().map(|(field, _)| &**field));
             Ok(Flow::Continue)
         });
@@ -244,20 +248,21 @@ fn hrandfield(context: &mut Context<'_>) -> Outcome {
             context.reply.array(0);
             return Ok(Flow::Continue);
         };
+        let fields = hash.numbered();
         let start = context.reply.bytes().len();
         let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
         if count >= 0 {
-            let positions = distinct_positions(&mut context.session.random, hash.len(), wanted);
+            let positions = distinct_positions(&mut context.session.random, fields.len(), wanted);
             open_fields(context.reply, positions.len(), with_values);
-            for (field, value) in positions.into_iter().filter_map(|at| hash.at(at)) {
+            for (field, value) in positions.into_iter().filter_map(|at| fields.get(at)) {
                 reply_field(context.reply, &field, with_values.then_some(&value));
             }
             return Ok(Flow::Continue);
         }
         open_fields(context.reply, wanted, with_values);
         for _ in 0..wanted {
-            let at = context.session.random.usize(..hash.len());
-            let (field, value) = hash.at(at).expect("a position below the length");
+            let at = context.session.random.usize(..fields.len());
+            let (field, value) = fields.get(at).expect("a number below how many there are");
             reply_field(context.reply, &field, with_values.then_some(&value));
             check_reply_size(context.reply, start)?;
         }

@@ -20,6 +20,7 @@ mod floats;
 mod generic;
 mod geo;
 mod geohash;
+mod hash_expiry;
 mod hashes;
 mod hyperloglog;
 mod information;

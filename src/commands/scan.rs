@@ -155,7 +155,7 @@ fn hscan(context: &mut Context<'_>) -> Outcome {
         return Ok(Flow::Continue);
     };
     let options = parse_options(context, 3, false)?;
-    let (positions, next) = page(hash.len(), hash.is_scanned_whole(), cursor, options.count);
+    let (positions, next) = page(hash.positions(), hash.is_scanned_whole(), cursor, options.count);
     let mut found: Vec<Box<[u8]>> = Vec::new();
     for (field, value) in hash.range(positions).filter(|(field, _)| options.wants(field)) {
         found.push(field.into());

@@ -3,7 +3,7 @@
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
-use crate::keyspace::{Contents, HashValue, Keyspace, ListValue, SetValue, SortedSetValue, Value, integer};
+use crate::keyspace::{Contents, HashValue, Keyspace, ListValue, Millis, SetValue, SortedSetValue, Value, integer};
 use crate::rdb::{HashField, RdbError, RdbValue, dump_payload, load_payload};
 
 /// The rows of this family.
@@ -24,13 +24,18 @@ pub const COMMANDS: &[Command] = &[
 
 const BAD_FORMAT: Refusal = Refusal::Fixed("ERR Bad data format");
 
-/// A value in the form that is encoded.
-fn to_rdb(value: &Value) -> RdbValue {
+/// A value in the form that is encoded, without the fields whose time is over.
+pub(super) fn to_rdb(value: &Value, now: Millis) -> RdbValue {
     match value {
         Value::Text(text) => RdbValue::String(text.clone()),
         Value::Hash(hash) => RdbValue::Hash(
-            hash.iter()
-                .map(|(field, value)| HashField { field: field.to_vec(), value: value.to_vec(), expires_at: None })
+            hash.at_time(now)
+                .iter_with_deadlines()
+                .map(|(field, value, expires_at)| HashField {
+                    field: field.to_vec(),
+                    value: value.to_vec(),
+                    expires_at,
+                })
                 .collect(),
         ),
         Value::Set(set) => RdbValue::Set(set.iter().map(|member| member.to_vec()).collect()),
@@ -41,18 +46,15 @@ fn to_rdb(value: &Value) -> RdbValue {
     }
 }
 
-/// A value out of the form that is encoded; `None` when no key here can hold it: a type that is not there, or fields
-/// that expire by themselves.
+/// A value out of the form that is encoded; `None` when no key here can hold it: a type that is not there.
 fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Option<Value> {
     match value {
         RdbValue::String(text) => Some(Value::Text(text)),
         RdbValue::Hash(fields) => {
             let mut hash: HashValue = keyspace.empty();
             for HashField { field, value, expires_at } in fields {
-                if expires_at.is_some() {
-                    return None;
-                }
                 hash.insert(&field, &value);
+                hash.set_deadline(&field, expires_at);
             }
             Some(Value::Hash(hash))
         }
@@ -82,7 +84,7 @@ fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Option<Value> {
 fn dump(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
-    let value = transaction.value(key).map(|value| to_rdb(&value));
+    let value = transaction.value(key).map(|value| to_rdb(&value, context.now));
     drop(transaction);
     context.count_read(value.is_some());
     context.reply.bulk_or_null(value.as_ref().map(dump_payload).as_deref());
@@ -148,7 +150,7 @@ fn restore(context: &mut Context<'_>) -> Outcome {
         // A life that is longer than can be said lasts as long as can be said.
         life => Some(context.now.saturating_add(life).min(i64::MAX as u64)),
     };
-    if deadline.is_some_and(|deadline| deadline <= context.now) {
+    if deadline.is_some_and(|deadline| deadline <= context.now) || value.is_over(context.now) {
         // Its time is over: nothing is made, and what was there is replaced by nothing.
         transaction.remove(key);
     } else {
@@ -187,7 +189,7 @@ mod tests {
                 assert_eq!(run(&mut fixture, &[b"restore", b"k", b"5000", &payload, b"replace"]), "+OK\r\n");
                 let key = fixture.state.keyspace.key(b"k");
                 let mut transaction = fixture.state.keyspace.lock_one(fixture.now, 0, key);
-                assert_eq!(transaction.value(key).map(|value| to_rdb(&value)), Some(value));
+                assert_eq!(transaction.value(key).map(|value| to_rdb(&value, fixture.now)), Some(value));
                 drop(transaction);
                 fixture.expect(&[("pttl k", ":5000\r\n")]);
             }

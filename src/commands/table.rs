@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 
 use super::spec::Command;
 use super::{
-    bitfield, bitmaps, configuration, connection, expiry, generic, geo, hashes, hyperloglog, introspection, list_moves,
-    lists, memory, moving, object, pubsub, scan, serialization, server, sets, sort, sorted_set_operations,
-    sorted_set_ranges, sorted_sets, strings, transactions,
+    bitfield, bitmaps, configuration, connection, expiry, generic, geo, hash_expiry, hashes, hyperloglog,
+    introspection, list_moves, lists, memory, moving, object, pubsub, scan, serialization, server, sets, sort,
+    sorted_set_operations, sorted_set_ranges, sorted_sets, strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -71,7 +71,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 26] = [
+        let families: [&'static [Command]; 27] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -81,6 +81,7 @@ impl Table {
             expiry::COMMANDS,
             strings::COMMANDS,
             hashes::COMMANDS,
+            hash_expiry::COMMANDS,
             sets::COMMANDS,
             moving::COMMANDS,
             object::COMMANDS,

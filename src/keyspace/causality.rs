@@ -72,7 +72,8 @@ impl LifeChange {
     }
 }
 
-/// The time to live of a key: the longest of the concurrent changes (EXPIRE ‖ EXPIRE, EXPIRE ‖ PERSIST).
+/// The time to live of a key, or of a field of a hash: the longest of the concurrent changes (EXPIRE ‖ EXPIRE,
+/// EXPIRE ‖ PERSIST).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Life {
     base: Option<Millis>,
@@ -80,6 +81,26 @@ pub struct Life {
 }
 
 impl Life {
+    /// The life of what is stable, before its first change that is not.
+    pub fn resting(deadline: Option<Millis>) -> Life {
+        Life { base: deadline, changes: Vec::new() }
+    }
+
+    /// Does nothing say when it ends?
+    pub fn is_plain(&self) -> bool {
+        self.base.is_none() && self.changes.is_empty()
+    }
+
+    /// Are all changes forgotten?
+    pub fn is_resting(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Bytes of memory beside the struct itself, about; what the changes had seen is shared by few of them.
+    pub fn memory(&self) -> usize {
+        self.changes.len() * (size_of::<LifeChange>() + 64)
+    }
+
     /// What the key lives by, given the SET that decides its value.
     pub fn deadline(&self, winner: Option<(Dot, Option<Millis>)>) -> Option<Millis> {
         let applies = |change: &&LifeChange| winner.is_none_or(|(set, _)| change.applies_to(set));
@@ -106,14 +127,15 @@ impl Life {
         self.changes.iter().all(|change| change.applies_to(set) || stable.includes(change.dot))
     }
 
-    /// A SET is stable, with the deadline that it brought.
-    pub fn rest_on(&mut self, set: Dot, deadline: Option<Millis>) {
-        self.changes.retain(|change| change.applies_to(set));
+    /// A SET is stable, with the deadline that it brought. Another one may still be above it, which decides.
+    pub fn rest_on(&mut self, set: Dot, deadline: Option<Millis>, winner: Option<(Dot, Option<Millis>)>) {
+        let sets = [Some(set), winner.map(|(winner, _)| winner)];
+        self.changes.retain(|change| sets.iter().flatten().any(|&set| change.applies_to(set)));
         self.base = deadline;
     }
 
     /// Where no SET decides any more: forgets the changes when all of them are stable.
-    fn fold(&mut self, stable: &Frontier) {
+    pub fn fold(&mut self, stable: &Frontier) {
         if self.changes.iter().all(|change| stable.includes(change.dot)) {
             self.base = self.deadline(None);
             self.changes.clear();
@@ -145,7 +167,7 @@ pub struct KeyCausality {
 impl KeyCausality {
     /// The metadata of a key that was stable, before its first write that is not.
     pub fn resting(deadline: Option<Millis>) -> KeyCausality {
-        KeyCausality { life: Life { base: deadline, changes: Vec::new() }, ..KeyCausality::default() }
+        KeyCausality { life: Life::resting(deadline), ..KeyCausality::default() }
     }
 
     /// The metadata of a key that begins a new life, with what outlasts the former one.

@@ -29,8 +29,10 @@ pub struct Database {
     of_system: usize,
     /// How many entries end at some time.
     with_deadline: usize,
-    /// No deadline is earlier than this: lets expiry pass over most shards at a glance.
-    earliest_deadline: Millis,
+    /// How many entries end at some time, or have elements that do.
+    ending: usize,
+    /// Nothing ends earlier than this: lets expiry pass over most shards at a glance.
+    earliest_end: Millis,
     /// Bytes behind the entries.
     payload: usize,
     /// What is not yet stable, by key. Sorted: its order reaches snapshots.
@@ -100,12 +102,12 @@ impl Database {
     /// Changes an entry, and keeps the books.
     pub fn update<T>(&mut self, position: usize, change: impl FnOnce(&mut Entry) -> T) -> T {
         let entry = &mut self.entries[position];
-        let (memory, deadline) = (entry.memory(), entry.deadline());
+        let (memory, ends) = (entry.memory(), Ends::of(entry));
         let result = change(entry);
         self.payload = self.payload - memory + entry.memory();
-        let new_deadline = entry.deadline();
-        if deadline != new_deadline {
-            self.account_deadline(deadline, new_deadline);
+        let new_ends = Ends::of(entry);
+        if ends != new_ends {
+            self.account_ends(ends, new_ends);
         }
         result
     }
@@ -147,14 +149,14 @@ impl Database {
         }
     }
 
-    /// No deadline is earlier than this.
-    pub fn earliest_deadline(&self) -> Millis {
-        if self.with_deadline == 0 { Millis::MAX } else { self.earliest_deadline }
+    /// Neither an entry nor an element ends earlier than this.
+    pub fn earliest_end(&self) -> Millis {
+        if self.ending == 0 { Millis::MAX } else { self.earliest_end }
     }
 
-    /// Computes `earliest_deadline` anew.
-    pub fn refresh_earliest_deadline(&mut self) {
-        self.earliest_deadline = self.entries.iter().filter_map(Entry::deadline).min().unwrap_or(Millis::MAX);
+    /// Computes `earliest_end` anew.
+    pub fn refresh_earliest_end(&mut self) {
+        self.earliest_end = self.entries.iter().filter_map(Entry::earliest_end).min().unwrap_or(Millis::MAX);
     }
 
     fn account(&mut self, before: Option<&Entry>, after: Option<&Entry>) {
@@ -163,18 +165,34 @@ impl Database {
         self.of_system -= before.map_or(0, is_system);
         self.payload += after.map_or(0, Entry::memory);
         self.payload -= before.map_or(0, Entry::memory);
-        self.account_deadline(before.and_then(Entry::deadline), after.and_then(Entry::deadline));
+        self.account_ends(before.map_or(Ends::default(), Ends::of), after.map_or(Ends::default(), Ends::of));
     }
 
-    fn account_deadline(&mut self, before: Option<Millis>, after: Option<Millis>) {
-        if self.with_deadline == 0 {
-            self.earliest_deadline = Millis::MAX;
+    fn account_ends(&mut self, before: Ends, after: Ends) {
+        if self.ending == 0 {
+            self.earliest_end = Millis::MAX;
         }
-        self.with_deadline += usize::from(after.is_some());
-        self.with_deadline -= usize::from(before.is_some());
-        if let Some(after) = after {
-            self.earliest_deadline = self.earliest_deadline.min(after);
+        self.with_deadline += usize::from(after.has_deadline);
+        self.with_deadline -= usize::from(before.has_deadline);
+        self.ending += usize::from(after.earliest.is_some());
+        self.ending -= usize::from(before.earliest.is_some());
+        if let Some(after) = after.earliest {
+            self.earliest_end = self.earliest_end.min(after);
         }
+    }
+}
+
+/// When an entry ends, as far as the books are concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ends {
+    has_deadline: bool,
+    /// Of the entry and its elements.
+    earliest: Option<Millis>,
+}
+
+impl Ends {
+    fn of(entry: &Entry) -> Ends {
+        Ends { has_deadline: entry.deadline().is_some(), earliest: entry.earliest_end() }
     }
 }
 
@@ -213,7 +231,7 @@ mod tests {
         for (key, deadline) in &model {
             let at = database.find(hash_key(&hasher, key), key).expect("present");
             assert_eq!(database.at(at).deadline(), *deadline);
-            assert!(deadline.is_none_or(|deadline| database.earliest_deadline() <= deadline));
+            assert!(deadline.is_none_or(|deadline| database.earliest_end() <= deadline));
         }
         let payload: usize = database.entries().iter().map(Entry::memory).sum();
         assert_eq!(database.payload, payload);

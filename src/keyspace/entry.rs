@@ -142,6 +142,25 @@ impl Entry {
         }
     }
 
+    /// Is it there at this time? Its own time may be over, or that of all its elements.
+    #[inline]
+    pub fn is_live(&self, now: Millis) -> bool {
+        self.deadline().is_none_or(|deadline| deadline > now)
+            && !self.collection().is_some_and(|value| value.is_over(now))
+    }
+
+    /// When it or one of its elements ends for the first time, if ever.
+    #[inline]
+    pub fn earliest_end(&self) -> Option<Millis> {
+        match self {
+            Entry::Packed(_) => self.deadline(),
+            Entry::Object(object) => match (object.deadline, object.value.earliest_deadline()) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
+        }
+    }
+
     /// Changes when it ends.
     pub fn set_deadline(&mut self, deadline: Option<Millis>) {
         let access = self.access();

@@ -53,7 +53,9 @@ pub use remote::MAX_DATABASES;
 pub use scan::ScanPage;
 pub use space::Keyspace;
 pub use transaction::{Contents, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
-pub use value::{ChunkLimit, Collection, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
+pub use value::{
+    ChunkLimit, Collection, Element, HashValue, HashView, Limits, ListValue, SetValue, SortedSetValue, Value,
+};
 pub use waiting::{Verdict, Waiter};
 pub use warming::MOST_WARMED;
 pub use watching::{Watched, Watcher};

@@ -37,7 +37,7 @@ impl ScanPage {
                     below -= 1;
                     visited += 1;
                     let entry = keys.at(below);
-                    if entry.deadline().is_none_or(|deadline| deadline > now) && !is_system_key(entry.key()) {
+                    if entry.is_live(now) && !is_system_key(entry.key()) {
                         each(entry.key(), entry.kind());
                     }
                 }

@@ -74,7 +74,7 @@ impl Shard {
         waiting.take_woken(|number, key| {
             let database = databases.get(number as usize)?;
             let entry = database.at(database.find(hash_key(hasher, key), key)?);
-            entry.deadline().is_none_or(|deadline| deadline > now).then(|| entry.kind())
+            entry.is_live(now).then(|| entry.kind())
         })
     }
 
@@ -142,9 +142,11 @@ impl Shard {
                 Some(kind) => shown == Some(kind) || replaces_key(action),
                 None => shown.is_some(),
             };
+            // Nor does a life without an element to live find what it changes.
+            let finds = types::finds_element(found.map(|at| database.at(at)), action);
             let within = match database.unstable.get(place.key) {
-                Some(causality) => fits && causality.is_within(&mark.seen),
-                None => (fits || shown.is_none()) && mark.seen.stable,
+                Some(causality) => fits && finds && causality.is_within(&mark.seen),
+                None => (fits || shown.is_none()) && finds && mark.seen.stable,
             };
             if !within {
                 let changed = self.merge(hasher, now, place, action, mark);
@@ -178,7 +180,7 @@ impl Shard {
     /// A key was changed: whoever watches it learns of it.
     fn touch_watchers(&self, now: Millis, place: &Place<'_>) {
         if !self.watching.is_empty() {
-            let there = self.entry(place).is_some_and(|entry| entry.deadline().is_none_or(|deadline| deadline > now));
+            let there = self.entry(place).is_some_and(|entry| entry.is_live(now));
             self.watching.touch(place.database, place.key, there);
         }
     }
@@ -188,7 +190,7 @@ impl Shard {
         self.database_mut(one.max(other));
         self.watching.touch_swapped(one, other, |database, key| {
             let entry = self.entry(&Place { database, key, hash: hash_key(hasher, key) });
-            entry.is_some_and(|entry| entry.deadline().is_none_or(|deadline| deadline > now))
+            entry.is_some_and(|entry| entry.is_live(now))
         });
         self.databases.swap(one as usize, other as usize);
         self.waiting.note_all();
@@ -233,7 +235,7 @@ impl Shard {
         if let Some(value) = state.shown {
             database.insert(hasher, place.hash, Entry::new(place.key, value, state.deadline, access));
         }
-        if !exists {
+        if !exists || state.causality.causes.has_ghosts() {
             state.causality.mourn(mark.applied);
         }
         if !state.causality.is_settled(exists) {

@@ -79,6 +79,15 @@ impl KeySlot<'_> {
         }
     }
 
+    /// Changes a collection in a way that neither makes nor removes elements. True when it is there.
+    #[inline]
+    pub fn edit_existing<C: Collection>(self, edit: impl FnOnce(&mut C)) -> bool {
+        if let Some(at) = self.found {
+            self.database.update(at, |entry| edit(collection_of(entry)));
+        }
+        self.found.is_some()
+    }
+
     /// Takes something out of a collection; the last element takes the key with it. Passes on what `edit` says; false
     /// without such a key.
     #[inline]

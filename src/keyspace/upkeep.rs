@@ -1,4 +1,4 @@
-//! Work that no client asks for: keys whose time is over, and room for new ones.
+//! Work that no client asks for: keys and fields whose time is over, and room for new ones.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,7 +14,7 @@ const EVICTIONS_AT_ONCE: usize = 64;
 /// A shard that is another member's to expire is taken over after this time: its member may be gone.
 const TAKE_OVER_AFTER: Millis = 10_000;
 
-/// Expiry collects at most so many keys of a shard at once.
+/// Expiry collects at most so many keys of a shard at once, and as many fields of hashes.
 const EXPIRE_AT_ONCE: usize = 1000;
 
 impl Keyspace {
@@ -37,15 +37,16 @@ impl Keyspace {
         let mut guard = self.lock_shard(shard);
         self.report_metadata(&mut guard);
         for (number, database) in guard.databases.iter_mut().enumerate() {
-            if database.earliest_deadline() > over {
+            if database.earliest_end() > over {
                 continue;
             }
-            let is_over = |entry: &&Entry| entry.deadline().is_some_and(|deadline| deadline <= over);
+            let is_over = |entry: &&Entry| entry.earliest_end().is_some_and(|end| end <= over);
             let keys = database.entries().iter().filter(is_over).take(EXPIRE_AT_ONCE);
             due.extend(keys.map(|entry| (number as u32, entry.key().to_vec())));
-            database.refresh_earliest_deadline();
+            database.refresh_earliest_end();
         }
         drop(guard);
+        let mut fields = EXPIRE_AT_ONCE;
         for (database, name) in due {
             let key = self.key(&name);
             let mut transaction = self.lock_one(now, database, key);
@@ -53,6 +54,8 @@ impl Keyspace {
             if transaction.has_expired(key) {
                 transaction.remove(key);
                 self.expired.fetch_add(1, Relaxed);
+            } else {
+                fields -= transaction.hash_expire(key, over, fields);
             }
         }
     }

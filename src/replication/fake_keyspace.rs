@@ -40,7 +40,7 @@ impl Data {
                         self.elements.remove(member);
                     }
                 }
-                Operation::Key { action: Action::FieldSet { field, value }, .. } => {
+                Operation::Key { action: Action::FieldSet { field, value, .. }, .. } => {
                     let entries = self.members.entry(node_of(field)).or_default();
                     entries.retain(|mark, _| !is_reached(mark));
                     entries.insert(Some(effect.dot), serde_json::from_slice(value).expect("written by the harness"));

@@ -347,7 +347,7 @@ impl Cluster {
         let field = node.0.to_le_bytes();
         let value = member.map(|member| serde_json::to_vec(member).expect("plain data"));
         let action = match &value {
-            Some(value) => Action::FieldSet { field: &field, value },
+            Some(value) => Action::FieldSet { field: &field, value, deadline: None },
             None => Action::FieldRemove { field: &field },
         };
         self.write(machine, Operation::Key { database: 0, key: MEMBERS, action }, None);

@@ -46,6 +46,27 @@ pub struct Expected {
     pub text: String,
     /// When its life ends.
     pub deadline: Option<u64>,
+    /// Of a hash: its fields as text, each with the end of its life.
+    fields: Vec<(String, Option<u64>)>,
+    /// How the text begins: up to the value.
+    head: String,
+}
+
+impl Expected {
+    /// What clients see at this time, and when its life ends: nothing whose life is over.
+    pub fn visible(self, now: u64) -> Option<(String, Option<u64>)> {
+        let is_live = |deadline: Option<u64>| deadline.is_none_or(|deadline| deadline > now);
+        let Expected { text, deadline, mut fields, head } = self;
+        if !is_live(deadline) {
+            return None;
+        }
+        if fields.is_empty() {
+            return Some((text, deadline));
+        }
+        fields.retain(|field| is_live(field.1));
+        fields.iter_mut().for_each(|field| field.1 = None);
+        (!fields.is_empty()).then(|| (format!("{head} [{}]", hash::value(&fields)), deadline))
+    }
 }
 
 impl History {
@@ -71,7 +92,7 @@ impl History {
     /// The lines that `Keyspace::dump` must print on every node that has applied exactly the effects within `applied`.
     pub fn dump(&self, applied: &Frontier) -> Vec<String> {
         let lines = self.keys.keys().filter_map(|(database, key)| {
-            let Expected { text, deadline } = self.expected(*database, key, applied)?;
+            let Expected { text, deadline, .. } = self.expected(*database, key, applied)?;
             Some(text + &deadline.map_or(String::new(), |deadline| format!(" until {deadline}")))
         });
         let mut lines: Vec<String> = lines.collect();
@@ -172,7 +193,7 @@ fn value(family: Family, writes: &[&Write<'_>], list: &List<'_>) -> (&'static st
     match family {
         Family::Key => unreachable!("no value is of any type"),
         Family::String => ("string", string::value(writes)),
-        Family::Hash => ("hash", hash::value(writes)),
+        Family::Hash => ("hash", hash::value(&hash::fields(writes))),
         Family::Set => ("set", set::value(writes)),
         Family::SortedSet => ("zset", sorted_set::value(writes)),
         Family::List => ("list", list.value()),
@@ -205,7 +226,7 @@ fn describe(mine: &[Write<'_>], database: u32, key: &[u8]) -> Option<Expected> {
     let list = List::of(mine);
     let in_list = list.survivors();
     survivors.retain(|(event, action)| action.family() != Family::List || in_list.contains(&event.dot));
-    let makes_value = |(_, action): &&&Write<'_>| action.family() != Family::Key;
+    let makes_value = |(_, action): &&&Write<'_>| action.family() != Family::Key && hash::makes_value(action);
     let latest = survivors.iter().filter(makes_value).max_by_key(|(event, _)| (event.stamp, event.place))?;
     let shown = latest.1.family();
     let writes: Vec<&Write<'_>> = survivors.iter().filter(|(_, action)| action.family() == shown).copied().collect();
@@ -223,5 +244,7 @@ fn describe(mine: &[Write<'_>], database: u32, key: &[u8]) -> Option<Expected> {
         Some(deadline) => Some(deadline),
         None => winner.and_then(|(_, deadline)| *deadline),
     };
-    Some(Expected { text: format!("{database} {} {type_name} [{value}]", text(key)), deadline })
+    let fields = if shown == Family::Hash { hash::fields(&writes) } else { Vec::new() };
+    let head = format!("{database} {} {type_name}", text(key));
+    Some(Expected { text: format!("{head} [{value}]"), deadline, fields, head })
 }

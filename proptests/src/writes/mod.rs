@@ -100,6 +100,23 @@ pub fn any_write() -> impl Strategy<Value = Write> {
     ]
 }
 
+/// Writes of one hash, and now and then something else that becomes of its key: what fields live by depends on the most.
+pub fn hash_write() -> impl Strategy<Value = Write> {
+    let simple = prop_oneof![
+        30 => hash::any_write().prop_map(|write| Write::Hash(0, write)),
+        2 => Just(Write::Remove(0)),
+        1 => deadline().prop_map(|at| Write::Deadline(0, at)),
+        1 => set::any_write().prop_map(|write| Write::Set(0, write)),
+        1 => string::any_write().prop_map(|write| Write::String(0, write)),
+        1 => Just(Write::Copy(0, 0, 1)),
+        1 => Just(Write::Move(1, 0, 0)),
+    ];
+    prop_oneof![
+        5 => simple.clone(),
+        1 => proptest::collection::vec(simple, 2..4).prop_map(Write::Together),
+    ]
+}
+
 /// Any value of a string or a field; many are numbers.
 fn value() -> impl Strategy<Value = Vec<u8>> + Clone {
     prop_oneof![
@@ -143,5 +160,6 @@ pub struct Group {
 /// The parts of the merge table.
 pub fn groups() -> Vec<Group> {
     let [bits, sketches] = bits::groups();
-    vec![string::group(), bits, sketches, hash::group(), set::group(), sorted_set::group(), list::group()]
+    let [fields, lives] = hash::groups();
+    vec![string::group(), bits, sketches, fields, lives, set::group(), sorted_set::group(), list::group()]
 }

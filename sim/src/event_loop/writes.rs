@@ -19,7 +19,7 @@ pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall:
         1 => ignore(transaction.set_deadline(key, random.bool().then_some(deadline))),
         choice => match family {
             's' => write_string(transaction, key, choice, value.as_bytes(), deadline, random),
-            'h' => write_hash(transaction, key, choice, &element, value.as_bytes(), random),
+            'h' => write_hash(transaction, key, choice, &element, value.as_bytes(), deadline, random),
             'm' => write_set(transaction, key, choice, &element),
             'l' => write_list(transaction, key, choice, value.as_bytes(), random),
             _ => write_sorted_set(transaction, key, choice, &element, random),
@@ -53,11 +53,19 @@ fn write_hash(
     choice: u8,
     field: &[u8],
     value: &[u8],
+    deadline: u64,
     random: &mut fastrand::Rng,
 ) {
     match choice {
-        ..6 => ignore(transaction.hash_set(key, field, value)),
-        6..9 => ignore(transaction.hash_add(key, field, random.i64(-5..100))),
+        ..4 => ignore(transaction.hash_set(key, field, value)),
+        4 => ignore(transaction.hash_set_with_life(key, field, value, Life::Until(deadline))),
+        5 => ignore(transaction.hash_set_with_life(key, field, value, Life::Keep)),
+        6 | 7 => ignore(transaction.hash_add(key, field, random.i64(-5..100))),
+        8 => {
+            let forever = random.i64(-5..100) < 40;
+            ignore(transaction.hash_set_deadline(key, field, (!forever).then_some(deadline + 5_000)));
+        }
+        9 => ignore(transaction.hash_set_deadline(key, field, Some(deadline))),
         _ => ignore(transaction.hash_remove(key, field)),
     }
 }

@@ -67,14 +67,16 @@ pub enum Action<'a> {
     StringRaiseRegisters(Registers<&'a [u8]>),
 
     // Hashes.
-    /// HSET of one field.
-    FieldSet { field: &'a [u8], value: &'a [u8] },
+    /// HSET of one field, with the life it starts.
+    FieldSet { field: &'a [u8], value: &'a [u8], deadline: Option<u64> },
     /// HINCRBY.
     FieldAdd { field: &'a [u8], increment: i64 },
     /// HINCRBYFLOAT.
     FieldAddFloat { field: &'a [u8], increment: &'a [u8] },
     /// Observed-remove of one field.
     FieldRemove { field: &'a [u8] },
+    /// HEXPIRE and HPERSIST: the field lives until then; `None`: for ever.
+    FieldDeadline { field: &'a [u8], at: Option<u64> },
 
     // Sets.
     /// SADD of one member.
@@ -147,7 +149,8 @@ impl Action<'_> {
             Action::FieldSet { .. }
             | Action::FieldAdd { .. }
             | Action::FieldAddFloat { .. }
-            | Action::FieldRemove { .. } => Family::Hash,
+            | Action::FieldRemove { .. }
+            | Action::FieldDeadline { .. } => Family::Hash,
 
             Action::MemberAdd { .. } | Action::MemberRemove { .. } => Family::Set,
 
@@ -165,7 +168,7 @@ impl Action<'_> {
 }
 
 /// The tags of what is not of one type. Each type's file has its own, between its `FIRST` and its `LAST`
-/// (those of strings came at two times):
+/// (those of strings and of hashes came at two times):
 ///
 /// | tags | of |
 /// |---|---|
@@ -174,7 +177,8 @@ impl Action<'_> {
 /// | 13–16 | hashes |
 /// | 17–18 | sets |
 /// | 19–21 | strings of bits, and HyperLogLogs |
-/// | 22–31 | free, for more of these |
+/// | 22–24 | the lives of fields of hashes |
+/// | 25–31 | free, for more of these |
 /// | 32–36 | sorted sets, to which all up to 47 belong |
 /// | 48–56 | lists, to which all up to 63 belong |
 /// | from 64 | free: each further type takes sixteen (64 streams) |
@@ -297,7 +301,9 @@ impl<'a> Operations<'a> {
                 tag @ (string::FIRST..=string::LAST | string::FIRST_OF_BITS..=string::LAST_OF_BITS) => {
                     string::read(tag, reader)?
                 }
-                tag @ hash::FIRST..=hash::LAST => hash::read(tag, reader)?,
+                tag @ (hash::FIRST..=hash::LAST | hash::FIRST_OF_LIVES..=hash::LAST_OF_LIVES) => {
+                    hash::read(tag, reader)?
+                }
                 tag @ set::FIRST..=set::LAST => set::read(tag, reader)?,
                 tag @ sorted_set::FIRST..=sorted_set::LAST => sorted_set::read(tag, reader)?,
                 tag @ list::FIRST..=list::LAST => list::read(tag, reader)?,

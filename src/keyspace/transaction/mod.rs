@@ -163,14 +163,14 @@ impl<'k> Transaction<'k> {
     /// The entry, unless its time is over.
     fn live(&self, key: Key<'_>) -> Option<&Entry> {
         let entry = self.shard(key).entry(&self.place(key))?;
-        (entry.deadline().is_none_or(|deadline| deadline > self.now) && !self.void).then_some(entry)
+        (entry.is_live(self.now) && !self.void).then_some(entry)
     }
 
     /// The entry, unless its time is over; counts as a use.
     fn used(&mut self, key: Key<'_>) -> Option<&Entry> {
         let (place, now, void) = (self.place(key), self.now, self.void);
         let entry = self.shard_mut(key).used_entry(&place, now)?;
-        (entry.deadline().is_none_or(|deadline| deadline > now) && !void).then_some(entry)
+        (entry.is_live(now) && !void).then_some(entry)
     }
 
     /// The type; `None` when the key is absent or expired. Does not count as a use.
@@ -199,7 +199,7 @@ impl<'k> Transaction<'k> {
     /// All keys of the database that are not expired and not of the system. Only with everything locked.
     pub fn for_each_key(&self, each: &mut dyn FnMut(&[u8], Kind)) {
         for entry in self.all_entries() {
-            if entry.deadline().is_none_or(|deadline| deadline > self.now) && !is_system_key(entry.key()) {
+            if entry.is_live(self.now) && !is_system_key(entry.key()) {
                 each(entry.key(), entry.kind());
             }
         }
@@ -238,7 +238,7 @@ impl<'k> Transaction<'k> {
                     continue;
                 }
                 let entry = keys.at(at);
-                if entry.deadline().is_none_or(|deadline| deadline > self.now) && !is_system_key(entry.key()) {
+                if entry.is_live(self.now) && !is_system_key(entry.key()) {
                     return Some(entry.key().to_vec());
                 }
                 break;
@@ -297,14 +297,13 @@ impl<'k> Transaction<'k> {
     /// Before a write that builds on what is there: an expired key goes first. In a cluster a write that makes a new key
     /// says so by removing whatever concurrent changes may have left of its former life (its TTL).
     fn prepare(&mut self, key: Key<'_>) {
-        let entry = self.shard(key).entry(&self.place(key));
-        let deadline = entry.map(Entry::deadline);
-        match deadline {
-            Some(Some(deadline)) if deadline <= self.now => {
+        let is_live = self.shard(key).entry(&self.place(key)).map(|entry| entry.is_live(self.now));
+        match is_live {
+            Some(false) => {
                 self.keyspace.expired.fetch_add(1, Relaxed);
                 self.write(key, Action::Remove, None);
             }
-            Some(_) => {}
+            Some(true) => {}
             None if self.keyspace.origin.is_some() => {
                 self.write(key, Action::Remove, None);
             }
@@ -366,10 +365,9 @@ impl<'k> Transaction<'k> {
         self.shard_mut(key).apply(&keyspace.hasher, now, &place, action, None, Some(mark));
     }
 
-    /// Is the key there, and its time over?
+    /// Is the key there, and its time over, or that of all its fields?
     pub(super) fn has_expired(&self, key: Key<'_>) -> bool {
-        let entry = self.shard(key).entry(&self.place(key));
-        entry.and_then(Entry::deadline).is_some_and(|deadline| deadline <= self.now)
+        self.shard(key).entry(&self.place(key)).is_some_and(|entry| !entry.is_live(self.now))
     }
 
     /// Makes another database the current one: the keys that follow are in it.

@@ -165,7 +165,7 @@ impl Transaction<'_> {
         let mut moved: Vec<(u32, Entry)> = Vec::new();
         for (from, to) in [(one, other), (other, one)] {
             self.database = from;
-            let is_live = |entry: &&Entry| entry.deadline().is_none_or(|deadline| deadline > self.now);
+            let is_live = |entry: &&Entry| entry.is_live(self.now);
             let entries = self.all_entries().filter(is_live).filter(|entry| !is_system_key(entry.key()));
             moved.extend(entries.map(|entry| (to, entry.clone())));
         }

@@ -42,6 +42,16 @@ pub fn replaces_key(action: &Action<'_>) -> bool {
     matches!(action, Action::StringSet { .. })
 }
 
+/// Is the element there that an action changes and cannot make? Only the life of a field is such a change: where the
+/// field is gone, what is left is for a concurrent write to inherit.
+#[inline]
+pub fn finds_element(entry: Option<&Entry>, action: &Action<'_>) -> bool {
+    match action {
+        Action::FieldDeadline { field, .. } => hash::has_field(entry, field),
+        _ => true,
+    }
+}
+
 /// Applies an action on this type as a single node would. `result` is the new value of an addition, where the caller has
 /// computed it already. True when the action created or removed the key or the element.
 #[inline]
@@ -132,15 +142,17 @@ impl Causes {
     /// Observed-remove of the value of a type. Returns what is left; it may be empty.
     pub fn remove(&mut self, kind: Kind, value: Option<Value>, mark: &Mark<'_>) -> Option<Value> {
         let Some(value) = value else {
-            if kind == Kind::List {
-                self.list.remove(None, mark);
+            match kind {
+                Kind::Hash => self.fields.remove_ghosts(mark),
+                Kind::List => self.list.remove(None, mark),
+                Kind::String | Kind::Set | Kind::SortedSet => {}
             }
             return None;
         };
         match value {
             Value::Text(text) => self.string.remove(text, &mark.seen).map(Value::Text),
             Value::Hash(mut hash) => {
-                self.fields.remove(&mut hash, &mark.seen);
+                self.fields.remove(&mut hash, mark);
                 Some(Value::Hash(hash))
             }
             Value::Set(mut set) => {
@@ -184,6 +196,11 @@ impl Causes {
             Kind::String => self.string.winner(),
             Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List => None,
         }
+    }
+
+    /// Does something outlive the elements that it was about?
+    pub fn has_ghosts(&self) -> bool {
+        self.fields.has_ghosts()
     }
 
     /// Bytes of memory beside the struct itself, about.

@@ -53,7 +53,7 @@ impl StringCauses {
         let Some(register) = &mut self.register else { return };
         let may_fold = |set: Dot| life.may_forget(set, stable);
         if let Some((set, deadline)) = register.fold(stable, may_fold) {
-            life.rest_on(set, deadline);
+            life.rest_on(set, deadline, register.winner());
         }
         if register.is_resting() {
             self.register = None;

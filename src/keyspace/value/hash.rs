@@ -1,19 +1,25 @@
 //! A hash.
 //!
-//! Small: one packed buffer of pairs, in the order in which the fields came. Large: a table of fields.
+//! Small: one packed buffer of pairs, in the order in which the fields came. Large: a table of fields. A hash whose
+//! fields end by themselves has their deadlines besides; the others pay nothing for that. What time it is only the reader
+//! knows: [`HashValue::at_time`] shows what clients see.
 
 use std::ops::Range;
 
+use super::deadlines::Deadlines;
 use super::encoded::Encoded;
 use super::packed::{Entries, Packed, Place};
 use super::table::{Record, Table};
-use super::{Element, ElementHasher, Limits, allocation};
+use super::{Element, ElementHasher, HashView, Limits, allocation};
+use crate::keyspace::Millis;
 
 /// Fields with values. Iteration order is a function of the operations alone.
 #[derive(Clone, Debug)]
 pub struct HashValue {
     form: Form,
     hasher: ElementHasher,
+    /// There once a field has had a deadline.
+    deadlines: Option<Box<Deadlines>>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +103,7 @@ fn find_field(table: &Table<Field>, field: &[u8]) -> Option<usize> {
 impl HashValue {
     /// An empty hash.
     pub fn new(hasher: ElementHasher) -> HashValue {
-        HashValue { form: Form::Small(Packed::default()), hasher }
+        HashValue { form: Form::Small(Packed::default()), hasher, deadlines: None }
     }
 
     /// Where in the large form a key most likely is.
@@ -131,7 +137,62 @@ impl HashValue {
         }
     }
 
-    /// Sets a field; true when it is new.
+    /// What clients see of it at this time.
+    #[inline]
+    pub fn at_time(&self, now: Millis) -> HashView<'_> {
+        HashView::new(self, self.deadlines.as_deref(), now)
+    }
+
+    /// When a field ends.
+    pub fn deadline(&self, field: &[u8]) -> Option<Millis> {
+        self.deadlines.as_ref()?.of(self.position(field)?)
+    }
+
+    /// Changes when a field ends, if there is such a field.
+    pub fn set_deadline(&mut self, field: &[u8], deadline: Option<Millis>) {
+        if deadline.is_none() && self.deadlines.is_none() {
+            return;
+        }
+        let Some(position) = self.position(field) else { return };
+        let (length, is_large) = (self.len(), matches!(self.form, Form::Large(_)));
+        let deadlines = self.deadlines.get_or_insert_with(|| {
+            let mut deadlines = Box::<Deadlines>::default();
+            if is_large {
+                deadlines.put_in_order();
+            }
+            deadlines
+        });
+        deadlines.set(position, length, deadline);
+    }
+
+    /// When the first field ends.
+    #[inline]
+    pub fn earliest_deadline(&self) -> Option<Millis> {
+        self.deadlines.as_ref()?.earliest()
+    }
+
+    /// Have all fields ended? Then the key is to go.
+    #[inline]
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.deadlines.as_ref().is_some_and(|deadlines| {
+            deadlines.count() == self.len() && deadlines.latest().is_some_and(|latest| latest <= now)
+        })
+    }
+
+    /// The fields that have ended.
+    pub fn ended(&self, now: Millis) -> impl Iterator<Item = Element<'_>> {
+        let positions = self.deadlines.iter().flat_map(move |deadlines| deadlines.ended(now));
+        positions.filter_map(|position| self.at(position)).map(|(field, _)| field)
+    }
+
+    fn position(&self, field: &[u8]) -> Option<usize> {
+        match &self.form {
+            Form::Small(packed) => find_pair(packed, field).map(|place| place.index() / 2),
+            Form::Large(table) => find_field(table, field),
+        }
+    }
+
+    /// Sets a field, which keeps its deadline; true when it is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8]) -> bool {
         self.insert_within(&Limits::DEFAULT, field, value)
     }
@@ -149,10 +210,14 @@ impl HashValue {
             if packed.len() / 2 < limits.hash_fields {
                 packed.push(&Encoded::from(field));
                 packed.push(&Encoded::from(value));
+                if let Some(deadlines) = &mut self.deadlines {
+                    deadlines.push();
+                }
                 return true;
             }
         }
-        let table = self.grow();
+        self.grow();
+        let Form::Large(table) = &mut self.form else { unreachable!("it has just grown") };
         match find_field(table, field) {
             Some(position) => {
                 table.update(position, |record| record.set_value(value));
@@ -160,37 +225,44 @@ impl HashValue {
             }
             None => {
                 table.push(Field::new(field, value));
+                if let Some(deadlines) = &mut self.deadlines {
+                    deadlines.push();
+                }
                 true
             }
         }
     }
 
-    /// The large form.
-    fn grow(&mut self) -> &mut Table<Field> {
+    /// Makes it large.
+    fn grow(&mut self) {
         if let Form::Small(packed) = &self.form {
             let mut table = Table::new(self.hasher.clone());
             for (field, value) in Fields(Walk::Small(packed.iter())) {
                 table.push(Field::new(&field, &value));
             }
             self.form = Form::Large(Box::new(table));
-        }
-        match &mut self.form {
-            Form::Large(table) => table,
-            Form::Small(_) => unreachable!("it has just grown"),
+            if let Some(deadlines) = &mut self.deadlines {
+                deadlines.put_in_order();
+            }
         }
     }
 
     /// Removes a field; true when it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match &mut self.form {
+        let position = match &mut self.form {
             Form::Small(packed) => {
                 let Some(place) = find_pair(packed, field) else { return false };
                 packed.remove(place, 2);
+                place.index() / 2
             }
             Form::Large(table) => {
                 let Some(position) = find_field(table, field) else { return false };
                 table.swap_remove(position);
+                position
             }
+        };
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.remove(position);
         }
         true
     }
@@ -230,15 +302,18 @@ impl HashValue {
 
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
-        match &self.form {
+        let fields = match &self.form {
             Form::Small(packed) => packed.memory(),
             Form::Large(table) => allocation(size_of::<Table<Field>>()) + table.memory(),
-        }
+        };
+        fields + self.deadlines.as_ref().map_or(0, |deadlines| deadlines.memory())
     }
 
     /// What `OBJECT ENCODING` calls it.
     pub fn encoding(&self) -> &'static str {
         match &self.form {
+            // As in Redis it stays that when no field has a deadline any more.
+            Form::Small(_) if self.deadlines.is_some() => "listpackex",
             Form::Small(_) => "listpack",
             Form::Large(_) => "hashtable",
         }
@@ -370,5 +445,85 @@ mod tests {
             assert_eq!(hash.get(&vec![b'f'; length]).as_deref(), Some(&vec![b'x'; length][..]));
         }
         assert!(size_of::<HashValue>() <= 32);
+    }
+
+    #[test]
+    fn deadlines_stay_with_their_fields() {
+        let mut random = fastrand::Rng::with_seed(29);
+        for round in 0..24 {
+            let limits = Limits { hash_fields: [0, 7, 128][round % 3], ..Limits::DEFAULT };
+            let mut hash = HashValue::new(ElementHasher::with_seed(1));
+            let mut model: Vec<(Vec<u8>, Vec<u8>, Option<Millis>)> = Vec::new();
+            for step in 0..1_500 {
+                let field = random.u8(..if step < 500 { 12 } else { 200 }).to_string().into_bytes();
+                let found = model.iter().position(|other| other.0 == field);
+                let is_small = hash.is_scanned_whole();
+                match random.u8(..6) {
+                    0 | 1 => {
+                        let deadline = (random.u8(..3) > 0).then(|| random.u64(1..100));
+                        hash.set_deadline(&field, deadline);
+                        if let Some(at) = found {
+                            model[at].2 = deadline;
+                        }
+                    }
+                    2 => {
+                        assert_eq!(hash.remove(&field), found.is_some());
+                        match found {
+                            Some(at) if is_small => drop(model.remove(at)),
+                            Some(at) => drop(model.swap_remove(at)),
+                            None => {}
+                        }
+                    }
+                    _ => {
+                        let value = step.to_string().into_bytes();
+                        assert_eq!(hash.insert_within(&limits, &field, &value), found.is_none());
+                        match found {
+                            Some(at) => model[at].1 = value,
+                            None => model.push((field.clone(), value, None)),
+                        }
+                    }
+                }
+                let expected = model.iter().find(|other| other.0 == field);
+                assert_eq!(hash.deadline(&field), expected.and_then(|expected| expected.2));
+                let now = random.u64(..120);
+                let has_ended = |field: &(Vec<u8>, Vec<u8>, Option<Millis>)| field.2.is_some_and(|end| end <= now);
+                let live: Vec<_> = model.iter().filter(|field| !has_ended(field)).cloned().collect();
+                let view = hash.at_time(now);
+                assert_eq!((view.len(), view.is_empty()), (live.len(), live.is_empty()));
+                assert_eq!(hash.is_over(now), live.is_empty() && !model.is_empty());
+                assert_eq!(hash.earliest_deadline(), model.iter().filter_map(|field| field.2).min());
+                let visible = expected.filter(|expected| !has_ended(expected));
+                assert_eq!(view.get(&field).as_deref(), visible.map(|visible| &visible.1[..]));
+                assert_eq!(view.deadline(&field), visible.map(|visible| visible.2));
+                let all = view.iter_with_deadlines().map(|(field, value, end)| (field.to_vec(), value.to_vec(), end));
+                assert!(all.eq(live.iter().cloned()));
+                let numbered = view.numbered();
+                assert_eq!((numbered.len(), numbered.is_empty()), (live.len(), live.is_empty()));
+                let number = random.usize(..=live.len());
+                let picked = numbered.get(number).map(owned);
+                assert_eq!(picked, live.get(number).map(|(field, value, _)| (field.clone(), value.clone())));
+                let mut ended: Vec<_> = hash.ended(now).map(|field| field.to_vec()).collect();
+                let mut gone: Vec<_> =
+                    model.iter().filter(|field| has_ended(field)).map(|field| field.0.clone()).collect();
+                ended.sort_unstable();
+                gone.sort_unstable();
+                assert_eq!(ended, gone);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_without_deadlines_pays_nothing_for_them() {
+        let mut hash = HashValue::new(ElementHasher::with_seed(1));
+        for number in 0..500 {
+            hash.insert(number.to_string().as_bytes(), b"v");
+            hash.set_deadline(number.to_string().as_bytes(), None);
+        }
+        let before = hash.memory();
+        assert!(hash.deadlines.is_none());
+        hash.set_deadline(b"7", Some(1));
+        assert!(hash.memory() > before + 500 * size_of::<Millis>());
+        hash.set_deadline(b"7", None);
+        assert!(hash.memory() < before + 200);
     }
 }

@@ -1,4 +1,4 @@
-//! The values of keys. Plain data: no metadata of replication, no keys, no time.
+//! The values of keys. Plain data: no metadata of replication, no keys, no clock.
 //!
 //! Each type has a small form, one contiguous [`packed::Packed`] buffer that is searched from end to end, and a large
 //! one, which finds an element in constant or logarithmic time. A value grows from the one into the other when it
@@ -8,9 +8,11 @@
 
 mod chunks;
 mod compact;
+mod deadlines;
 mod element;
 mod encoded;
 mod hash;
+mod hash_view;
 mod integers;
 mod limits;
 mod list;
@@ -24,6 +26,7 @@ mod testing;
 
 pub use element::Element;
 pub use hash::HashValue;
+pub use hash_view::HashView;
 pub use limits::{ChunkLimit, Limits};
 pub use list::ListValue;
 pub use set::SetValue;
@@ -31,7 +34,7 @@ pub use sorted_set::SortedSetValue;
 
 use foldhash::fast::FixedState;
 
-use super::Kind;
+use super::{Kind, Millis};
 
 /// The hasher of elements, seeded by the keyspace so that clients cannot choose collisions.
 pub type ElementHasher = FixedState;
@@ -91,6 +94,18 @@ impl Value {
             Value::SortedSet(set) => set.first_byte(position),
             Value::Text(_) | Value::List(_) => 0,
         }
+    }
+
+    /// When the first of its elements ends, where elements end by themselves.
+    #[inline]
+    pub fn earliest_deadline(&self) -> Option<Millis> {
+        if let Value::Hash(hash) = self { hash.earliest_deadline() } else { None }
+    }
+
+    /// Have all of its elements ended? Then the key is to go.
+    #[inline]
+    pub fn is_over(&self, now: Millis) -> bool {
+        if let Value::Hash(hash) = self { hash.is_over(now) } else { false }
     }
 
     /// How it lies in memory, in Redis's words.
