@@ -39,7 +39,7 @@ SCAN, SCAN_PAIRS = "scan", "scan pairs"
 EXPIRE = "expire"
 
 RULES = {
-    b"KEYS": ANY_ORDER, b"SMEMBERS": ANY_ORDER, b"SINTER": ANY_ORDER, b"SUNION": ANY_ORDER, b"SDIFF": ANY_ORDER,
+    b"PUBSUB": ANY_ORDER, b"KEYS": ANY_ORDER, b"SMEMBERS": ANY_ORDER, b"SINTER": ANY_ORDER, b"SUNION": ANY_ORDER, b"SDIFF": ANY_ORDER,
     b"HKEYS": ANY_ORDER, b"HVALS": ANY_ORDER, b"HGETALL": PAIRS,
     b"TTL": SECONDS, b"EXPIRETIME": SECONDS, b"PTTL": MILLISECONDS, b"PEXPIRETIME": MILLISECONDS,
     b"DUMP": PRESENCE, b"TIME": SHAPE, b"HELLO": HELLO,
@@ -94,7 +94,7 @@ def serialized(value, version=SERIALIZED_VERSION):
 
 
 # Commands that stand between MULTI and EXEC in no generated step, or end what is between them.
-NOT_WITHIN = {b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"RESET"}
+NOT_WITHIN = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"RESET"}
 
 # Redis 7.2 takes WITHSCORE behind the member; the version that runs beside swytch refuses any further word.
 LONGER = {b"ZRANK", b"ZREVRANK"}
@@ -106,7 +106,7 @@ class Generator:
     def __init__(self, seed, left_out=()):
         self.random, self.left_out = random.Random(seed), frozenset(left_out)
         families = {"string": 34, "hash": 24, "set": 24, "list": 34, "sorted": 46, "geo": 14, "generic": 24, "sort": 6, "expire": 14,
-                    "bits": 20, "hyperloglog": 12, "connection": 4, "transaction": 12, "wrong": 2}
+                    "bits": 20, "hyperloglog": 12, "connection": 4, "transaction": 12, "pubsub": 6, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
             drawers = self.family(family)
@@ -1047,6 +1047,40 @@ class Generator:
     def transaction_watch(self):
         return [b"WATCH", *self.keys()]
 
+    # --- messages
+
+    def pubsub_pubsub(self):
+        return [b"PUBSUB", *self.pick([b"CHANNELS"], [b"channels", self.pattern()], [b"NUMSUB"], [b"NUMSUB", *self.keys()], [b"NUMPAT"],
+                                      [b"SHARDCHANNELS"], [b"SHARDCHANNELS", self.pattern()], [b"SHARDNUMSUB", *self.keys()],
+                                      [b"NOTHING"], [], [b"NUMPAT", b"x"], [b"CHANNELS", b"a", b"b"])]
+
+    def pubsub_publish(self):
+        return [self.pick(b"PUBLISH", b"SPUBLISH"), self.key(), self.value()]
+
+    def pubsub_unsubscribe(self):
+        # A step of its own, so that nothing is added to it: each name gets a reply.
+        command = (self.pick(b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE"), *self.pick([], [self.key()]))
+        return Step(EXACT, (command,))
+
+    def pubsub_subscribe(self):
+        """Listens, tries this and that, and ends it. (One name each time: several get a reply each. Nothing that it listens to is
+        published: Redis 7.2 sends it behind the reply, the version that runs beside swytch before.)"""
+        within = []
+        for _ in range(self.random.randint(1, 6)):
+            within.append(self.pick((b"SUBSCRIBE", self.key()), (b"PSUBSCRIBE", self.pattern()), (b"SSUBSCRIBE", self.key()),
+                                    (b"UNSUBSCRIBE", self.key()), (b"PUNSUBSCRIBE", self.pattern()), (b"SUNSUBSCRIBE", self.key()),
+                                    (b"PING",), (b"PING", self.word()), (b"PING", b"a", b"b"), (b"SUBSCRIBE",), (b"PUBSUB", b"NUMPAT"),
+                                    (b"PUBSUB", b"NUMSUB", self.key()), (b"PUBSUB", b"SHARDNUMSUB", self.key()),
+                                    (b"CLIENT", b"NOTHING"), (b"CLIENT", b"GETNAME"), (b"GET", self.key()), (b"GET",), (b"EXEC",),
+                                    (b"MULTI", b"x"), (b"NOTHING",)))
+        if self.chance(0.2):
+            within = [(b"MULTI",), *within, self.pick((b"EXEC",), (b"DISCARD",))]
+        if self.chance(0.1):
+            return Step(EXACT, (*within, (b"RESET",)))
+        ending = {b"SUBSCRIBE": b"UNSUBSCRIBE", b"PSUBSCRIBE": b"PUNSUBSCRIBE", b"SSUBSCRIBE": b"SUNSUBSCRIBE"}
+        end = [(ending[command[0]], command[1]) for command in within if command[0] in ending and len(command) > 1]
+        return Step(EXACT, (*within, *end))
+
     # --- what nobody means to send
 
     def wrong_unknown(self):
@@ -1100,7 +1134,7 @@ class Generator:
 RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6,
-        b"EXEC": 0.05, b"WATCH": 0.1,
+        b"EXEC": 0.05, b"WATCH": 0.1, b"SUBSCRIBE": 0.4,
         b"PFSELFTEST": 0.002, b"PFADD__MANY": 0.3, b"PFDEBUG": 0.5, b"PFDEBUG__TODENSE": 0.1, b"PFADD": 3}
 
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -16,6 +17,7 @@ use rustls::crypto::CryptoProvider;
 
 use super::*;
 use crate::keyspace::{Keyspace, KeyspaceOptions, Life};
+use crate::pubsub::{Channels, Message, Subscriber, Topic};
 use crate::replication::ClusterReport;
 
 /// Names lead to the nodes that a test has started.
@@ -98,6 +100,7 @@ impl AsyncUdpSocket for PluggedSocket {
 /// A node as its clients see it.
 struct Node {
     keyspace: Arc<Keyspace>,
+    channels: Arc<Channels>,
     handle: ClusterHandle,
     clock: SystemClock,
     address: SocketAddr,
@@ -127,6 +130,7 @@ impl Node {
         options.join_port = 1;
         options.idle_timeout = Duration::from_secs(1);
         options.keep_alive = Duration::from_millis(200);
+        let channels = options.channels.clone();
         options.tune = Arc::new(|core| {
             core.tick_interval = 10;
             core.gossip_interval = 50;
@@ -139,7 +143,7 @@ impl Node {
         let handle =
             start(options, keyspace.clone(), Arc::new(net), Arc::new(clock), Arc::new(table.clone()), 7).unwrap();
         table.0.lock().push(address);
-        Node { keyspace, handle, clock, address, out }
+        Node { keyspace, channels, handle, clock, address, out }
     }
 
     /// A node that serves clients.
@@ -165,6 +169,21 @@ impl Node {
         let mut transaction = self.keyspace.lock_one(self.clock.wall(), 0, key);
         let value = transaction.string(key).unwrap()?;
         Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    fn listen(&self, topic: Topic, name: &'static str) -> Arc<Subscriber> {
+        let subscriber = Subscriber::new(1, Box::new(|| {}));
+        self.channels.subscribe(topic, &Bytes::from_static(name.as_bytes()), &subscriber);
+        subscriber
+    }
+
+    fn publish(&self, channel: &'static str, payload: String) {
+        let message = Message { sharded: false, channel: channel.into(), payload: payload.into() };
+        self.channels.publish(message, self.clock.wall());
+    }
+
+    fn connected(&self) -> usize {
+        self.report().members.iter().filter(|member| member.connected).count()
     }
 
     fn members(&self) -> Vec<String> {
@@ -325,4 +344,94 @@ fn data_outlives_the_nodes_that_it_should_have_come_from() {
     eventually("two are left", || second.members().len() == 2 && third.members().len() == 2);
     converge(&[&second, &third]);
     assert_eq!(third.get("alone").as_deref(), Some("kept"));
+}
+
+fn heard(subscriber: &Subscriber) -> Vec<String> {
+    let payload = |delivery: crate::pubsub::Delivery| String::from_utf8_lossy(&delivery.message.payload).into_owned();
+    std::iter::from_fn(|| subscriber.take()).map(payload).collect()
+}
+
+#[test]
+fn messages_reach_the_subscribers_of_every_node_once_and_in_order() {
+    const MESSAGES: usize = 2_000;
+    let table = Table::default();
+    let nodes = [Node::serving(&table), Node::serving(&table), Node::serving(&table)];
+    eventually("all are connected", || nodes.iter().all(|node| node.connected() == 2));
+    let listening = nodes.each_ref().map(|node| node.listen(Topic::Pattern, "news.*"));
+    let sharded = nodes[2].listen(Topic::Shard, "news.0");
+    for number in 0..MESSAGES {
+        nodes[0].publish("news.0", format!("zero {number}"));
+        nodes[1].publish("news.1", format!("one {number}"));
+        nodes[1].publish("other", "nobody listens".to_owned());
+    }
+    let mut all = listening.each_ref().map(|_| Vec::new());
+    eventually("all messages are everywhere", || {
+        all.iter_mut().zip(&listening).for_each(|(all, subscriber)| all.extend(heard(subscriber)));
+        all.iter().all(|all| all.len() >= 2 * MESSAGES)
+    });
+    // Nothing comes twice.
+    sleep(Duration::from_millis(50));
+    all.iter_mut().zip(&listening).for_each(|(all, subscriber)| all.extend(heard(subscriber)));
+    for all in all {
+        for publisher in ["zero", "one"] {
+            let of_one: Vec<&String> = all.iter().filter(|payload| payload.starts_with(publisher)).collect();
+            let expected: Vec<String> = (0..MESSAGES).map(|number| format!("{publisher} {number}")).collect();
+            assert!(of_one.into_iter().eq(&expected), "{publisher}");
+        }
+    }
+    assert!(heard(&sharded).is_empty());
+    let message = Message { sharded: true, channel: "news.0".into(), payload: "to shards".into() };
+    nodes[0].channels.publish(message, 0);
+    eventually("the shard channel has it", || heard(&sharded) == ["to shards"]);
+    let counters = &nodes[0].channels.outbox.counters;
+    assert_eq!((counters.sent.load(Relaxed), counters.dropped.load(Relaxed)), (2 * (MESSAGES as u64 + 1), 0));
+}
+
+#[test]
+fn a_node_that_is_cut_off_misses_messages_and_holds_up_nobody() {
+    let table = Table::default();
+    let (first, second) = (Node::serving(&table), Node::serving(&table));
+    eventually("they are connected", || first.connected() == 1 && second.connected() == 1);
+    let listening = second.listen(Topic::Channel, "news");
+    second.out.store(true, Relaxed);
+    // More than what may wait for a peer, and what the operating system keeps.
+    let large = "x".repeat(1 << 20);
+    for _ in 0..100 {
+        first.publish("news", large.clone());
+        sleep(Duration::from_millis(1));
+    }
+    let counters = &first.channels.outbox.counters;
+    eventually("some are dropped, or nobody is there to send them to", || {
+        counters.dropped.load(Relaxed) > 0 || first.connected() == 0
+    });
+    second.out.store(false, Relaxed);
+    eventually("they are connected again", || first.connected() == 1 && second.connected() == 1);
+    eventually("new messages arrive", || {
+        first.publish("news", "now".to_owned());
+        sleep(Duration::from_millis(20));
+        heard(&listening).contains(&"now".to_owned())
+    });
+}
+
+#[test]
+fn a_malformed_frame_of_messages_ends_the_connection() {
+    let table = Table::default();
+    let node = Node::serving(&table);
+    let secret = ClusterSecret::separate(&[1; 32]);
+    let net = SystemNet::default();
+    let identity = fresh_identity(&secret, &[], &net).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = TransportOptions::new("127.0.0.1:0".parse().unwrap(), start::random_bytes(&net).unwrap());
+        let transport = Transport::bind(&net, Arc::new(SystemClock::default()), identity, options).unwrap();
+        let connection = transport.connect(node.address).await.unwrap();
+        let mut writer = connection.open(StreamKind::Messages).await.unwrap();
+        let listening = node.listen(Topic::Channel, "c");
+        let good = [1, 2, 0, 1, b'c', 2, b'h', b'i'];
+        writer.write(&[Bytes::copy_from_slice(&good)]).await.unwrap();
+        writer.write(&[Bytes::from_static(&[1, 2, 0, 200])]).await.unwrap();
+        assert!(connection.closed().await.contains("protocol violation"));
+        assert_eq!(heard(&listening), ["hi"]);
+    });
+    eventually("it is counted", || node.report().refused_peers == 1);
 }

@@ -145,6 +145,9 @@ fn punsubscribe(context: &mut Context<'_>) -> Outcome {
 }
 
 fn ssubscribe(context: &mut Context<'_>) -> Outcome {
+    if context.in_exec() {
+        return Err(Refusal::Fixed("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
+    }
     listen(context, Topic::Shard)
 }
 
@@ -294,10 +297,12 @@ mod tests {
             ("multi", "+OK\r\n"),
             ("publish a x", "+QUEUED\r\n"),
             ("subscribe q", "+QUEUED\r\n"),
+            ("ssubscribe q", "+QUEUED\r\n"),
             ("punsubscribe", "+QUEUED\r\n"),
             (
                 "exec",
-                "*3\r\n:2\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nq\r\n:4\r\n>3\r\n$12\r\npunsubscribe\r\n$2\r\na*\r\n:3\r\n\
+                "*4\r\n:2\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nq\r\n:4\r\n\
+                 -ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client\r\n>3\r\n$12\r\npunsubscribe\r\n$2\r\na*\r\n:3\r\n\
                  >3\r\n$12\r\npunsubscribe\r\n$2\r\nb*\r\n:2\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n\
                  >4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$1\r\nx\r\n",
             ),

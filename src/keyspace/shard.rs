@@ -297,14 +297,14 @@ impl Shard {
 /// Does what [`types::apply`] returns tell whether the action changed anything? What adds or removes an element does nothing
 /// to one that is there, or that is not.
 fn shows_by_result(action: &Action<'_>) -> bool {
-    match action {
+    matches!(
+        action,
         Action::Remove
-        | Action::MemberAdd { .. }
-        | Action::MemberRemove { .. }
-        | Action::FieldRemove { .. }
-        | Action::ScoreRemove { .. } => true,
-        _ => false,
-    }
+            | Action::MemberAdd { .. }
+            | Action::MemberRemove { .. }
+            | Action::FieldRemove { .. }
+            | Action::ScoreRemove { .. }
+    )
 }
 
 /// Notes an action that has seen everything there is about the key, before it is applied.
