@@ -40,7 +40,7 @@ impl Kind {
     #[inline]
     pub fn of(action: &Action<'_>) -> Option<Kind> {
         match action.family() {
-            Family::Key => None,
+            Family::Key | Family::Stream => None,
             Family::String => Some(Kind::String),
             Family::Hash => Some(Kind::Hash),
             Family::Set => Some(Kind::Set),
