@@ -33,6 +33,7 @@ kinds! {
     Set: "set",
     SortedSet: "zset",
     List: "list",
+    Stream: "stream",
 }
 
 impl Kind {

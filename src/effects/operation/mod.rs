@@ -11,10 +11,12 @@ mod list;
 mod ranges;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 
 pub use elements::Elements;
 pub use ranges::{Ranges, RangesWriter};
+pub use stream::StreamId;
 pub use string::{BitAddition, Overflow, Registers};
 
 use super::{CodecError, Reader, Score, write_bytes, write_varint};
