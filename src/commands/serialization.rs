@@ -35,6 +35,7 @@ fn to_rdb(value: &Value) -> RdbValue {
         ),
         Value::Set(set) => RdbValue::Set(set.iter().map(|member| member.to_vec()).collect()),
         Value::List(list) => RdbValue::List(list.iter().map(|element| element.to_vec()).collect()),
+        Value::Stream(_) => RdbValue::Stream(crate::rdb::Stream::default()),
         Value::SortedSet(set) => {
             RdbValue::SortedSet(set.iter_from(0).map(|(member, score)| (member.to_vec(), score)).collect())
         }

@@ -33,6 +33,7 @@ kinds! {
     Set: "set",
     SortedSet: "zset",
     List: "list",
+    Stream: "stream",
 }
 
 impl Kind {
@@ -40,12 +41,13 @@ impl Kind {
     #[inline]
     pub fn of(action: &Action<'_>) -> Option<Kind> {
         match action.family() {
-            Family::Key | Family::Stream => None,
+            Family::Key => None,
             Family::String => Some(Kind::String),
             Family::Hash => Some(Kind::Hash),
             Family::Set => Some(Kind::Set),
             Family::SortedSet => Some(Kind::SortedSet),
             Family::List => Some(Kind::List),
+            Family::Stream => Some(Kind::Stream),
         }
     }
 }

@@ -49,7 +49,10 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
 pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
-pub use value::{ChunkLimit, Collection, Element, HashValue, Limits, ListValue, SetValue, SortedSetValue, Value};
+pub use value::{
+    ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, Limits, ListValue, NodeLimit, Pending,
+    SetValue, SortedSetValue, StreamEntry, StreamValue, Trim, TrimTo, Value,
+};
 pub use waiting::{Verdict, Waiter};
 
 /// Milliseconds since the Unix epoch.

@@ -52,6 +52,7 @@ pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<
         Kind::Set => set::apply(slot, action),
         Kind::SortedSet => sorted_set::apply(slot, action),
         Kind::List => list::apply(slot, action),
+        Kind::Stream => unreachable!("no action is on a stream yet"),
     }
 }
 
@@ -69,6 +70,7 @@ pub fn rebuild(entry: &Entry, each: &mut dyn FnMut(Action<'_>)) {
         Value::Set(set) => set::rebuild(set, each),
         Value::SortedSet(set) => sorted_set::rebuild(set, each),
         Value::List(list) => list::rebuild(list, each),
+        Value::Stream(_) => {}
     }
     if deadline.is_some() {
         each(Action::Deadline { at: deadline });
@@ -94,6 +96,7 @@ impl Causes {
             Kind::Set => self.members.note(action, mark),
             Kind::SortedSet => self.scores.note(action, current, mark),
             Kind::List => self.list.note(action, list_of(current), mark),
+            Kind::Stream => {}
         }
     }
 
@@ -126,6 +129,7 @@ impl Causes {
             Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
             Kind::SortedSet => edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
             Kind::List => edit(value, hasher, |list: &mut ListValue| self.list.merge(list, action, mark)),
+            Kind::Stream => value,
         }
     }
 
@@ -155,6 +159,7 @@ impl Causes {
                 self.list.remove(Some(&mut list), mark);
                 Some(Value::List(list))
             }
+            Value::Stream(_) => None,
         }
     }
 
@@ -175,6 +180,7 @@ impl Causes {
             Kind::Set => self.members.stamp(),
             Kind::SortedSet => self.scores.stamp(),
             Kind::List => self.list.stamp(),
+            Kind::Stream => None,
         }
     }
 
@@ -182,7 +188,7 @@ impl Causes {
     pub fn winner(&self, kind: Kind) -> Option<(Dot, Option<Millis>)> {
         match kind {
             Kind::String => self.string.winner(),
-            Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List => None,
+            Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream => None,
         }
     }
 
@@ -248,6 +254,7 @@ impl ValueImage {
             Value::Set(set) => ValueImage::Set(set::image(set)),
             Value::SortedSet(set) => ValueImage::SortedSet(sorted_set::image(set)),
             Value::List(list) => ValueImage::List(list::image(list)),
+            Value::Stream(_) => unreachable!("no action is on a stream yet"),
         }
     }
 
@@ -271,6 +278,7 @@ pub fn describe(entry: &Entry) -> String {
         Some(Value::Set(set)) => set::describe(set),
         Some(Value::SortedSet(set)) => sorted_set::describe(set),
         Some(Value::List(list)) => list::describe(list),
+        Some(Value::Stream(_)) => String::new(),
     }
 }
 
