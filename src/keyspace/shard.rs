@@ -12,7 +12,7 @@ use super::database::{Database, hash_key};
 use super::entry::Entry;
 use super::merge::KeyState;
 use super::slot::KeySlot;
-use super::types::{self, replaces_key};
+use super::types::{self, is_always_merged, replaces_key};
 use super::waiting::{Waiter, Waiting};
 use super::{Kind, Millis};
 use crate::effects::{Action, Frontier};
@@ -141,7 +141,7 @@ impl Shard {
                 Some(causality) => fits && causality.is_within(&mark.seen),
                 None => (fits || shown.is_none()) && mark.seen.stable,
             };
-            if !within {
+            if !within || is_always_merged(action) {
                 return self.merge(hasher, now, place, action, mark);
             }
             note(database, found, place, action, mark);

@@ -20,7 +20,7 @@ use super::types::{self, ValueImage};
 use super::{Keyspace, Millis};
 use crate::effects::{CodecError, Effect, Frontier, NodeId, Origin};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// A key in a snapshot. Without a value it is only metadata.
 #[derive(Debug, Serialize, Deserialize)]

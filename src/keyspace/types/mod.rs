@@ -23,7 +23,10 @@ mod hash;
 mod list;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
+
+pub use stream::is_always_merged;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
@@ -31,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::causality::{Life, Mark};
 use super::entry::Entry;
 use super::slot::KeySlot;
-use super::value::{Collection, ElementHasher, HashValue, ListValue, SetValue, SortedSetValue, Value};
+use super::value::{Collection, ElementHasher, HashValue, ListValue, SetValue, SortedSetValue, StreamValue, Value};
 use super::{Kind, Millis};
 use crate::effects::{Action, Dot, Frontier, Stamp};
 
@@ -52,7 +55,7 @@ pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<
         Kind::Set => set::apply(slot, action),
         Kind::SortedSet => sorted_set::apply(slot, action),
         Kind::List => list::apply(slot, action),
-        Kind::Stream => unreachable!("no action is on a stream yet"),
+        Kind::Stream => stream::apply(slot, action),
     }
 }
 
@@ -70,7 +73,7 @@ pub fn rebuild(entry: &Entry, each: &mut dyn FnMut(Action<'_>)) {
         Value::Set(set) => set::rebuild(set, each),
         Value::SortedSet(set) => sorted_set::rebuild(set, each),
         Value::List(list) => list::rebuild(list, each),
-        Value::Stream(_) => {}
+        Value::Stream(stream) => stream::rebuild(stream, each),
     }
     if deadline.is_some() {
         each(Action::Deadline { at: deadline });
@@ -85,6 +88,7 @@ pub struct Causes {
     members: set::MemberCauses,
     scores: sorted_set::ScoreCauses,
     list: list::ListCauses,
+    stream: stream::StreamCauses,
 }
 
 impl Causes {
@@ -96,7 +100,9 @@ impl Causes {
             Kind::Set => self.members.note(action, mark),
             Kind::SortedSet => self.scores.note(action, current, mark),
             Kind::List => self.list.note(action, list_of(current), mark),
-            Kind::Stream => {}
+            Kind::Stream => {
+                self.stream.note(action, current.and_then(Entry::collection).and_then(StreamValue::of), mark)
+            }
         }
     }
 
@@ -129,7 +135,10 @@ impl Causes {
             Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
             Kind::SortedSet => edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
             Kind::List => edit(value, hasher, |list: &mut ListValue| self.list.merge(list, action, mark)),
-            Kind::Stream => value,
+            Kind::Stream => {
+                let stream = value.and_then(StreamValue::from_value);
+                self.stream.merge(stream, action, mark).map(StreamValue::into_value)
+            }
         }
     }
 
@@ -159,7 +168,7 @@ impl Causes {
                 self.list.remove(Some(&mut list), mark);
                 Some(Value::List(list))
             }
-            Value::Stream(_) => None,
+            Value::Stream(stream) => self.stream.remove(*stream, mark).map(StreamValue::into_value),
         }
     }
 
@@ -170,6 +179,7 @@ impl Causes {
         self.members.fold(stable);
         self.scores.fold(stable);
         self.list.fold(stable);
+        self.stream.fold(stable);
     }
 
     /// The highest stamp among the surviving writes of one type: the type with the highest is shown.
@@ -180,7 +190,7 @@ impl Causes {
             Kind::Set => self.members.stamp(),
             Kind::SortedSet => self.scores.stamp(),
             Kind::List => self.list.stamp(),
-            Kind::Stream => None,
+            Kind::Stream => self.stream.stamp(),
         }
     }
 
@@ -194,7 +204,12 @@ impl Causes {
 
     /// Bytes of memory beside the struct itself, about.
     pub fn memory(&self) -> usize {
-        self.string.memory() + self.fields.memory() + self.members.memory() + self.scores.memory() + self.list.memory()
+        self.string.memory()
+            + self.fields.memory()
+            + self.members.memory()
+            + self.scores.memory()
+            + self.list.memory()
+            + self.stream.memory()
     }
 
     /// Is all of it stable?
@@ -204,6 +219,7 @@ impl Causes {
             && self.members.is_empty()
             && self.scores.is_empty()
             && self.list.is_empty()
+            && self.stream.is_empty()
     }
 
     /// Can this be about a key with these values?
@@ -235,6 +251,7 @@ pub enum ValueImage {
     Set(set::Image),
     SortedSet(sorted_set::Image),
     List(list::Image),
+    Stream(stream::Image),
 }
 
 impl ValueImage {
@@ -254,7 +271,7 @@ impl ValueImage {
             Value::Set(set) => ValueImage::Set(set::image(set)),
             Value::SortedSet(set) => ValueImage::SortedSet(sorted_set::image(set)),
             Value::List(list) => ValueImage::List(list::image(list)),
-            Value::Stream(_) => unreachable!("no action is on a stream yet"),
+            Value::Stream(stream) => ValueImage::Stream(stream::image(stream)),
         }
     }
 
@@ -266,6 +283,7 @@ impl ValueImage {
             ValueImage::Set(image) => Value::Set(set::restore(image, hasher)),
             ValueImage::SortedSet(image) => Value::SortedSet(sorted_set::restore(image, hasher)),
             ValueImage::List(image) => Value::List(list::restore(image, hasher)),
+            ValueImage::Stream(image) => stream::restore(image).into_value(),
         }
     }
 }
@@ -278,7 +296,7 @@ pub fn describe(entry: &Entry) -> String {
         Some(Value::Set(set)) => set::describe(set),
         Some(Value::SortedSet(set)) => sorted_set::describe(set),
         Some(Value::List(list)) => list::describe(list),
-        Some(Value::Stream(_)) => String::new(),
+        Some(Value::Stream(stream)) => stream::describe(stream),
     }
 }
 

@@ -132,6 +132,13 @@ impl Group {
         }
     }
 
+    /// When a consumer last got something, if ever.
+    pub fn set_active(&mut self, name: &[u8], at: Option<Millis>) {
+        if let Some(consumer) = self.consumers.get_mut(name) {
+            consumer.active_at = at;
+        }
+    }
+
     /// A consumer, which is made if there is none, gets an entry that from now on is pending with nobody else.
     pub fn give(&mut self, id: StreamId, consumer: &[u8], delivered_at: Millis, deliveries: u64) {
         self.create_consumer(consumer, delivered_at);
