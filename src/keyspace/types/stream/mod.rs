@@ -194,15 +194,16 @@ impl StreamCauses {
 
     /// Many entries are gone.
     fn keep(&mut self, stream: &mut StreamValue) {
-        let late: Vec<_> = stream.groups().iter().filter(|(_, view)| !view.late().is_empty()).collect();
         let mut kept = Vec::new();
-        for (name, view) in late {
+        for (name, view) in stream.groups() {
             let entries = Entries { record: self.record.as_ref(), stream };
+            // What is late for a position may not be late for the group.
             match self.groups.get_mut(name) {
                 Some(causes) => {
                     causes.keep(entries);
                     kept.push((name.clone(), None));
                 }
+                None if view.late().is_empty() => {}
                 None => {
                     let late = view.late().iter().copied().filter(|id| entries.has((*id, None))).collect();
                     kept.push((name.clone(), Some(late)));
