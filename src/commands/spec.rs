@@ -114,11 +114,14 @@ impl Categories {
     /// HyperLogLogs.
     pub const HYPERLOGLOG: Categories = Categories(1 << 15);
 
+    /// Streams.
+    pub const STREAM: Categories = Categories(1 << 17);
+
     /// May wait for something to be there.
     pub const BLOCKING: Categories = Categories(1 << 16);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 17] = [
+    const NAMES: [(Categories, &'static str); 18] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
@@ -130,6 +133,7 @@ impl Categories {
         (Categories::BITMAP, "bitmap"),
         (Categories::HYPERLOGLOG, "hyperloglog"),
         (Categories::GEO, "geo"),
+        (Categories::STREAM, "stream"),
         (Categories::ADMIN, "admin"),
         (Categories::FAST, "fast"),
         (Categories::SLOW, "slow"),
@@ -235,6 +239,9 @@ pub enum Find {
     Unknown,
     /// The key follows the last such word from the beginning on, if there is one.
     Word(&'static str),
+    /// Behind the first such word that is no option's value: the first half of what follows. `others` says how many words the
+    /// options take.
+    Half { word: &'static str, others: &'static [(&'static str, usize)] },
 }
 
 impl KeySpec {
@@ -275,6 +282,22 @@ impl KeySpec {
                 found
             }
             Find::Unknown => NONE,
+            Find::Half { word: name, others } => {
+                let mut at = 1;
+                loop {
+                    let word = arguments.get(at)?;
+                    let is = |option: &str| word.eq_ignore_ascii_case(option.as_bytes());
+                    if is(name) {
+                        break;
+                    }
+                    at += others.iter().find(|(option, _)| is(option))?.1 + 1;
+                }
+                let number = (arguments.len() - at - 1) / 2;
+                if number == 0 {
+                    return None;
+                }
+                (at + 1, at + number, 1)
+            }
             Find::Word(word) => {
                 let is_it =
                     |at: &usize| arguments.get(*at).is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()));
@@ -316,6 +339,7 @@ pub enum Group {
     Server,
     Set,
     SortedSet,
+    Stream,
     String,
 }
 
@@ -333,6 +357,7 @@ impl Group {
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
+            Group::Stream => "stream",
             Group::String => "string",
         }
     }

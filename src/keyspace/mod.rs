@@ -48,7 +48,7 @@ pub use kind::{Kind, WrongType, is_system_key};
 pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use space::Keyspace;
-pub use transaction::{Contents, Key, KeyFacts, Life, Located, Transaction, WriteError};
+pub use transaction::{Contents, GroupOf, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{
     ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, Limits, ListValue, NodeLimit, Pending,
     SetValue, SortedSetValue, StreamEntry, StreamValue, Trim, TrimTo, Value,

@@ -11,6 +11,7 @@ mod hash;
 mod list;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 mod whole;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use thiserror::Error;
 
+pub use stream::GroupOf;
 pub use whole::{Contents, KeyFacts, Located};
 
 use super::causality::{Mark, Seen};
