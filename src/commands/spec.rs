@@ -239,9 +239,8 @@ pub enum Find {
     Unknown,
     /// The key follows the last such word from the beginning on, if there is one.
     Word(&'static str),
-    /// Behind the first such word that is no option's value: the first half of what follows. `others` says how many words the
-    /// options take.
-    Half { word: &'static str, others: &'static [(&'static str, usize)] },
+    /// Behind the first such word from the beginning on: the first half of what follows.
+    Half(&'static str),
 }
 
 impl KeySpec {
@@ -282,16 +281,9 @@ impl KeySpec {
                 found
             }
             Find::Unknown => NONE,
-            Find::Half { word: name, others } => {
-                let mut at = 1;
-                loop {
-                    let word = arguments.get(at)?;
-                    let is = |option: &str| word.eq_ignore_ascii_case(option.as_bytes());
-                    if is(name) {
-                        break;
-                    }
-                    at += others.iter().find(|(option, _)| is(option))?.1 + 1;
-                }
+            Find::Half(word) => {
+                let is_it = |at: &usize| arguments[*at].eq_ignore_ascii_case(word.as_bytes());
+                let at = (self.begin..arguments.len()).find(is_it)?;
                 let number = (arguments.len() - at - 1) / 2;
                 if number == 0 {
                     return None;

@@ -12,10 +12,9 @@ use crate::keyspace::{GroupOf, Key, StreamValue, Transaction, WrongType, integer
 use crate::resp::Reply;
 
 const ACCESS: Access = Access::READ.with(Access::ACCESS);
-const OPTIONS: &[(&str, usize)] = &[("block", 1), ("count", 1), ("group", 2), ("noack", 0)];
 
 const fn streams(begin: usize) -> KeySpec {
-    KeySpec { access: ACCESS, begin, find: Find::Half { word: "STREAMS", others: OPTIONS }, note: "" }
+    KeySpec { access: ACCESS, begin, find: Find::Half("STREAMS"), note: "" }
 }
 
 const WAITS: Flags = Flags::BLOCKING.with(Flags::MOVABLEKEYS);
