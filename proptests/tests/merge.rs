@@ -3,14 +3,14 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use proptests::writes::any_write;
+use proptests::writes::{any_stream_write, any_write};
 use proptests::{HashWrite, Replicas, Step, StringWrite, Write, specification};
 use swytch::planted::{Bug, plant};
 
-fn step() -> impl Strategy<Value = Step> {
+fn step(write: impl Strategy<Value = Write> + 'static) -> impl Strategy<Value = Step> {
     let replica = 0..5usize;
     prop_oneof![
-        10 => (replica.clone(), any_write()).prop_map(|(at, write)| Step::Write(at, write)),
+        10 => (replica.clone(), write).prop_map(|(at, write)| Step::Write(at, write)),
         14 => (replica.clone(), any::<usize>()).prop_map(|(at, choice)| Step::Deliver(at, choice)),
         2 => replica.clone().prop_map(Step::Fold),
         1 => (replica.clone(), replica).prop_map(|(at, from)| Step::Replace(at, from)),
@@ -18,7 +18,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn history() -> impl Strategy<Value = (usize, Vec<Step>, u64)> {
-    (2..6usize, proptest::collection::vec(step(), 1..60), any::<u64>())
+    (2..6usize, proptest::collection::vec(step(any_write()), 1..60), any::<u64>())
 }
 
 fn check((count, steps, seed): (usize, Vec<Step>, u64)) -> Result<(), TestCaseError> {
@@ -46,6 +46,16 @@ fn config(cases: u32) -> ProptestConfig {
 fn every_replica_ends_with_what_the_specification_says() {
     let mut runner = TestRunner::new(config(3000));
     if let Err(error) = runner.run(&history(), check) {
+        panic!("{error:?}");
+    }
+}
+
+/// Groups of streams take many writes of one key until they differ.
+#[test]
+fn every_replica_ends_with_the_streams_that_the_specification_says() {
+    let steps = proptest::collection::vec(step(any_stream_write()), 1..80);
+    let mut runner = TestRunner::new(config(2000));
+    if let Err(error) = runner.run(&(2..5usize, steps, any::<u64>()), check) {
         panic!("{error:?}");
     }
 }
