@@ -531,3 +531,62 @@ fn xpending(context: &mut Context<'_>) -> Outcome {
     super::stream_ids::open_at(reply, begin, |reply| reply.array(replied));
     Ok(Flow::Continue)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Fixture;
+
+    #[test]
+    fn entries_go_through_a_group() {
+        for mut fixture in [Fixture::new(), Fixture::in_a_cluster()] {
+            let entry = |id: &str| format!("*2\r\n$3\r\n{id}\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n");
+            let read =
+                |entries: &[String]| format!("*1\r\n*2\r\n$1\r\ns\r\n*{}\r\n{}", entries.len(), entries.concat());
+            for number in 1..=4 {
+                fixture.run(&format!("xadd s {number}-1 f v"));
+            }
+            let now = fixture.now;
+            fixture.expect(&[
+                ("xgroup create s g 0", "+OK\r\n"),
+                ("xgroup create s g 0", "-BUSYGROUP Consumer Group name already exists\r\n"),
+                ("xreadgroup group g c count 2 streams s >", &read(&[entry("1-1"), entry("2-1")])),
+                ("xreadgroup group g d count 1 noack streams s >", &read(&[entry("3-1")])),
+                ("xreadgroup group g c streams s 1-1", &read(&[entry("2-1")])),
+                ("xpending s g", "*4\r\n:2\r\n$3\r\n1-1\r\n$3\r\n2-1\r\n*1\r\n*2\r\n$1\r\nc\r\n$1\r\n2\r\n"),
+                ("xpending s g - + 1", "*1\r\n*4\r\n$3\r\n1-1\r\n$1\r\nc\r\n:0\r\n:1\r\n"),
+                ("xpending s g idle 1 - + 1", "*0\r\n"),
+                ("xclaim s g d 0 2-1", &format!("*1\r\n{}", entry("2-1"))),
+                ("xdel s 1-1", ":1\r\n"),
+                ("xautoclaim s g d 0 0 justid", "*3\r\n$3\r\n0-0\r\n*1\r\n$3\r\n2-1\r\n*1\r\n$3\r\n1-1\r\n"),
+                ("xpending s g - + 9 d", "*1\r\n*4\r\n$3\r\n2-1\r\n$1\r\nd\r\n:0\r\n:3\r\n"),
+                ("xack s g 2-1 2-1", ":1\r\n"),
+                ("xgroup delconsumer s g d", ":0\r\n"),
+                ("xinfo groups s", "*1\r\n*12\r\n$4\r\nname\r\n$1\r\ng\r\n$9\r\nconsumers\r\n:1\r\n$7\r\npending\r\n:0\r\n\
+                                    $17\r\nlast-delivered-id\r\n$3\r\n3-1\r\n$12\r\nentries-read\r\n:3\r\n$3\r\nlag\r\n:1\r\n"),
+                ("xinfo consumers s g", "*1\r\n*8\r\n$4\r\nname\r\n$1\r\nc\r\n$7\r\npending\r\n:0\r\n$4\r\nidle\r\n:0\r\n\
+                                         $8\r\ninactive\r\n:0\r\n"),
+                ("xgroup setid s g 0", "+OK\r\n"),
+                ("xreadgroup group g e count 1 streams s >", &read(&[entry("2-1")])),
+                ("xclaim s g f 99999 2-1", "*0\r\n"),
+                ("xgroup destroy s g", ":1\r\n"),
+                ("xgroup destroy s g", ":0\r\n"),
+                ("xreadgroup group g c streams s >", "-NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option\r\n"),
+            ]);
+            assert_eq!(fixture.now, now);
+        }
+    }
+
+    #[test]
+    fn a_consumer_is_there_even_if_it_got_nothing() {
+        // As in Redis 7.2; 7.0 makes it only when it gets something.
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("xgroup create s g $ mkstream", "+OK\r\n"),
+            ("xreadgroup group g a streams s >", "*-1\r\n"),
+            ("xclaim s g b 0 1-1", "*0\r\n"),
+            ("xautoclaim s g c 0 0", "*3\r\n$3\r\n0-0\r\n*0\r\n*0\r\n"),
+        ]);
+        let told = fixture.run("xinfo consumers s g");
+        assert!(told.starts_with("*3\r\n") && told.matches("$8\r\ninactive\r\n:-1\r\n").count() == 3, "{told}");
+    }
+}

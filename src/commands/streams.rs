@@ -321,3 +321,90 @@ fn xrange(context: &mut Context<'_>) -> Outcome {
 fn xrevrange(context: &mut Context<'_>) -> Outcome {
     range(context, 3, 2, false)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Fixture;
+
+    const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+    const TOO_LOW: &str = "-ERR The ID specified in XADD is equal or smaller than the target stream top item\r\n";
+
+    #[test]
+    fn ids_grow() {
+        let mut fixture = Fixture::new();
+        let now = fixture.now;
+        fixture.expect(&[
+            ("set t x", "+OK\r\n"),
+            ("xadd s 0-0 f v", "-ERR The ID specified in XADD must be greater than 0-0\r\n"),
+            ("xadd s nomkstream 1-1 f v", "$-1\r\n"),
+            ("xadd s nomkstream", "-ERR wrong number of arguments for 'xadd' command\r\n"),
+            ("xadd s 0-* f v", "$3\r\n0-1\r\n"),
+            ("xadd s 5 f v", "$3\r\n5-0\r\n"),
+            ("xadd s 5-* f v", "$3\r\n5-1\r\n"),
+            ("xadd s 5-1 f v", TOO_LOW),
+            ("xadd s 4-* f v", TOO_LOW),
+            ("xadd s * f v", &format!("$15\r\n{now}-0\r\n")),
+            ("xadd s * f v", &format!("$15\r\n{now}-1\r\n")),
+            ("xadd s 6-1 f", "-ERR wrong number of arguments for 'xadd' command\r\n"),
+            (
+                "xadd s 18446744073709551615-18446744073709551615 f v",
+                "$41\r\n18446744073709551615-18446744073709551615\r\n",
+            ),
+            ("xadd s * f v", "-ERR The stream has exhausted the last possible ID, unable to add more items\r\n"),
+            ("xlen s", ":6\r\n"),
+            ("xtrim s maxlen 0", ":6\r\n"),
+            ("xlen s", ":0\r\n"),
+            ("type s", "+stream\r\n"),
+            ("object encoding s", "$6\r\nstream\r\n"),
+            ("xadd t * f v", WRONG_TYPE),
+        ]);
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_chooses_ids_of_its_own() {
+        let mut fixture = Fixture::in_a_cluster();
+        let now = fixture.now;
+        let one = fixture.run("xadd s * f v");
+        let other = fixture.run("xadd s * f v");
+        let id = |reply: &str| {
+            let (_, id) = reply.trim_end().split_once("\r\n").expect("a bulk string");
+            let (milliseconds, sequence) = id.split_once('-').expect("an id");
+            (milliseconds.parse::<u64>().expect("a number"), sequence.parse::<u64>().expect("a number"))
+        };
+        let (one, other) = (id(&one), id(&other));
+        assert_eq!((one.0, other.0), (now, now));
+        assert!(one.1 > 1 && other.1 == one.1 + (1 << 48), "{one:?} {other:?}");
+        fixture.expect(&[("xadd s 1-1 f v", TOO_LOW), ("xlen s", ":2\r\n"), ("xdel s 1-1", ":0\r\n")]);
+    }
+
+    #[test]
+    fn ranges_and_removals() {
+        for mut fixture in [Fixture::new(), Fixture::in_a_cluster()] {
+            let entry = |id: &str| format!("*2\r\n$3\r\n{id}\r\n*2\r\n$1\r\nf\r\n$1\r\n7\r\n");
+            for number in 1..=4 {
+                fixture.run(&format!("xadd s {number}-1 f 7"));
+            }
+            fixture.expect(&[
+                ("xrange s - + count 1", &format!("*1\r\n{}", entry("1-1"))),
+                ("xrange s (1-1 2", &format!("*1\r\n{}", entry("2-1"))),
+                ("xrevrange s + (3 count 2", &format!("*2\r\n{}{}", entry("4-1"), entry("3-1"))),
+                ("xrange s + -", "*0\r\n"),
+                ("xrange s - + count 0", "*-1\r\n"),
+                ("xrange none - + count 0", "*0\r\n"),
+                ("xdel s 2-1 2-1 9-9", ":1\r\n"),
+                ("xtrim s minid 3-1", ":1\r\n"),
+                ("xtrim s maxlen ~ 0", ":2\r\n"),
+                (
+                    "xtrim s maxlen 5 minid 5",
+                    "-ERR syntax error, MAXLEN and MINID options at the same time are not compatible\r\n",
+                ),
+                (
+                    "xsetid s 3-0 entriesadded 9 maxdeletedid 4",
+                    "-ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id\r\n",
+                ),
+                ("xsetid s 3-0 entriesadded 9", "+OK\r\n"),
+                ("xadd s 3-* f 7", "$3\r\n3-1\r\n"),
+            ]);
+        }
+    }
+}
