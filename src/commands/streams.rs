@@ -149,11 +149,13 @@ fn trim(transaction: &mut Transaction<'_>, key: Key<'_>, trim: &Trim) -> Result<
     let Some(stream) = transaction.stream(key)? else { return Ok(0) };
     let Some((below, removed)) = stream.trim_point(trim) else { return Ok(0) };
     let left = stream.len() - removed;
-    // No id is above the highest one.
+    // No id is above the highest one: that entry is removed by itself, without counting as deleted.
     let takes_highest = below == StreamId::MAX && left == 0 && stream.get(below).is_some();
+    let (last, added, deleted) = (stream.last_id, stream.entries_added, stream.max_deleted_id);
     transaction.stream_trim(key, below);
     if takes_highest {
         transaction.stream_remove(key, &[below]);
+        transaction.stream_set_id(key, last, Some(added), Some(deleted));
     }
     Ok(removed)
 }
@@ -403,7 +405,7 @@ mod tests {
                     "-ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id\r\n",
                 ),
                 ("xsetid s 3-0 entriesadded 9", "+OK\r\n"),
-                ("xadd s 3-* f 7", "$3\r\n3-1\r\n"),
+                ("xadd s 3-2 f 7", "$3\r\n3-2\r\n"),
             ]);
         }
     }
