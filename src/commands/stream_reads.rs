@@ -145,7 +145,11 @@ impl<'c> Request<'c> {
                          option.",
                     ));
                 }
-                (id, _) => After::Id(parse(id, 0)?),
+                (id, group) => match parse(id, 0)? {
+                    // So Redis says `>` to itself.
+                    StreamId::MAX if group.is_some() => After::New,
+                    id => After::Id(id),
+                },
             });
         }
         Ok(after)
