@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::integer;
+use crate::keyspace::{NodeLimit, integer};
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -108,6 +108,8 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| state.config.password.read().clone(),
         check: Some(|value| Ok(Change::Password(value.to_vec()))),
     },
+    fixed("stream-node-max-bytes", |_| number(NodeLimit::DEFAULT.bytes() as u64)),
+    fixed("stream-node-max-entries", |_| number(NodeLimit::DEFAULT.entries() as u64)),
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
     fixed("port", |state| number(u64::from(state.facts.port))),
     fixed("bind", |state| state.facts.bind.clone().into_bytes()),

@@ -43,6 +43,11 @@ mod sorted_set_ranges;
 mod sorted_sets;
 mod spec;
 mod state;
+mod stream_groups;
+mod stream_ids;
+mod stream_information;
+mod stream_reads;
+mod streams;
 mod strings;
 mod table;
 #[cfg(test)]

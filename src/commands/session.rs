@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::clients::{ClientRecord, Connected};
 use super::state::ServerState;
 use super::table::{Entry, table};
+use crate::effects::StreamId;
 use crate::keyspace::{Millis, Waiter};
 use crate::resp::{Protocol, Reply};
 
@@ -33,6 +34,8 @@ pub struct Session {
     wake: Wake,
     /// A blocking command is waiting under this.
     waiter: Option<Arc<Waiter>>,
+    /// From which ids on XREAD waits: what `$` meant when it began.
+    pub(super) reads_after: Vec<StreamId>,
 }
 
 /// Wakes the connection's task.
@@ -79,6 +82,7 @@ impl Session {
             cached: &table().entries()[0],
             wake: Wake(Arc::new(|| {})),
             waiter: None,
+            reads_after: Vec::new(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Session {
     /// The blocking command waits no longer, whatever came of it.
     pub fn end_waiting(&mut self, state: &ServerState, now: Millis) {
         if let Some(waiter) = self.waiter.take() {
+            self.reads_after.clear();
             self.record.note_waiter(None);
             state.keyspace.forget_waiter(now, self.database, &waiter);
         }

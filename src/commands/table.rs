@@ -10,7 +10,7 @@ use super::spec::Command;
 use super::{
     bitfield, bitmaps, configuration, connection, expiry, generic, geo, hashes, hyperloglog, introspection, list_moves,
     lists, memory, moving, object, scan, serialization, server, sets, sort, sorted_set_operations, sorted_set_ranges,
-    sorted_sets, strings,
+    sorted_sets, stream_groups, stream_information, stream_reads, streams, strings,
 };
 
 /// Longer names belong to no command.
@@ -71,7 +71,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 24] = [
+        let families: [&'static [Command]; 28] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -96,6 +96,10 @@ impl Table {
             bitmaps::COMMANDS,
             bitfield::COMMANDS,
             hyperloglog::COMMANDS,
+            streams::COMMANDS,
+            stream_reads::COMMANDS,
+            stream_groups::COMMANDS,
+            stream_information::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

@@ -5,9 +5,11 @@ use super::{Group, StreamValue};
 use crate::effects::StreamId;
 
 impl StreamValue {
-    /// Was an entry with this id or a higher one deleted, so that counting on from there says nothing?
+    /// Was an entry with this id or a higher one deleted from among those that are there, so that counting on from there
+    /// says nothing?
     fn has_gap_from(&self, id: StreamId) -> bool {
-        !self.is_empty() && self.max_deleted_id != StreamId::MIN && id <= self.max_deleted_id
+        let deleted = self.max_deleted_id;
+        deleted != StreamId::MIN && id <= deleted && !self.is_empty() && self.first_id() <= deleted
     }
 
     /// How many entries were added up to an id, where that can be told.
@@ -50,5 +52,34 @@ impl StreamValue {
         };
         // Clients can say that more were read than were added.
         Some((self.entries_added as i64).wrapping_sub(read as i64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_group_is_what_redis_knows() {
+        let mut stream = StreamValue::new();
+        let id = |milliseconds| StreamId::new(milliseconds, 0);
+        (1..=6).for_each(|number| {
+            stream.add(id(number), [&b"f"[..], b"v"].into_iter());
+        });
+        let group = |delivered, read| Group::new(id(delivered), read);
+        let lags = |stream: &StreamValue| {
+            [group(2, Some(2)), group(2, None), group(6, None), group(0, None)].map(|group| stream.lag(&group))
+        };
+        assert_eq!(lags(&stream), [Some(4), None, Some(0), Some(6)]);
+        // One in the middle is deleted: nobody can count over it.
+        stream.remove(id(4));
+        stream.max_deleted_id = id(4);
+        assert_eq!(lags(&stream), [None, None, Some(0), None]);
+        assert_eq!(stream.lag(&group(5, Some(5))), Some(1));
+        assert_eq!(stream.entries_read_after(Some(4), id(5)), Some(5));
+        assert_eq!(stream.entries_read_after(Some(3), id(4)), None);
+        // It does not matter any more when all up to it are gone.
+        stream.remove_below(id(5));
+        assert_eq!(lags(&stream), [Some(4), Some(2), Some(0), Some(2)]);
     }
 }
