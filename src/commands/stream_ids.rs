@@ -74,7 +74,7 @@ pub fn parse(text: &[u8], sequence: u64) -> Result<StreamId, Refusal> {
 }
 
 /// An id, or `-` for the lowest and `+` for the highest.
-fn parse_bound(text: &[u8], sequence: u64) -> Result<StreamId, Refusal> {
+pub fn parse_bound(text: &[u8], sequence: u64) -> Result<StreamId, Refusal> {
     match text {
         b"-" => Ok(StreamId::MIN),
         b"+" => Ok(StreamId::MAX),
