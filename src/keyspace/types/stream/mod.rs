@@ -16,6 +16,8 @@ mod entries;
 mod group;
 mod image;
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -46,6 +46,10 @@ impl StreamValue {
         if self.entries_added == 0 {
             return Some(0);
         }
+        if !group.late().is_empty() {
+            // They count among what was added, and lie below.
+            return None;
+        }
         let read = match group.entries_read {
             Some(read) if !self.has_gap_from(group.last_delivered) => read,
             _ => self.entries_up_to(group.last_delivered)?,
