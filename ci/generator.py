@@ -107,6 +107,8 @@ def serialized(value, version=SERIALIZED_VERSION):
 
 # Redis 7.2 takes WITHSCORE behind the member; the version that runs beside swytch refuses any further word.
 LONGER = {b"ZRANK", b"ZREVRANK"}
+# Their last word is a timeout: another word behind it might be one of minutes.
+ENDS_IN_TIMEOUT = {b"BLPOP", b"BRPOP", b"BZPOPMIN", b"BZPOPMAX"}
 
 
 class Generator:
@@ -1215,7 +1217,7 @@ class Generator:
         command, draw = list(command), self.random.random()
         if draw < 0.3 and len(command) > 1:
             command.pop()
-        elif draw < 0.6 and command[0].upper() not in LONGER:
+        elif draw < 0.6 and command[0].upper() not in LONGER | ENDS_IN_TIMEOUT:
             command.append(self.value())
         elif draw < 0.8 and len(command) > 2 and command[0].upper() not in FIXED_ARGUMENTS:
             command[self.random.randrange(2, len(command))] = self.random.choice((self.integer, self.float, self.word))()

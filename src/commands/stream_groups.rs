@@ -2,7 +2,7 @@
 
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
-use super::stream_ids::{parse, parse_end, parse_start, reply_entry, reply_id};
+use super::stream_ids::{parse, parse_bound, parse_end, parse_start, reply_entry, reply_id};
 use super::streams::{DELETE, NONDETERMINISTIC, READ, UPDATE, read, write};
 use super::{Flow, wrong_arity};
 use crate::effects::{StreamClaim, StreamId};
@@ -120,11 +120,12 @@ fn position_options(context: &Context<'_>, creates: bool) -> Result<(bool, Optio
     Ok((makes_stream, entries_read))
 }
 
-/// `$` is the last id of the stream.
-fn position(context: &Context<'_>, last: StreamId) -> Result<StreamId, Refusal> {
+/// `$` is the last id of the stream. SETID also takes the bounds of ranges.
+fn position(context: &Context<'_>, last: StreamId, creates: bool) -> Result<StreamId, Refusal> {
     match context.word(4) {
         b"$" => Ok(last),
-        id => parse(id, 0),
+        id if creates => parse(id, 0),
+        id => parse_bound(id, 0),
     }
 }
 
@@ -136,7 +137,7 @@ fn create(context: &mut Context<'_>) -> Outcome {
     if stream.is_none() && !makes_stream {
         return Err(NO_KEY);
     }
-    let delivered = position(context, stream.map_or(StreamId::MIN, |stream| stream.last_id))?;
+    let delivered = position(context, stream.map_or(StreamId::MIN, |stream| stream.last_id), true)?;
     if stream.is_some_and(|stream| stream.group(of.group).is_some()) {
         return Err(Refusal::Fixed("BUSYGROUP Consumer Group name already exists"));
     }
@@ -160,7 +161,7 @@ fn setid(context: &mut Context<'_>) -> Outcome {
     let of = GroupOf { key: context.key(2), group: context.word(3) };
     let mut transaction = context.lock(of.key);
     let last = needed(transaction.stream(of.key)?, of)?.last_id;
-    let delivered = position(context, last)?;
+    let delivered = position(context, last, false)?;
     transaction.group_set_position(of, delivered, entries_read);
     context.commit(transaction);
     context.ok()

@@ -1,6 +1,6 @@
 //! Ids of streams among arguments and in replies.
 
-use super::context::Refusal;
+use super::context::{Refusal, shown};
 use crate::effects::StreamId;
 use crate::keyspace::{StreamEntry, integer};
 use crate::resp::Reply;
@@ -49,6 +49,8 @@ pub fn written(text: &[u8]) -> Result<Written, Refusal> {
     if text.len() > MAX_LENGTH {
         return Err(INVALID_ID);
     }
+    // C's strings end at a zero byte.
+    let text = shown(text);
     match text.iter().position(|byte| *byte == b'-') {
         None => number(text).map(Written::Milliseconds).ok_or(INVALID_ID),
         Some(at) => {
@@ -74,8 +76,8 @@ pub fn parse(text: &[u8], sequence: u64) -> Result<StreamId, Refusal> {
 }
 
 /// An id, or `-` for the lowest and `+` for the highest.
-fn parse_bound(text: &[u8], sequence: u64) -> Result<StreamId, Refusal> {
-    match text {
+pub fn parse_bound(text: &[u8], sequence: u64) -> Result<StreamId, Refusal> {
+    match shown(text) {
         b"-" => Ok(StreamId::MIN),
         b"+" => Ok(StreamId::MAX),
         text => parse(text, sequence),
@@ -144,6 +146,8 @@ mod tests {
             ("+5- 7", Some(id(5, 7))),
             ("5--05", Some(id(5, u64::MAX - 4))),
             ("18446744073709551615-18446744073709551615", Some(StreamId::MAX)),
+            ("5-7\0x", Some(id(5, 7))),
+            ("5\0-7", Some(id(5, 9))),
             ("5--5", None),
             ("-5", None),
             ("5-", None),
