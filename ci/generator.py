@@ -35,6 +35,8 @@ LEX = "lex"
 NEAREST = "nearest"
 # repeated with the cursor that came back until it is 0, then the same elements (or pairs) in any order:
 SCAN, SCAN_PAIRS = "scan", "scan pairs"
+# what groups of streams hold: the same but for the times, which are about the same, and what only Redis 7.2 tells:
+TIMES = "times"
 # exact; then time passes, and the key of the last command must be gone:
 EXPIRE = "expire"
 
@@ -45,12 +47,15 @@ RULES = {
     b"DUMP": PRESENCE, b"TIME": SHAPE, b"HELLO": HELLO,
     b"GEOSEARCH": ANY_ORDER, b"GEORADIUS": ANY_ORDER, b"GEORADIUS_RO": ANY_ORDER, b"GEORADIUSBYMEMBER": ANY_ORDER,
     b"GEORADIUSBYMEMBER_RO": ANY_ORDER,
+    b"XPENDING": TIMES, b"XINFO": TIMES,
 }
 
 KEYS = [b"a", b"b", b"c", b"d", b"key:1", b"key:2", b"{tag}x", b"{tag}y", b"", b"with space", b"\x00\xff\r\n\x80",
         b"long" * 80, b"[k]*?", b"Z"]
 # Keys that only commands on HyperLogLogs write.
 HYPERLOGLOGS = [b"hll:1", b"hll:2", b"hll:3"]
+# Keys that hardly any but commands on streams write: long streams, and groups that get somewhere.
+STREAMS = [b"stream:1", b"stream:2", b"stream:3"]
 DATABASES = (b"0", b"1", b"2")
 WORDS = [b"", b"x", b"y", b"hello", b"Hello World", b"\x00", b"\xff\xfe\r\n", b"\xc3\xa9", b"10", b"-7", b"0", b"3.5", b"w" * 44,
          b"w" * 45, b"w" * 64, b"w" * 65, b"99999", b"aaa", b"aab", b"field", b"*", b"%s", b"\"quoted\"", b"'"]
@@ -74,13 +79,20 @@ SCORES = [b"0", b"-0", b"1", b"1", b"2", b"2.5", b"-1", b"0.1", b"1e17", b"5e-32
 NOT_SCORES = [b"nan", b"-nan", b"NaN(1)", b"", b" 1", b"1 ", b"1e", b"0x", b"1e999", b"1e-999", b"abc", b"1\x00", b"(1", b"--1", b"0x1p", b"1e+"]
 SCORE_BOUNDS = [b"-inf", b"+inf", b"(1", b"(2.5", b"(-inf", b"(+inf", b"", b"(", b" 1", b"( 1", b"1\x00x", b"1e999", b"(nan", b"((1", b"[1", b"x"]
 NAME_BOUNDS = [b"-", b"+", b"-", b"+", b"[", b"(", b"[x", b"(x", b"[m1", b"(m1", b"[m2", b"[m9", b"(m25", b"[\xff", b"(10", b"x", b"", b"-x", b"+\x00"]
+EDGE_IDS = [b"0", b"0-0", b"0-1", b"5-18446744073709551615", b"18446744073709551615-18446744073709551615", b"18446744073709551615",
+            b"9223372036854775808-9223372036854775807", b"32503680000000-5", b"007-08", b"+5-6", b"9--01"]
+NOT_IDS = [b"", b"-", b"+", b"-1", b"5-", b"-5", b"5-x", b"x", b"5-6-7", b"18446744073709551616", b"5-18446744073709551616", b"1e3", b"5-*",
+           b"$", b">", b"5--1", b"0" * 128, b"5 -1", b"5- 1"]
+GROUPS = [*[b"g"] * 8, b"h", b"group with space", b""]
+CONSUMERS = [b"c", b"c", b"d", b"e", b"", b"consumer\x00x"]
 LONG_AGO = (b"1", b"1000000000")
 PATTERNS = [b"*", b"key:*", b"?", b"[ab]", b"[^a]", b"[a-c]", b"\\*", b"[k]*", b"\\[k\\]*", b"**", b"", b"*:*", b"[", b"[a", b"a\\",
             b"[z-a]", b"h?llo", b"*x*", b"nothing"]
 # Commands whose arguments must not be replaced at random: a short time to live, a reply or value of gigabytes.
 FIXED_ARGUMENTS = {b"SETBIT", b"BITFIELD", b"BITFIELD_RO", b"SRANDMEMBER", b"HRANDFIELD", b"SPOP", b"EXPIRE", b"PEXPIRE", b"EXPIREAT", b"PEXPIREAT",
                    b"SETEX", b"PSETEX", b"GETEX", b"SET", b"WAIT", b"SELECT", b"RESET", b"HELLO", b"CLIENT", b"RESTORE",
-                   b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"}
+                   b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP", b"XREAD",
+                   b"XREADGROUP", b"XCLAIM", b"XAUTOCLAIM", b"XADD"}
 
 
 def serialized(value, version=SERIALIZED_VERSION):
@@ -98,6 +110,8 @@ NOT_WITHIN = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MULTI", b"EXEC", b"D
 
 # Redis 7.2 takes WITHSCORE behind the member; the version that runs beside swytch refuses any further word.
 LONGER = {b"ZRANK", b"ZREVRANK"}
+# Their last word is a timeout: another word behind it might be one of minutes.
+ENDS_IN_TIMEOUT = {b"BLPOP", b"BRPOP", b"BZPOPMIN", b"BZPOPMAX"}
 
 
 class Generator:
@@ -105,8 +119,10 @@ class Generator:
 
     def __init__(self, seed, left_out=()):
         self.random, self.left_out = random.Random(seed), frozenset(left_out)
+        # Ids of streams mostly grow.
+        self.tick = 1
         families = {"string": 34, "hash": 24, "set": 24, "list": 34, "sorted": 46, "geo": 14, "generic": 24, "sort": 6, "expire": 14,
-                    "bits": 20, "hyperloglog": 12, "connection": 4, "transaction": 12, "pubsub": 6, "wrong": 2}
+                    "bits": 20, "stream": 90, "hyperloglog": 12, "connection": 4, "transaction": 12, "pubsub": 6, "wrong": 2}
         self.drawers, self.weights = [], []
         for family, weight in families.items():
             drawers = self.family(family)
@@ -817,6 +833,179 @@ class Generator:
     def list_bmpop(self):
         return [b"BLMPOP", self.timeout(), *self.list_lmpop()[1:]]
 
+    # --- streams
+
+    def stream(self):
+        return self.pick(*STREAMS) if self.chance(0.95) else self.key()
+
+    def streams(self, most):
+        return [self.stream() for _ in range(self.random.randint(1, most))]
+
+    def old_id(self):
+        """One that may be there."""
+        draw = self.random.random()
+        if draw < 0.85:
+            return b"%d-%d" % (self.random.randint(max(0, self.tick - self.pick(15, 60)), self.tick + 2), self.pick(0, 0, 0, 0, 0, 1, 2))
+        return b"%d" % self.random.randint(0, self.tick) if draw < 0.93 else self.pick(*(EDGE_IDS if draw < 0.98 else NOT_IDS))
+
+    def new_id(self):
+        draw = self.random.random()
+        if draw < 0.9:
+            self.tick += self.pick(0, 1, 1, 1, 2)
+            return self.pick(b"%d-0", b"%d-0", b"%d-1", b"%d-*", b"%d-*", b"%d") % self.tick
+        return self.old_id()
+
+    def bound(self):
+        return self.pick(b"-", b"+", self.old_id(), self.old_id(), b"(" + self.old_id())
+
+    def count_option(self):
+        return self.pick([], [], [self.case(b"COUNT"), self.pick(b"1", b"2", b"3", b"10", b"0", b"-1", b"x", b"9223372036854775807")])
+
+    def entry(self):
+        draw = self.random.random()
+        if draw < 0.6:
+            return [b"f", self.value(), b"g", self.value()]
+        if draw < 0.95:
+            return sum(([self.pick(b"f", b"g", b"7", self.word()), self.value()] for _ in range(self.random.randint(1, 3))), [])
+        # Three or so fill a node.
+        return [b"f", b"v" * self.random.randint(1000, 4200)]
+
+    def trim_option(self):
+        at = self.pick([self.case(b"MAXLEN")], [self.case(b"MINID")])
+        at += self.pick([], [b"="], [b"~"], [b"~"])
+        if at[0].upper() == b"MAXLEN":
+            at.append(self.pick(b"%d" % self.random.randrange(40), b"%d" % self.random.randrange(300), b"0", b"-1", b"x"))
+        else:
+            at.append(self.old_id())
+        if self.chance(0.3 if b"~" in at else 0.03):
+            at += [self.case(b"LIMIT"), self.pick(b"0", b"1", b"100", b"101", b"250", b"-1", b"x", b"9223372036854775807")]
+        return at
+
+    def stream_xadd(self):
+        options = [self.pick(b"NOMKSTREAM", b"nomkstream")] if self.chance(0.1) else []
+        if self.chance(0.1):
+            options += self.trim_option()
+        if self.chance(0.02):
+            options += self.trim_option()
+        return [b"XADD", self.stream(), *options, self.new_id(), *self.entry()]
+
+    def stream_xadd__many(self):
+        """More than a node holds."""
+        key, number, entry = self.stream(), self.pick(5, 98, 120, 210), self.entry()
+        commands = []
+        for _ in range(number):
+            self.tick += 1
+            commands.append((b"XADD", key, b"%d-*" % self.tick, *entry))
+        return Step(EXACT, tuple(commands))
+
+    def stream_xadd__any(self):
+        """Of a stream that is ahead of the clocks both servers say the same."""
+        key = b"stream:ahead"
+        return Step(EXACT, ((b"DEL", key), (b"XADD", key, b"32503680000000-%d" % self.random.randrange(3), b"f", b"v"),
+                            *((b"XADD", key, b"*", *self.entry()) for _ in range(3)), (b"XRANGE", key, b"-", b"+"), (b"DEL", key)))
+
+    def stream_copy(self):
+        source, target = self.pick(*STREAMS), self.pick(*STREAMS)
+        return self.pick([b"COPY", source, target, b"REPLACE"], [b"COPY", source, target], [b"RENAMENX", source, target], [b"TYPE", source],
+                         [b"OBJECT", b"ENCODING", source], [b"EXISTS", *STREAMS], [b"DEL", source], [b"SORT", source], [b"EXPIRE", source, b"100000"], [b"RENAME", source, target])
+
+    def stream_xadd__now(self):
+        return Step(SHAPE, ((b"DEL", b"now"), (b"XADD", b"now", b"*", b"f", b"v")))
+
+    def stream_xtrim(self):
+        return [b"XTRIM", self.stream(), *self.trim_option()]
+
+    def stream_xdel(self):
+        return [b"XDEL", self.stream(), *(self.old_id() for _ in range(self.pick(1, 1, 2, 5)))]
+
+    def stream_xlen(self):
+        return [b"XLEN", self.stream()]
+
+    def stream_xrange(self):
+        return [b"XRANGE", self.stream(), self.pick(b"-", self.bound()), self.pick(b"+", self.bound()), *self.count_option(),
+                *(self.count_option() if self.chance(0.05) else [])]
+
+    def stream_xrevrange(self):
+        return [b"XREVRANGE", self.stream(), self.pick(b"+", self.bound()), self.pick(b"-", self.bound()), *self.count_option()]
+
+    def stream_xsetid(self):
+        options = self.pick([], [], [b"ENTRIESADDED", self.pick(b"0", b"5", b"500", b"-1", b"x", b"9223372036854775807")])
+        options += self.pick([], [], [b"MAXDELETEDID", self.old_id()])
+        self.tick += 3
+        return [b"XSETID", self.stream(), self.pick(b"%d-0" % self.tick, b"%d-0" % self.tick, self.old_id()), *options]
+
+    def block_option(self):
+        return [self.case(b"BLOCK"), self.pick(b"1", b"2", b"10")] if self.chance(0.1) else [b"BLOCK", self.pick(b"-1", b"x", b"1.5", b"")] if self.chance(0.01) else []
+
+    def stream_xread(self):
+        keys = self.streams(3)
+        ids = [self.pick(b"0", self.old_id(), b"$", b"%d" % self.tick) for _ in keys]
+        if self.chance(0.02):
+            ids.append(b"0")
+        return [b"XREAD", *self.count_option(), *self.block_option(), *(self.pick([b"NOACK"], [b"GROUP", b"g", b"c"]) if self.chance(0.02) else []),
+                self.case(b"STREAMS"), *keys, *ids]
+
+    def as_consumer(self, key, group, consumer, command):
+        """Redis 7.2 makes a consumer also when it gets nothing, 7.0 does not: here it is there before."""
+        return Step(EXACT, ((b"XGROUP", b"CREATECONSUMER", key, group, consumer), tuple(command)))
+
+    def stream_xreadgroup(self):
+        group, consumer, key = self.pick(*GROUPS), self.pick(*CONSUMERS), self.stream()
+        keys = [key, self.stream()] if self.chance(0.1) else [key]
+        ids = [self.pick(b">", b">", b">", b"0", self.old_id()) for _ in keys]
+        command = [b"XREADGROUP", b"GROUP", group, consumer, *self.count_option(), *self.block_option(), *self.pick([], [], [], [b"NOACK"]),
+                   b"STREAMS", *keys, *ids]
+        first, second = (self.as_consumer(name, group, consumer, ()).commands[0] for name in (keys[0], keys[-1]))
+        return Step(EXACT, (first, second, tuple(command)))
+
+    def stream_xack(self):
+        return [b"XACK", self.stream(), self.pick(*GROUPS), *(self.old_id() for _ in range(self.pick(1, 3, 6, 12)))]
+
+    def idle(self):
+        """Nothing that the time of a test could reach."""
+        return self.pick(b"0", b"0", b"0", b"1000000", b"100000000000000", b"-1", b"x") if self.chance(0.5) else b"0"
+
+    def stream_xclaim(self):
+        key, group, consumer = self.stream(), self.pick(*GROUPS), self.pick(*CONSUMERS)
+        options = sum((option for option in ([b"IDLE", self.pick(b"0", b"5000000", b"-1", b"x")], [b"TIME", self.pick(b"10", b"1000000000", b"-1", b"x", b"9223372036854775807")],
+                                             [b"RETRYCOUNT", self.pick(b"0", b"5", b"-1", b"x")], [b"FORCE"], [b"JUSTID"],
+                                             [b"LASTID", self.old_id()], [b"x"]) if self.chance(0.12)), [])
+        ids = [self.old_id() for _ in range(self.pick(1, 5, 12))]
+        return self.as_consumer(key, group, consumer, [b"XCLAIM", key, group, consumer, self.idle(), *ids, *options])
+
+    def stream_xautoclaim(self):
+        key, group, consumer = self.stream(), self.pick(*GROUPS), self.pick(*CONSUMERS)
+        count = self.pick([], [b"COUNT", self.pick(b"1", b"2", b"0", b"-1", b"x", b"1000", b"9223372036854775807")])
+        return self.as_consumer(key, group, consumer, [b"XAUTOCLAIM", key, group, consumer, self.idle(), self.pick(b"0", b"-", self.bound()), *count,
+                                                       *self.pick([], [], [b"JUSTID"])])
+
+    def stream_xpending(self):
+        key, group = self.stream(), self.pick(*GROUPS)
+        if self.chance(0.3):
+            return [b"XPENDING", key, group]
+        idle = self.pick([], [], [b"IDLE", self.idle()])
+        return [b"XPENDING", key, group, *idle, self.pick(b"-", self.bound()), self.pick(b"+", self.bound()), self.pick(b"10", b"2", b"0", b"-1", b"x"),
+                *self.pick([], [self.pick(*CONSUMERS)], [b"nobody"])]
+
+    def stream_xgroup(self):
+        key, group = self.stream(), self.pick(*GROUPS)
+        position = self.pick(b"0", b"$", b"$", self.old_id())
+        read = [b"ENTRIESREAD", self.pick(b"0", b"5", b"-1", b"-2", b"x")] if self.chance(0.2) else []
+        return [self.case(b"XGROUP"), *self.pick([b"CREATE", key, group, position, *read, *self.pick([], [b"MKSTREAM"])],
+                                      [b"Create", key, group, position, *self.pick([], [b"mkstream"]), *read],
+                                      [b"CREATE", key, group, position], [b"SETID", key, group, position, *read], [b"CREATECONSUMER", key, group, self.pick(*CONSUMERS)])]
+
+    def stream_xgroup__less(self):
+        key, group = self.stream(), self.pick(*GROUPS)
+        return [b"XGROUP", *self.pick([b"DESTROY", key, group], [b"DELCONSUMER", key, group, self.pick(*CONSUMERS)], [b"HELP"], [b"NOTHING", key],
+                                      [b"DELCONSUMER", key, group, self.pick(*CONSUMERS)])]
+
+    def stream_xinfo(self):
+        key = self.stream()
+        return [b"XINFO", *self.pick([b"STREAM", key], [b"stream", key, b"FULL"], [b"STREAM", key, b"full", b"COUNT", self.pick(b"0", b"1", b"3", b"-1", b"x")],
+                                     [b"GROUPS", key], [b"GROUPS", key], [b"CONSUMERS", key, self.pick(*GROUPS)], [b"STREAM", key, b"x"], [b"HELP"],
+                                     [b"STREAM", key, b"FULL", b"COUNT"])]
+
     # --- generic
 
     def generic_del(self):
@@ -1016,7 +1205,9 @@ class Generator:
     def connection_command(self):
         inner = self.pick([b"SET", b"a", b"b"], [b"MSET", b"a", b"1", b"b", b"2"], [b"SINTERCARD", b"2", b"a", b"b"], [b"GET"],
                           [b"PING"], [b"NOTHING", b"a"], [b"SINTERSTORE", b"d", b"a", b"b"], [b"LMPOP", b"2", b"a", b"b", b"LEFT"],
-                          [b"LMOVE", b"a", b"b", b"LEFT", b"LEFT"], [b"hget", b"a", b"f"])
+                          [b"LMOVE", b"a", b"b", b"LEFT", b"LEFT"], [b"hget", b"a", b"f"], [b"XREAD", b"COUNT", b"1", b"STREAMS", b"a", b"b", b"0", b"0"],
+                          [b"XREADGROUP", b"GROUP", b"STREAMS", b"c", b"streams", b"a", b">"], [b"XREAD", b"x", b"STREAMS", b"a", b"0"],
+                          [b"XGROUP", b"CREATE", b"a", b"g", b"0"])
         return [b"COMMAND", b"GETKEYS", *inner]
 
     # --- transactions
@@ -1091,7 +1282,7 @@ class Generator:
         command, draw = list(command), self.random.random()
         if draw < 0.3 and len(command) > 1:
             command.pop()
-        elif draw < 0.6 and command[0].upper() not in LONGER:
+        elif draw < 0.6 and command[0].upper() not in LONGER | ENDS_IN_TIMEOUT:
             command.append(self.value())
         elif draw < 0.8 and len(command) > 2 and command[0].upper() not in FIXED_ARGUMENTS:
             command[self.random.randrange(2, len(command))] = self.random.choice((self.integer, self.float, self.word))()
@@ -1131,7 +1322,8 @@ class Generator:
 
 
 # How much rarer (or more frequent) than the others of its family.
-RARE = {b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
+RARE = {b"XADD": 8, b"XADD__MANY": 0.15, b"XADD__ANY": 0.2, b"COPY": 0.3, b"XADD__NOW": 0.1, b"XTRIM": 0.5, b"XSETID": 0.3, b"XGROUP": 3, b"XGROUP__LESS": 0.2,
+        b"XREADGROUP": 3, b"XCLAIM": 1.5, b"XPENDING": 1.5, b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6,
         b"EXEC": 0.05, b"WATCH": 0.1, b"SUBSCRIBE": 0.4,
@@ -1146,6 +1338,10 @@ def closing_reads():
             commands += [(name, key) for name in (b"TYPE", b"GET", b"SMEMBERS", b"HGETALL", b"PTTL")]
             commands.append((b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"))
             commands.append((b"LRANGE", key, b"0", b"-1"))
+            commands.append((b"XRANGE", key, b"-", b"+"))
         steps += [Step(RULES.get(command[0], EXACT), (command,)) for command in commands]
+        steps += [Step(RULES.get(command[0], EXACT), (command,)) for key in STREAMS for command in (
+            (b"XRANGE", key, b"-", b"+"), (b"XREVRANGE", key, b"+", b"-"), (b"XINFO", b"STREAM", key), (b"XINFO", b"GROUPS", key),
+            (b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0"))]
         steps += [Step(ENCODING, ((b"OBJECT", b"ENCODING", key),)) for key in KEYS]
     return steps

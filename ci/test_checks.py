@@ -52,6 +52,21 @@ class Rules(unittest.TestCase):
     def same(self, rule, ours, theirs):
         return differential.same_reply(rule, ours, theirs)
 
+    def test_times_of_groups_are_about_the_same_and_the_rest_is_the_same(self):
+        def pending(consumer, idle, deliveries):
+            return b"*1\r\n*4\r\n%b%b:%d\r\n:%d\r\n" % (bulk("1-1"), bulk(consumer), idle, deliveries)
+        def consumers(pending, idle, *more):
+            fields = [bulk("name"), bulk("c"), bulk("pending"), b":%d\r\n" % pending, bulk("idle"), b":%d\r\n" % idle, *more]
+            return b"*1\r\n*%d\r\n" % len(fields) + b"".join(fields)
+        self.assertTrue(self.same(generator.TIMES, pending("c", 5, 1), pending("c", 7, 1)))
+        self.assertFalse(self.same(generator.TIMES, pending("c", 5, 1), pending("c", 5, 2)))
+        self.assertFalse(self.same(generator.TIMES, pending("c", 5, 1), pending("d", 5, 1)))
+        self.assertFalse(self.same(generator.TIMES, pending("c", 5, 1), pending("c", 500_000, 1)))
+        inactive = (bulk("inactive"), b":-1\r\n")
+        self.assertTrue(self.same(generator.TIMES, consumers(2, 5, *inactive), consumers(2, 9)))
+        self.assertFalse(self.same(generator.TIMES, consumers(2, 5, *inactive), consumers(3, 5)))
+        self.assertFalse(self.same(generator.TIMES, consumers(2, 5, *inactive), consumers(2, 500_000)))
+
     def test_order_matters_only_where_it_is_promised(self):
         self.assertTrue(self.same(generator.ANY_ORDER, array("a", "b"), array("b", "a")))
         self.assertFalse(self.same(generator.EXACT, array("a", "b"), array("b", "a")))

@@ -9,4 +9,4 @@ pub mod specification;
 pub mod writes;
 
 pub use replicas::{Replicas, Step};
-pub use writes::{HashWrite, ListWrite, SetWrite, StringWrite, Write};
+pub use writes::{HashWrite, ListWrite, SetWrite, StreamWrite, StringWrite, Write};

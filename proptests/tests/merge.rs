@@ -3,11 +3,11 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use proptests::writes::{any_write, hash_write};
+use proptests::writes::{any_stream_write, any_write, hash_write};
 use proptests::{HashWrite, Replicas, Step, StringWrite, Write, specification};
 use swytch::planted::{Bug, plant};
 
-fn step(write: impl Strategy<Value = Write>) -> impl Strategy<Value = Step> {
+fn step(write: impl Strategy<Value = Write> + 'static) -> impl Strategy<Value = Step> {
     let replica = 0..5usize;
     prop_oneof![
         10 => (replica.clone(), write).prop_map(|(at, write)| Step::Write(at, write)),
@@ -17,7 +17,7 @@ fn step(write: impl Strategy<Value = Write>) -> impl Strategy<Value = Step> {
     ]
 }
 
-fn history(write: impl Strategy<Value = Write>) -> impl Strategy<Value = (usize, Vec<Step>, u64)> {
+fn history(write: impl Strategy<Value = Write> + 'static) -> impl Strategy<Value = (usize, Vec<Step>, u64)> {
     (2..6usize, proptest::collection::vec(step(write), 1..60), any::<u64>())
 }
 
@@ -55,6 +55,16 @@ fn every_replica_ends_with_what_the_specification_says() {
 fn a_hash_ends_with_what_the_specification_says() {
     let mut runner = TestRunner::new(config(2000));
     if let Err(error) = runner.run(&history(hash_write()), check) {
+        panic!("{error:?}");
+    }
+}
+
+/// Groups of streams take many writes of one key until they differ.
+#[test]
+fn every_replica_ends_with_the_streams_that_the_specification_says() {
+    let steps = proptest::collection::vec(step(any_stream_write()), 1..80);
+    let mut runner = TestRunner::new(config(2000));
+    if let Err(error) = runner.run(&(2..5usize, steps, any::<u64>()), check) {
         panic!("{error:?}");
     }
 }

@@ -10,8 +10,8 @@ mod ending;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptests::specification::History;
-use swytch::effects::{Dot, Frontier, NodeId};
-use swytch::keyspace::{Keyspace, Millis, Transaction};
+use swytch::effects::{Dot, Frontier, NodeId, StreamId};
+use swytch::keyspace::{Keyspace, Millis, StreamValue, Transaction};
 
 /// All books, and what was found wrong.
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub struct Checker {
     renamed: BTreeMap<Dot, Dot>,
     additions: Vec<(Dot, String, i64)>,
     members: Vec<(Dot, String, String)>,
+    /// What clients got from the groups of streams that are only added to.
+    delivered: BTreeMap<String, BTreeSet<StreamId>>,
     violations: Vec<String>,
 }
 
@@ -118,6 +120,11 @@ impl Checker {
         }
     }
 
+    /// A client got entries of a stream that is only added to, from its group.
+    pub fn delivered(&mut self, key: &str, ids: Vec<StreamId>) {
+        self.delivered.entry(key.to_owned()).or_default().extend(ids);
+    }
+
     /// Nodes that have applied the same effects have the same data (P1).
     pub fn compare(&mut self, keyspaces: &[Option<&Keyspace>]) {
         let mut first: Vec<(usize, u128)> = Vec::new();
@@ -188,5 +195,35 @@ fn describe(
     if let Ok(Some(list)) = transaction.list(key) {
         elements.extend(list.iter().map(|element| text(&element)));
     }
+    if let Ok(Some(stream)) = transaction.stream(key) {
+        return Some((format!("{database} {name} stream [{}]", stream_text(stream)), deadline));
+    }
     Some((format!("{database} {name} {} [{}]", kind.name(), elements.join(" ")), deadline))
+}
+
+/// A stream, as its clients find it with XRANGE, XINFO and XPENDING.
+fn stream_text(stream: &StreamValue) -> String {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let mut parts = Vec::new();
+    for entry in stream.iter() {
+        let elements: Vec<String> = entry.fields.map(|element| text(&element)).collect();
+        let fields: Vec<String> = elements.chunks(2).map(|pair| pair.join("=")).collect();
+        parts.push(format!("{} {}", entry.id, fields.join(" ")));
+    }
+    let deleted = Some(stream.max_deleted_id).filter(|id| *id > StreamId::MIN);
+    let deleted = deleted.map_or(String::new(), |id| format!(" deleted {id}"));
+    parts.push(format!("last {} added {}{deleted}", stream.last_id, stream.entries_added));
+    for (name, group) in stream.groups() {
+        let read = group.entries_read.map_or("?".to_owned(), |read| read.to_string());
+        parts.push(format!("group {} at {} read {read}", text(name), group.last_delivered));
+        parts.extend(group.late().iter().map(|id| format!("late {id}")));
+        for (name, consumer) in group.consumers() {
+            let active = consumer.active_at.map_or(String::new(), |at| format!(" active {at}"));
+            let pending = consumer.pending().iter().filter_map(|id| Some((id, group.pending().get(id)?)));
+            let pending: String =
+                pending.map(|(id, claim)| format!(" {id}@{}x{}", claim.delivered_at, claim.deliveries)).collect();
+            parts.push(format!("consumer {}{active}{pending}", text(name)));
+        }
+    }
+    parts.join(", ")
 }

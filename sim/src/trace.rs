@@ -1,6 +1,6 @@
 //! What happened, in lines that a person can read. Costs nothing when nobody asked for it.
 
-use swytch::effects::{Action, Effect, Operation};
+use swytch::effects::{Action, Effect, Operation, StreamIds};
 
 /// The lines so far.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ impl Trace {
     pub fn into_lines(self) -> Vec<String> {
         self.lines.unwrap_or_default()
     }
+}
+
+fn names(ids: StreamIds<'_>) -> String {
+    ids.iter().map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// An effect in words.
@@ -69,6 +73,42 @@ pub fn describe(effect: &Effect) -> String {
                 Action::ListInsert { position, element } => format!("insert {position} {}", text(element)),
                 Action::ListSet { from, position, element } => format!("set {from:?} {position} {}", text(element)),
                 Action::ListRemove { from, ranges } => format!("remove {from:?} {ranges:?}"),
+                Action::StreamAdd { id, entry } => {
+                    let elements: Vec<String> = entry.iter().map(text).collect();
+                    format!("add entry {id} {}", elements.join(" "))
+                }
+                Action::StreamRemove { ids } => format!("remove entries {}", names(ids)),
+                Action::StreamTrim { below } => format!("trim below {below}"),
+                Action::StreamSetId { last, added, max_deleted } => {
+                    let deleted = max_deleted.map(|id| id.to_string());
+                    format!("last entry {last} of {added:?}, deleted {deleted:?}")
+                }
+                Action::GroupCreate { group, delivered, entries_read, late } => {
+                    format!("group {} at {delivered} read {entries_read:?} without {}", text(group), names(late))
+                }
+                Action::GroupSetPosition { group, delivered, entries_read, late } => {
+                    format!("group {} from {delivered} on read {entries_read:?} without {}", text(group), names(late))
+                }
+                Action::GroupDestroy { group } => format!("remove group {}", text(group)),
+                Action::GroupDeliver { group, consumer, ids, at, pending, entries_read } => {
+                    let (consumer, stays) = (text(consumer), if pending { "pending" } else { "for good" });
+                    format!(
+                        "deliver {} to {} {consumer} at {at} {stays} read {entries_read:?}",
+                        names(ids),
+                        text(group)
+                    )
+                }
+                Action::GroupClaim { group, consumer, claims, last } => {
+                    let last = last.map(|id| id.to_string());
+                    format!("claim {claims:?} for {} {} up to {last:?}", text(group), text(consumer))
+                }
+                Action::GroupAcknowledge { group, ids } => format!("acknowledge {} to {}", names(ids), text(group)),
+                Action::ConsumerCreate { group, consumer, at } => {
+                    format!("consumer {} {} at {at}", text(group), text(consumer))
+                }
+                Action::ConsumerRemove { group, consumer } => {
+                    format!("remove consumer {} {}", text(group), text(consumer))
+                }
             };
             format!("{database} {} {action}", text(key))
         }

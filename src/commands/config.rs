@@ -11,7 +11,7 @@ use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::{Limits, integer};
+use crate::keyspace::{Limits, NodeLimit, integer};
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -117,6 +117,8 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| state.config.output_limits.read().text().into_bytes(),
         check: Some(|value| OutputLimitChange::parse(value).map(Change::OutputLimits)),
     },
+    fixed("stream-node-max-bytes", |_| number(NodeLimit::DEFAULT.bytes() as u64)),
+    fixed("stream-node-max-entries", |_| number(NodeLimit::DEFAULT.entries() as u64)),
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
     fixed("port", |state| number(u64::from(state.facts.port))),
     fixed("bind", |state| state.facts.bind.clone().into_bytes()),

@@ -102,7 +102,7 @@ fn describe_keys(reply: &mut Reply, spec: &KeySpec) {
     words(reply, spec.access.names().map(str::to_string).collect());
     reply.bulk(b"begin_search");
     match spec.find {
-        Find::Word(word) => {
+        Find::Word(word) | Find::Half(word) => {
             reply.map(2);
             reply.bulk(b"type");
             reply.bulk(b"keyword");
@@ -122,6 +122,7 @@ fn describe_keys(reply: &mut Reply, spec: &KeySpec) {
             describe_search(reply, "range", &[("lastkey", last as i64), ("keystep", step as i64), ("limit", 0)]);
         }
         Find::Word(_) => describe_search(reply, "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]),
+        Find::Half(_) => describe_search(reply, "range", &[("lastkey", -1), ("keystep", 1), ("limit", 2)]),
         Find::Number => describe_search(reply, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)]),
         Find::Option { .. } | Find::Unknown => describe_search(reply, "unknown", &[]),
     }

@@ -10,6 +10,7 @@ use super::state::ServerState;
 use super::subscriptions::Subscriptions;
 use super::table::{Entry, table};
 use super::transactions::Queue;
+use crate::effects::StreamId;
 use crate::keyspace::{Millis, Waiter, Watcher};
 use crate::pubsub::{Channels, Subscriber, Topic};
 use crate::resp::{Protocol, Reply};
@@ -44,6 +45,8 @@ pub struct Session {
     pub(super) watched_bytes: usize,
     /// What it has ever listened to, if it has.
     subscriptions: Option<Box<Subscriptions>>,
+    /// From which ids on XREAD waits: what `$` meant when it began.
+    pub(super) reads_after: Vec<StreamId>,
 }
 
 /// Wakes the connection's task.
@@ -94,6 +97,7 @@ impl Session {
             watcher: None,
             watched_bytes: 0,
             subscriptions: None,
+            reads_after: Vec::new(),
         }
     }
 
@@ -127,6 +131,7 @@ impl Session {
     /// The blocking command waits no longer, whatever came of it.
     pub fn end_waiting(&mut self, state: &ServerState, now: Millis) {
         if let Some(waiter) = self.waiter.take() {
+            self.reads_after.clear();
             self.record.note_waiter(None);
             state.keyspace.forget_waiter(now, self.database, &waiter);
         }

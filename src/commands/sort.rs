@@ -156,7 +156,7 @@ fn elements(value: &Value) -> Result<(Vec<Vec<u8>>, bool), WrongType> {
         Value::Set(set) => Ok((set.iter().map(|member| member.to_vec()).collect(), false)),
         Value::List(list) => Ok((list.iter().map(|element| element.to_vec()).collect(), true)),
         Value::SortedSet(set) => Ok((set.iter_from(0).map(|(member, _)| member.to_vec()).collect(), true)),
-        Value::Text(_) | Value::Hash(_) => Err(WrongType),
+        Value::Text(_) | Value::Hash(_) | Value::Stream(_) => Err(WrongType),
     }
 }
 

@@ -131,11 +131,14 @@ impl Categories {
     /// MULTI and its kin.
     pub const TRANSACTION: Categories = Categories(1 << 31);
 
+    /// Streams.
+    pub const STREAM: Categories = Categories(1 << 17);
+
     /// May wait for something to be there.
     pub const BLOCKING: Categories = Categories(1 << 16);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 19] = [
+    const NAMES: [(Categories, &'static str); 20] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
@@ -147,6 +150,7 @@ impl Categories {
         (Categories::BITMAP, "bitmap"),
         (Categories::HYPERLOGLOG, "hyperloglog"),
         (Categories::GEO, "geo"),
+        (Categories::STREAM, "stream"),
         (Categories::PUBSUB, "pubsub"),
         (Categories::ADMIN, "admin"),
         (Categories::FAST, "fast"),
@@ -254,6 +258,8 @@ pub enum Find {
     Unknown,
     /// The key follows the last such word from the beginning on, if there is one.
     Word(&'static str),
+    /// Behind the first such word from the beginning on: the first half of what follows.
+    Half(&'static str),
 }
 
 impl KeySpec {
@@ -294,6 +300,15 @@ impl KeySpec {
                 found
             }
             Find::Unknown => NONE,
+            Find::Half(word) => {
+                let is_it = |at: &usize| arguments[*at].eq_ignore_ascii_case(word.as_bytes());
+                let at = (self.begin..arguments.len()).find(is_it)?;
+                let number = (arguments.len() - at - 1) / 2;
+                if number == 0 {
+                    return None;
+                }
+                (at + 1, at + number, 1)
+            }
             Find::Word(word) => {
                 let is_it =
                     |at: &usize| arguments.get(*at).is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()));
@@ -336,6 +351,7 @@ pub enum Group {
     Server,
     Set,
     SortedSet,
+    Stream,
     String,
     Transactions,
 }
@@ -355,6 +371,7 @@ impl Group {
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
+            Group::Stream => "stream",
             Group::String => "string",
             Group::Transactions => "transactions",
         }

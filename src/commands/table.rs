@@ -10,7 +10,8 @@ use super::spec::Command;
 use super::{
     bitfield, bitmaps, configuration, connection, expiry, generic, geo, hash_expiry, hashes, hyperloglog,
     introspection, list_moves, lists, memory, moving, object, pubsub, scan, serialization, server, sets, sort,
-    sorted_set_operations, sorted_set_ranges, sorted_sets, strings, transactions,
+    sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups, stream_information, stream_reads, streams,
+    strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -71,7 +72,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 27] = [
+        let families: [&'static [Command]; 31] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
@@ -99,6 +100,10 @@ impl Table {
             hyperloglog::COMMANDS,
             transactions::COMMANDS,
             pubsub::COMMANDS,
+            streams::COMMANDS,
+            stream_reads::COMMANDS,
+            stream_groups::COMMANDS,
+            stream_information::COMMANDS,
         ];
         let mut ids = 0;
         let entries: Vec<Entry> =

@@ -23,7 +23,7 @@ pub use effect::{Effect, MAX_EFFECT_BYTES, Reach, SeenChanges};
 pub use frontier::Frontier;
 pub use operation::{
     Action, BitAddition, Elements, End, Family, Operation, Operations, OperationsWriter, Overflow, Ranges,
-    RangesWriter, Registers,
+    RangesWriter, Registers, StreamClaim, StreamClaims, StreamId, StreamIds,
 };
 pub use origin::Origin;
 pub use reissue::Reissue;

@@ -33,6 +33,7 @@ kinds! {
     Set: "set",
     SortedSet: "zset",
     List: "list",
+    Stream: "stream",
 }
 
 impl Kind {
@@ -46,6 +47,7 @@ impl Kind {
             Family::Set => Some(Kind::Set),
             Family::SortedSet => Some(Kind::SortedSet),
             Family::List => Some(Kind::List),
+            Family::Stream => Some(Kind::Stream),
         }
     }
 }

@@ -52,9 +52,10 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use scan::ScanPage;
 pub use space::Keyspace;
-pub use transaction::{Contents, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
+pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{
-    ChunkLimit, Collection, Element, HashValue, HashView, Limits, ListValue, SetValue, SortedSetValue, Value,
+    ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limits, ListValue, NodeLimit,
+    Pending, SetValue, SortedSetValue, StreamEntry, StreamValue, Trim, TrimTo, Value,
 };
 pub use waiting::{Verdict, Waiter};
 pub use warming::MOST_WARMED;

@@ -9,7 +9,7 @@
 //!
 //! One waiter per connection, at as many keys as its request names.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -72,6 +72,8 @@ impl Waiter {
 struct Place {
     database: u32,
     kind: Kind,
+    /// Of a stream: in which group. Nobody takes an entry from who reads without a group.
+    group: Option<Box<[u8]>>,
     waiter: Arc<Waiter>,
 }
 
@@ -91,10 +93,20 @@ impl Waiting {
 
     /// Puts a waiter behind the others, unless it waits there already.
     pub fn add(&mut self, database: u32, key: &[u8], kind: Kind, waiter: &Arc<Waiter>) {
+        self.put(key, Place { database, kind, group: None, waiter: Arc::clone(waiter) });
+    }
+
+    /// Puts one who reads a stream behind the others, unless it waits there already.
+    pub fn add_reader(&mut self, database: u32, key: &[u8], group: Option<&[u8]>, waiter: &Arc<Waiter>) {
+        let group = group.map(Box::from);
+        self.put(key, Place { database, kind: Kind::Stream, group, waiter: Arc::clone(waiter) });
+    }
+
+    fn put(&mut self, key: &[u8], new: Place) {
         let queue = self.queues.entry(key.into()).or_default();
-        if !queue.iter().any(|place| place.database == database && Arc::ptr_eq(&place.waiter, waiter)) {
-            queue.push_back(Place { database, kind, waiter: Arc::clone(waiter) });
-            waiter.places.lock().push(key.into());
+        if !queue.iter().any(|place| place.database == new.database && Arc::ptr_eq(&place.waiter, &new.waiter)) {
+            new.waiter.places.lock().push(key.into());
+            queue.push_back(new);
         }
     }
 
@@ -117,6 +129,17 @@ impl Waiting {
         }
     }
 
+    /// May this one take entries for its group, or does somebody of the group wait for them longer?
+    pub fn is_first_of_group(&self, database: u32, key: &[u8], group: &[u8], waiter: Option<&Arc<Waiter>>) -> bool {
+        let mut queue = self.queues.get(key).into_iter().flatten();
+        let first = queue.find(|place| place.database == database && place.group.as_deref() == Some(group));
+        match (first, waiter) {
+            (None, _) => true,
+            (Some(first), Some(waiter)) => Arc::ptr_eq(&first.waiter, waiter),
+            (Some(_), None) => false,
+        }
+    }
+
     /// Notes that a key changed.
     pub fn note(&mut self, database: u32, key: &[u8]) {
         if self.queues.contains_key(key) {
@@ -130,14 +153,29 @@ impl Waiting {
         self.changed.extend(places.map(|(database, key)| (database, key.clone())));
     }
 
-    /// Whom to wake: for each key that changed, who waits first for what is there now.
+    /// Whom to wake: for each key that changed, who waits first for what is there now. Of a stream that is everybody who
+    /// reads without a group, and the first of each group; these learn as well that the stream is gone.
     pub fn take_woken(&mut self, kind_of: impl Fn(u32, &[u8]) -> Option<Kind>) -> Vec<Arc<Waiter>> {
         let changed = std::mem::take(&mut self.changed);
-        let first = changed.iter().filter_map(|(database, key)| {
-            let kind = kind_of(*database, key)?;
-            self.first(*database, key, kind).cloned()
-        });
-        first.collect()
+        let mut woken = Vec::new();
+        for (database, key) in &changed {
+            let kind = kind_of(*database, key);
+            if let Some(kind) = kind.filter(|kind| *kind != Kind::Stream) {
+                woken.extend(self.first(*database, key, kind).cloned());
+            }
+            let mut groups = BTreeSet::new();
+            for place in self.queues.get(key).into_iter().flatten() {
+                let wakes = match &place.group {
+                    _ if place.kind != Kind::Stream || place.database != *database => false,
+                    None => kind == Some(Kind::Stream),
+                    Some(group) => groups.insert(group),
+                };
+                if wakes {
+                    woken.push(Arc::clone(&place.waiter));
+                }
+            }
+        }
+        woken
     }
 
     /// Everybody who waits here; nobody does any more.
@@ -187,6 +225,29 @@ mod tests {
         assert!(waiting.take_woken(|_, _| None).is_empty(), "the key is gone again");
         assert_eq!(waiting.take_all().len(), 3);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn every_reader_and_the_first_of_each_group_is_woken() {
+        let mut waiting = Waiting::default();
+        let all: Vec<_> = (0..6).map(|_| waiter()).collect();
+        for (number, group) in [None, Some(b"g"), Some(b"g"), Some(b"h"), None].into_iter().enumerate() {
+            waiting.add_reader(0, b"k", group.map(|group| &group[..]), &all[number]);
+        }
+        waiting.add(0, b"k", Kind::List, &all[5]);
+        let mut woken = |kind| {
+            waiting.note(0, b"k");
+            let woken = waiting.take_woken(|_, _| kind);
+            let number = |waiter| all.iter().position(|known| Arc::ptr_eq(known, waiter));
+            woken.iter().filter_map(number).collect::<Vec<_>>()
+        };
+        assert_eq!(woken(Some(Kind::Stream)), [0, 1, 3, 4]);
+        assert_eq!(woken(None), [1, 3]);
+        assert_eq!(woken(Some(Kind::List)), [5, 1, 3]);
+        assert!(waiting.is_first_of_group(0, b"k", b"g", Some(&all[1])));
+        assert!(!waiting.is_first_of_group(0, b"k", b"g", Some(&all[2])));
+        assert!(!waiting.is_first_of_group(0, b"k", b"g", None));
+        assert!(waiting.is_first_of_group(1, b"k", b"g", None));
     }
 
     #[test]

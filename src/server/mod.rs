@@ -24,6 +24,8 @@ mod serve;
 mod socket;
 mod start;
 #[cfg(test)]
+mod stream_blocking_tests;
+#[cfg(test)]
 mod tests;
 mod threads;
 #[cfg(test)]

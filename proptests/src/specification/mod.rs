@@ -10,6 +10,7 @@ mod list;
 mod register;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 
 use std::collections::BTreeMap;
@@ -171,6 +172,8 @@ fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
             Family::Set => set::ends(later, write),
             Family::SortedSet => sorted_set::ends(later, write),
             Family::List => false,
+            // What ends what within a stream is not said write by write.
+            Family::Stream => false,
         },
     }
 }
@@ -185,11 +188,12 @@ fn is_removal(action: &Action<'_>) -> bool {
         Family::SortedSet => sorted_set::is_removal(action),
         // Whether a write of a list is still there is found out from its elements.
         Family::List => false,
+        Family::Stream => stream::is_removal(action),
     }
 }
 
 /// The name of a type, and a value as `Keyspace::dump` prints it: from the surviving writes, in the order of their stamps.
-fn value(family: Family, writes: &[&Write<'_>], list: &List<'_>) -> (&'static str, String) {
+fn value(family: Family, writes: &[&Write<'_>], list: &List<'_>, all: &[Write<'_>]) -> (&'static str, String) {
     match family {
         Family::Key => unreachable!("no value is of any type"),
         Family::String => ("string", string::value(writes)),
@@ -197,6 +201,7 @@ fn value(family: Family, writes: &[&Write<'_>], list: &List<'_>) -> (&'static st
         Family::Set => ("set", set::value(writes)),
         Family::SortedSet => ("zset", sorted_set::value(writes)),
         Family::List => ("list", list.value()),
+        Family::Stream => ("stream", stream::value(all)),
     }
 }
 
@@ -230,7 +235,7 @@ fn describe(mine: &[Write<'_>], database: u32, key: &[u8]) -> Option<Expected> {
     let latest = survivors.iter().filter(makes_value).max_by_key(|(event, _)| (event.stamp, event.place))?;
     let shown = latest.1.family();
     let writes: Vec<&Write<'_>> = survivors.iter().filter(|(_, action)| action.family() == shown).copied().collect();
-    let (type_name, value) = value(shown, &writes, &list);
+    let (type_name, value) = value(shown, &writes, &list, mine);
     let winner = writes.iter().rev().find_map(|(event, action)| match action {
         Action::StringSet { deadline, .. } => Some((event, deadline)),
         _ => None,

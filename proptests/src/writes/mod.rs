@@ -7,12 +7,14 @@ mod hash;
 mod list;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 
 pub use hash::HashWrite;
 pub use list::ListWrite;
 pub use set::SetWrite;
 pub use sorted_set::SortedSetWrite;
+pub use stream::{From, GroupWrite, StreamWrite};
 pub use string::StringWrite;
 
 use proptest::prelude::*;
@@ -28,6 +30,7 @@ pub enum Write {
     Set(u8, SetWrite),
     SortedSet(u8, SortedSetWrite),
     List(u8, ListWrite),
+    Stream(u8, StreamWrite),
     /// Several writes as one effect.
     Together(Vec<Write>),
     Flush(Option<u32>),
@@ -53,6 +56,7 @@ impl Write {
             Write::Set(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::SortedSet(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::List(key, write) => write.run(transaction, keyspace.key(&name(*key))),
+            Write::Stream(key, write) => write.run(transaction, keyspace.key(&name(*key))),
             Write::Together(writes) => writes.iter().for_each(|write| write.run(keyspace, transaction)),
             Write::Flush(database) => ignore(transaction.flush(*database)),
             Write::Move(key, database, new) if (0, key) != (*database, new) => {
@@ -91,6 +95,7 @@ pub fn any_write() -> impl Strategy<Value = Write> {
         6 => (key(), set::any_write()).prop_map(|(key, write)| Write::Set(key, write)),
         9 => (key(), sorted_set::any_write()).prop_map(|(key, write)| Write::SortedSet(key, write)),
         14 => (key(), list::any_write()).prop_map(|(key, write)| Write::List(key, write)),
+        24 => (key(), stream::any_write()).prop_map(|(key, write)| Write::Stream(key, write)),
     ];
     prop_oneof![
         25 => simple.clone(),
@@ -113,6 +118,21 @@ pub fn hash_write() -> impl Strategy<Value = Write> {
     ];
     prop_oneof![
         5 => simple.clone(),
+        1 => proptest::collection::vec(simple, 2..4).prop_map(Write::Together),
+    ]
+}
+
+/// Mostly writes of streams, of one key.
+pub fn any_stream_write() -> impl Strategy<Value = Write> + Clone {
+    let simple = prop_oneof![
+        1 => Just(Write::Remove(0)),
+        1 => deadline().prop_map(|at| Write::Deadline(0, at)),
+        1 => Just(Write::Copy(0, 0, 1)),
+        1 => Just(Write::Move(1, 0, 0)),
+        40 => stream::any_write().prop_map(|write| Write::Stream(0, write)),
+    ];
+    prop_oneof![
+        8 => simple.clone(),
         1 => proptest::collection::vec(simple, 2..4).prop_map(Write::Together),
     ]
 }
@@ -161,5 +181,9 @@ pub struct Group {
 pub fn groups() -> Vec<Group> {
     let [bits, sketches] = bits::groups();
     let [fields, lives] = hash::groups();
-    vec![string::group(), bits, sketches, fields, lives, set::group(), sorted_set::group(), list::group()]
+    let [stream, consumers] = stream::groups();
+    let mut all =
+        vec![string::group(), bits, sketches, fields, lives, set::group(), sorted_set::group(), list::group()];
+    all.extend([stream, consumers]);
+    all
 }

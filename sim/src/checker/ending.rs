@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use swytch::effects::{Dot, Frontier};
+use swytch::effects::{Dot, Frontier, StreamId};
 use swytch::keyspace::Keyspace;
 
 use super::Checker;
 use super::books::first_of;
+use crate::event_loop::still_to_come;
 
 impl Checker {
     /// Nothing that was acknowledged is missing, unless it died with the last node that had it (P5). `keyspace` is that of
@@ -24,6 +25,30 @@ impl Checker {
         }
         if counts {
             self.count(&end, keyspace);
+            self.feeds(keyspace);
+        }
+    }
+
+    /// Of a stream that is only added to, a client got every entry, or its group is still to deliver it: none was passed over,
+    /// however late it arrived.
+    fn feeds(&mut self, keyspace: &Keyspace) {
+        let mut wrong = Vec::new();
+        for (name, delivered) in &self.delivered {
+            let key = keyspace.key(name.as_bytes());
+            let mut transaction = keyspace.lock_one(0, 0, key);
+            let Some(stream) = transaction.stream(key).ok().flatten() else { continue };
+            let Some(group) = stream.group(b"g") else {
+                wrong.push(format!("{name} has lost its group"));
+                continue;
+            };
+            let to_come: BTreeSet<StreamId> = still_to_come(stream, group).collect();
+            let is_missed = |id: &StreamId| !delivered.contains(id) && !to_come.contains(id);
+            if let Some(id) = stream.iter().map(|entry| entry.id).find(is_missed) {
+                wrong.push(format!("nobody got entry {id} of {name}, nor is it still to come"));
+            }
+        }
+        for what in wrong {
+            self.violated("P5", what);
         }
     }
 

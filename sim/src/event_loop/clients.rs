@@ -1,16 +1,17 @@
 //! What clients do: reads and writes over a few keys, so that writes of different nodes meet all the time.
 //!
-//! Besides the keys that are written in every way (`s`trings, `h`ashes, se`m`s — sets —, `z` — sorted sets —, and `x`, of any type) there
-//! are those with a rule of their own: counters that are only added to (`sum`), sets that only grow (`grow`), and triples that
-//! are only ever written together (`t`).
+//! Besides the keys that are written in every way (`s`trings, `h`ashes, se`m`s — sets —, `z` — sorted sets —, st`r`eams, and `x`, of any
+//! type) there are those with a rule of their own: counters that are only added to (`sum`), sets that only grow (`grow`), triples
+//! that are only ever written together (`t`), and streams that are only added to and read by a group (`feed`).
 
 use std::collections::BTreeSet;
 
-use swytch::keyspace::{Key, Life};
+use swytch::effects::StreamId;
+use swytch::keyspace::{GroupOf, Key, Life};
 
 use super::queue::Event;
 use super::world::World;
-use super::writes::{TYPES, write};
+use super::writes::{TYPES, add_entry, read_group, write};
 
 /// What is appended to the names of three keys that are written together.
 const TRIPLE: [&str; 3] = ["a", "b", "c"];
@@ -82,7 +83,7 @@ impl World<'_> {
                 }
             }
             _ => {
-                let families = ["s", "h", "m", "z", "x", "sum"];
+                let families = ["s", "h", "m", "z", "r", "x", "sum", "feed"];
                 let names: Vec<String> = (0..3)
                     .map(|_| {
                         let family = families[self.random.usize(..families.len())];
@@ -107,11 +108,13 @@ impl World<'_> {
         let choice = self.random.u8(..100);
         let flushes = self.scenario.workload.flushes && choice == 99;
         let family = match choice {
-            0..25 => "s",
-            25..45 => "h",
-            45..55 => "m",
-            55..65 => "z",
-            65..74 => "x",
+            0..18 => "s",
+            18..33 => "h",
+            33..41 => "m",
+            41..49 => "z",
+            49..60 => "r",
+            60..67 => "x",
+            67..74 => "feed",
             74..84 => "sum",
             84..90 => "grow",
             _ => "t",
@@ -140,6 +143,25 @@ impl World<'_> {
                 let seq = transaction.commit();
                 self.checker.grew(slot, seq, &name, &value);
             }
+            "feed" => {
+                let of = GroupOf { key, group: b"g" };
+                let mut transaction = keyspace.lock_one(wall, 0, key);
+                match transaction.stream(key).ok().flatten().map(|stream| stream.group(of.group).is_some()) {
+                    // Whoever begins the stream makes the group: it is to get every entry there will be.
+                    None => {
+                        add_entry(&mut transaction, key, value.as_bytes(), wall);
+                        transaction.group_create(of, StreamId::MIN, None);
+                    }
+                    Some(true) if random.bool() => {
+                        let consumer = [b'a' + random.u8(..3)];
+                        let pending = random.bool();
+                        let ids = read_group(&mut transaction, of, &consumer, random.usize(1..6), pending);
+                        drop(transaction);
+                        self.checker.delivered(&name, ids);
+                    }
+                    Some(_) => ignore(add_entry(&mut transaction, key, value.as_bytes(), wall)),
+                }
+            }
             "t" => {
                 let names = TRIPLE.map(|part| format!("{name}{part}"));
                 let keys = names.each_ref().map(|name| keyspace.key(name.as_bytes()));
@@ -167,3 +189,6 @@ impl World<'_> {
         }
     }
 }
+
+/// A reply that no client reads.
+fn ignore<T>(_reply: T) {}

@@ -12,6 +12,8 @@ mod snapshots;
 mod world;
 mod writes;
 
+pub(crate) use writes::still_to_come;
+
 use crate::scenario::{Outcome, Scenario};
 
 /// Runs a scenario. With `traced`, the outcome tells what happened; the run is the same without.

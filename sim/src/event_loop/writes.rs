@@ -1,10 +1,10 @@
 //! What clients write to the keys of each type.
 
-use swytch::effects::{Elements, End, Ranges, RangesWriter, Score};
-use swytch::keyspace::{Key, Life, ListValue, Transaction};
+use swytch::effects::{Elements, End, Ranges, RangesWriter, Score, StreamClaim, StreamId};
+use swytch::keyspace::{Group, GroupOf, Key, Life, ListValue, StreamValue, Transaction, Trim, TrimTo};
 
 /// What the names of keys begin with that are written in every way their type allows; `x`: as any of these types.
-pub const TYPES: [char; 5] = ['s', 'h', 'm', 'z', 'l'];
+pub const TYPES: [char; 6] = ['s', 'h', 'm', 'z', 'l', 'r'];
 
 /// Writes to a key in one of the ways that fit its name. What a client would get an error for changes nothing.
 pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall: u64, random: &mut fastrand::Rng) {
@@ -22,6 +22,7 @@ pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall:
             'h' => write_hash(transaction, key, choice, &element, value.as_bytes(), deadline, random),
             'm' => write_set(transaction, key, choice, &element),
             'l' => write_list(transaction, key, choice, value.as_bytes(), random),
+            'r' => write_stream(transaction, key, choice, value.as_bytes(), wall, random),
             _ => write_sorted_set(transaction, key, choice, &element, random),
         },
     }
@@ -119,6 +120,107 @@ fn write_list(transaction: &mut Transaction<'_>, key: Key<'_>, choice: u8, value
         }
         _ => ignore(transaction.list_remove(key, end, Ranges::first(length as u64))),
     }
+}
+
+fn write_stream(
+    transaction: &mut Transaction<'_>,
+    key: Key<'_>,
+    choice: u8,
+    value: &[u8],
+    wall: u64,
+    random: &mut fastrand::Rng,
+) {
+    let of = GroupOf { key, group: b"g" };
+    let consumer = [b'a' + random.u8(..3)];
+    match choice {
+        ..5 => return ignore(add_entry(transaction, key, value, wall)),
+        5 | 6 => return ignore(read_group(transaction, of, &consumer, random.usize(1..5), random.u8(..5) > 0)),
+        _ => {}
+    }
+    let Ok(Some(stream)) = transaction.stream(key) else { return };
+    let ids: Vec<StreamId> = stream.iter().map(|entry| entry.id).collect();
+    let group = stream.group(of.group);
+    let pending: Vec<_> = group.into_iter().flat_map(|group| group.pending().iter()).collect();
+    match choice {
+        7 => {
+            let chosen: Vec<StreamId> = ids.into_iter().filter(|_| random.u8(..4) == 0).collect();
+            transaction.stream_remove(key, &chosen);
+        }
+        8 => {
+            let trim = Trim { to: TrimTo::Length(random.usize(2..8)), approximate: random.bool(), limit: None };
+            if let Some((below, _)) = stream.trim_point(&trim) {
+                transaction.stream_trim(key, below);
+            }
+        }
+        9 => {
+            let chosen: Vec<StreamId> =
+                pending.into_iter().map(|(id, _)| *id).filter(|_| random.u8(..2) == 0).collect();
+            transaction.group_acknowledge(of, &chosen);
+        }
+        10 => {
+            let chosen = pending.into_iter().filter(|_| random.u8(..2) == 0);
+            let claim = |(id, pending): (&StreamId, &swytch::keyspace::Pending)| StreamClaim {
+                id: *id,
+                delivered_at: wall,
+                deliveries: pending.deliveries.saturating_add(1),
+            };
+            let claims: Vec<StreamClaim> = chosen.map(claim).collect();
+            transaction.group_claim(of, &consumer, &claims, None);
+        }
+        _ => match (group.is_some(), random.u8(..6)) {
+            (false, choice) => {
+                let start = if choice < 3 { StreamId::MIN } else { stream.last_id };
+                transaction.group_create(of, start, None);
+            }
+            (true, 0) => transaction.group_destroy(of),
+            (true, 1) => {
+                let start = ids.get(random.usize(..9)).copied().unwrap_or_default();
+                transaction.group_set_position(of, start, None);
+            }
+            (true, 2) => transaction.consumer_remove(of, &consumer),
+            (true, 3) => {
+                let last = stream.last_id;
+                transaction.stream_set_id(key, last, random.bool().then_some(random.u64(..100)), None);
+            }
+            (true, _) => ignore(transaction.consumer_seen(of, &consumer)),
+        },
+    }
+}
+
+/// XADD with an id of the node's choice. Returns it.
+pub fn add_entry(transaction: &mut Transaction<'_>, key: Key<'_>, value: &[u8], wall: u64) -> Option<StreamId> {
+    let writer = transaction.stream_writer();
+    let last = transaction.stream(key).ok()?.map(|stream| stream.last_id).unwrap_or_default();
+    let id = StreamId::after(last, wall, writer)?;
+    let entry = [b"f", value].concat();
+    transaction.stream_add(key, id, Elements::parts(&entry, &[0..1, 1..entry.len() as u32]));
+    Some(id)
+}
+
+/// XREADGROUP of what is new. Returns what the consumer gets.
+pub fn read_group(
+    transaction: &mut Transaction<'_>,
+    of: GroupOf<'_>,
+    consumer: &[u8],
+    count: usize,
+    pending: bool,
+) -> Vec<StreamId> {
+    let stream = transaction.stream(of.key).ok().flatten();
+    let Some((stream, group)) = stream.and_then(|stream| Some((stream, stream.group(of.group)?))) else {
+        return Vec::new();
+    };
+    let ids: Vec<StreamId> = still_to_come(stream, group).take(count).collect();
+    let read = group.entries_read.map(|read| read.saturating_add(ids.len() as u64));
+    if !ids.is_empty() {
+        transaction.group_deliver(of, consumer, &ids, pending, read);
+    }
+    ids
+}
+
+/// What a group is still to deliver, in that order.
+pub fn still_to_come(stream: &StreamValue, group: &Group) -> impl Iterator<Item = StreamId> {
+    let above = group.last_delivered.next().map(|first| stream.range(first, StreamId::MAX));
+    group.late().iter().copied().chain(above.into_iter().flatten().map(|entry| entry.id))
 }
 
 /// A reply that no client reads.

@@ -45,7 +45,7 @@ impl<'a> Elements<'a> {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || match &mut rest {
             Form::One(element) => element.take(),

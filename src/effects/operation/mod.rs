@@ -11,10 +11,13 @@ mod list;
 mod ranges;
 mod set;
 mod sorted_set;
+mod stream;
+mod stream_ids;
 mod string;
 
 pub use elements::Elements;
 pub use ranges::{Ranges, RangesWriter};
+pub use stream_ids::{StreamClaim, StreamClaims, StreamId, StreamIds};
 pub use string::{BitAddition, Overflow, Registers};
 
 use super::{CodecError, Reader, Score, write_bytes, write_varint};
@@ -104,6 +107,40 @@ pub enum Action<'a> {
     ListSet { from: End, position: u64, element: &'a [u8] },
     /// Removes the elements that its origin saw there.
     ListRemove { from: End, ranges: Ranges<'a> },
+
+    // Streams.
+    /// XADD: an entry, field by value. Makes the stream.
+    StreamAdd { id: StreamId, entry: Elements<'a> },
+    /// XDEL: observed-remove of these entries.
+    StreamRemove { ids: StreamIds<'a> },
+    /// XTRIM: observed-remove of all entries below this.
+    StreamTrim { below: StreamId },
+    /// XSETID. Makes the stream. Without a number of added entries, or a highest id deleted, those stay.
+    StreamSetId { last: StreamId, added: Option<u64>, max_deleted: Option<StreamId> },
+    /// XGROUP CREATE. `late`: entries at or below `delivered` that are still to be delivered.
+    GroupCreate { group: &'a [u8], delivered: StreamId, entries_read: Option<u64>, late: StreamIds<'a> },
+    /// XGROUP SETID, in the place of the positions that its origin saw.
+    GroupSetPosition { group: &'a [u8], delivered: StreamId, entries_read: Option<u64>, late: StreamIds<'a> },
+    /// Observed-remove of a group.
+    GroupDestroy { group: &'a [u8] },
+    /// XREADGROUP of new entries: they are the consumer's now, and pending unless it wants them for good. Makes the consumer.
+    GroupDeliver {
+        group: &'a [u8],
+        consumer: &'a [u8],
+        ids: StreamIds<'a>,
+        at: u64,
+        pending: bool,
+        entries_read: Option<u64>,
+    },
+    /// XCLAIM and its kin: pending entries become the consumer's, as told. Makes the consumer. `last`: what its origin saw
+    /// up to there counts as delivered.
+    GroupClaim { group: &'a [u8], consumer: &'a [u8], claims: StreamClaims<'a>, last: Option<StreamId> },
+    /// XACK: observed-remove of pending entries.
+    GroupAcknowledge { group: &'a [u8], ids: StreamIds<'a> },
+    /// XGROUP CREATECONSUMER.
+    ConsumerCreate { group: &'a [u8], consumer: &'a [u8], at: u64 },
+    /// Observed-remove of a consumer with what is pending for it.
+    ConsumerRemove { group: &'a [u8], consumer: &'a [u8] },
 }
 
 /// An end of a list.
@@ -128,6 +165,8 @@ pub enum Family {
     SortedSet,
     /// On a list.
     List,
+    /// On a stream.
+    Stream,
 }
 
 impl Action<'_> {
@@ -163,6 +202,19 @@ impl Action<'_> {
             | Action::ListInsert { .. }
             | Action::ListSet { .. }
             | Action::ListRemove { .. } => Family::List,
+
+            Action::StreamAdd { .. }
+            | Action::StreamRemove { .. }
+            | Action::StreamTrim { .. }
+            | Action::StreamSetId { .. }
+            | Action::GroupCreate { .. }
+            | Action::GroupSetPosition { .. }
+            | Action::GroupDestroy { .. }
+            | Action::GroupDeliver { .. }
+            | Action::GroupClaim { .. }
+            | Action::GroupAcknowledge { .. }
+            | Action::ConsumerCreate { .. }
+            | Action::ConsumerRemove { .. } => Family::Stream,
         }
     }
 }
@@ -181,7 +233,8 @@ impl Action<'_> {
 /// | 25–31 | free, for more of these |
 /// | 32–36 | sorted sets, to which all up to 47 belong |
 /// | 48–56 | lists, to which all up to 63 belong |
-/// | from 64 | free: each further type takes sixteen (64 streams) |
+/// | 64–76 | streams, to which all up to 79 belong |
+/// | from 80 | free: each further type takes sixteen |
 ///
 /// A tag never changes its meaning.
 mod tag {
@@ -266,6 +319,7 @@ impl OperationsWriter {
             Family::Set => set::write(out, action),
             Family::SortedSet => sorted_set::write(out, action),
             Family::List => list::write(out, action),
+            Family::Stream => stream::write(out, action),
         }
     }
 }
@@ -307,6 +361,7 @@ impl<'a> Operations<'a> {
                 tag @ set::FIRST..=set::LAST => set::read(tag, reader)?,
                 tag @ sorted_set::FIRST..=sorted_set::LAST => sorted_set::read(tag, reader)?,
                 tag @ list::FIRST..=list::LAST => list::read(tag, reader)?,
+                tag @ stream::FIRST..=stream::LAST => stream::read(tag, reader)?,
                 unknown => return Err(CodecError::UnknownTag(unknown)),
             };
             let (database, key) = self.target.ok_or(CodecError::Invalid("an action without a target"))?;

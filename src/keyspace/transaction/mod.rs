@@ -12,6 +12,7 @@ mod held;
 mod list;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 mod whole;
 
@@ -22,6 +23,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use thiserror::Error;
 
 pub use held::Held;
+pub use stream::GroupOf;
 pub use whole::{Contents, KeyFacts, Located};
 
 use super::causality::{Mark, Seen};

@@ -23,7 +23,10 @@ mod hash;
 mod list;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
+
+pub use stream::is_always_merged;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
@@ -31,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::causality::{Life, Mark};
 use super::entry::Entry;
 use super::slot::KeySlot;
-use super::value::{Collection, ElementHasher, HashValue, ListValue, SetValue, SortedSetValue, Value};
+use super::value::{Collection, ElementHasher, HashValue, ListValue, SetValue, SortedSetValue, StreamValue, Value};
 use super::{Kind, Millis};
 use crate::effects::{Action, Dot, Frontier, Stamp};
 
@@ -62,6 +65,7 @@ pub fn apply(kind: Kind, slot: KeySlot<'_>, action: &Action<'_>, result: Option<
         Kind::Set => set::apply(slot, action),
         Kind::SortedSet => sorted_set::apply(slot, action),
         Kind::List => list::apply(slot, action),
+        Kind::Stream => stream::apply(slot, action),
     }
 }
 
@@ -79,6 +83,7 @@ pub fn rebuild(entry: &Entry, each: &mut dyn FnMut(Action<'_>)) {
         Value::Set(set) => set::rebuild(set, each),
         Value::SortedSet(set) => sorted_set::rebuild(set, each),
         Value::List(list) => list::rebuild(list, each),
+        Value::Stream(stream) => stream::rebuild(stream, each),
     }
     if deadline.is_some() {
         each(Action::Deadline { at: deadline });
@@ -93,6 +98,7 @@ pub struct Causes {
     members: set::MemberCauses,
     scores: sorted_set::ScoreCauses,
     list: list::ListCauses,
+    stream: stream::StreamCauses,
 }
 
 impl Causes {
@@ -104,6 +110,9 @@ impl Causes {
             Kind::Set => self.members.note(action, mark),
             Kind::SortedSet => self.scores.note(action, current, mark),
             Kind::List => self.list.note(action, list_of(current), mark),
+            Kind::Stream => {
+                self.stream.note(action, current.and_then(Entry::collection).and_then(StreamValue::of), mark)
+            }
         }
     }
 
@@ -136,6 +145,10 @@ impl Causes {
             Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
             Kind::SortedSet => edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
             Kind::List => edit(value, hasher, |list: &mut ListValue| self.list.merge(list, action, mark)),
+            Kind::Stream => {
+                let stream = value.and_then(StreamValue::from_value);
+                self.stream.merge(stream, action, mark).map(StreamValue::into_value)
+            }
         }
     }
 
@@ -145,7 +158,7 @@ impl Causes {
             match kind {
                 Kind::Hash => self.fields.remove_ghosts(mark),
                 Kind::List => self.list.remove(None, mark),
-                Kind::String | Kind::Set | Kind::SortedSet => {}
+                Kind::String | Kind::Set | Kind::SortedSet | Kind::Stream => {}
             }
             return None;
         };
@@ -167,6 +180,7 @@ impl Causes {
                 self.list.remove(Some(&mut list), mark);
                 Some(Value::List(list))
             }
+            Value::Stream(stream) => self.stream.remove(*stream, mark).map(StreamValue::into_value),
         }
     }
 
@@ -177,6 +191,7 @@ impl Causes {
         self.members.fold(stable);
         self.scores.fold(stable);
         self.list.fold(stable);
+        self.stream.fold(stable);
     }
 
     /// The highest stamp among the surviving writes of one type: the type with the highest is shown.
@@ -187,6 +202,7 @@ impl Causes {
             Kind::Set => self.members.stamp(),
             Kind::SortedSet => self.scores.stamp(),
             Kind::List => self.list.stamp(),
+            Kind::Stream => self.stream.stamp(),
         }
     }
 
@@ -194,7 +210,7 @@ impl Causes {
     pub fn winner(&self, kind: Kind) -> Option<(Dot, Option<Millis>)> {
         match kind {
             Kind::String => self.string.winner(),
-            Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List => None,
+            Kind::Hash | Kind::Set | Kind::SortedSet | Kind::List | Kind::Stream => None,
         }
     }
 
@@ -205,7 +221,12 @@ impl Causes {
 
     /// Bytes of memory beside the struct itself, about.
     pub fn memory(&self) -> usize {
-        self.string.memory() + self.fields.memory() + self.members.memory() + self.scores.memory() + self.list.memory()
+        self.string.memory()
+            + self.fields.memory()
+            + self.members.memory()
+            + self.scores.memory()
+            + self.list.memory()
+            + self.stream.memory()
     }
 
     /// Is all of it stable?
@@ -215,6 +236,7 @@ impl Causes {
             && self.members.is_empty()
             && self.scores.is_empty()
             && self.list.is_empty()
+            && self.stream.is_empty()
     }
 
     /// Can this be about a key with these values?
@@ -246,6 +268,7 @@ pub enum ValueImage {
     Set(set::Image),
     SortedSet(sorted_set::Image),
     List(list::Image),
+    Stream(stream::Image),
 }
 
 impl ValueImage {
@@ -265,6 +288,7 @@ impl ValueImage {
             Value::Set(set) => ValueImage::Set(set::image(set)),
             Value::SortedSet(set) => ValueImage::SortedSet(sorted_set::image(set)),
             Value::List(list) => ValueImage::List(list::image(list)),
+            Value::Stream(stream) => ValueImage::Stream(stream::image(stream)),
         }
     }
 
@@ -276,6 +300,7 @@ impl ValueImage {
             ValueImage::Set(image) => Value::Set(set::restore(image, hasher)),
             ValueImage::SortedSet(image) => Value::SortedSet(sorted_set::restore(image, hasher)),
             ValueImage::List(image) => Value::List(list::restore(image, hasher)),
+            ValueImage::Stream(image) => stream::restore(image).into_value(),
         }
     }
 }
@@ -288,6 +313,7 @@ pub fn describe(entry: &Entry) -> String {
         Some(Value::Set(set)) => set::describe(set),
         Some(Value::SortedSet(set)) => sorted_set::describe(set),
         Some(Value::List(list)) => list::describe(list),
+        Some(Value::Stream(stream)) => stream::describe(stream),
     }
 }
 

@@ -22,6 +22,37 @@ pub struct Limits {
     pub sorted_set_bytes: usize,
     /// `list-max-listpack-size`
     pub list_chunk: ChunkLimit,
+    /// `stream-node-max-bytes` and `stream-node-max-entries`
+    pub stream_node: NodeLimit,
+}
+
+/// How large a node of a stream may become. A single entry may always be larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLimit {
+    bytes: usize,
+    entries: usize,
+}
+
+impl NodeLimit {
+    /// 4 KiB, 100 entries.
+    pub const DEFAULT: NodeLimit = NodeLimit { bytes: 4096, entries: 100 };
+    /// The most bytes that Redis lets a node have, whatever its configuration says.
+    pub const MOST_BYTES: usize = 1 << 30;
+
+    /// As Redis's configuration puts it: 0 stands for no limit.
+    pub fn new(bytes: usize, entries: usize) -> NodeLimit {
+        NodeLimit { bytes, entries }
+    }
+
+    /// The most bytes.
+    pub fn bytes(self) -> usize {
+        if self.bytes == 0 { NodeLimit::MOST_BYTES } else { self.bytes.min(NodeLimit::MOST_BYTES) }
+    }
+
+    /// The most entries.
+    pub fn entries(self) -> usize {
+        if self.entries == 0 { usize::MAX } else { self.entries }
+    }
 }
 
 /// How large a chunk of a list may become. A single element may always be larger.
@@ -70,6 +101,7 @@ impl Limits {
         sorted_set_members: 128,
         sorted_set_bytes: 64,
         list_chunk: ChunkLimit::DEFAULT,
+        stream_node: NodeLimit::DEFAULT,
     };
 }
 

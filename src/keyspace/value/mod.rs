@@ -20,17 +20,20 @@ mod ordered;
 mod packed;
 mod set;
 mod sorted_set;
+mod stream;
 mod table;
 #[cfg(test)]
 mod testing;
+mod weight;
 
 pub use element::Element;
 pub use hash::HashValue;
 pub use hash_view::HashView;
-pub use limits::{ChunkLimit, Limits};
+pub use limits::{ChunkLimit, Limits, NodeLimit};
 pub use list::ListValue;
 pub use set::SetValue;
 pub use sorted_set::SortedSetValue;
+pub use stream::{Consumer, Fields, Group, Pending, StreamEntry, StreamValue, Trim, TrimTo};
 
 use foldhash::fast::FixedState;
 
@@ -48,6 +51,7 @@ pub enum Value {
     Set(SetValue),
     SortedSet(SortedSetValue),
     List(ListValue),
+    Stream(Box<StreamValue>),
 }
 
 impl Value {
@@ -59,10 +63,11 @@ impl Value {
             Value::Set(_) => Kind::Set,
             Value::SortedSet(_) => Kind::SortedSet,
             Value::List(_) => Kind::List,
+            Value::Stream(_) => Kind::Stream,
         }
     }
 
-    /// A collection without elements: the key is to go. An empty string is a value.
+    /// A collection without elements: the key is to go. An empty string is a value, and so is a stream without entries.
     pub fn is_empty_collection(&self) -> bool {
         match self {
             Value::Text(_) => false,
@@ -70,6 +75,7 @@ impl Value {
             Value::Set(set) => set.is_empty(),
             Value::SortedSet(set) => set.is_empty(),
             Value::List(list) => list.is_empty(),
+            Value::Stream(_) => false,
         }
     }
 
@@ -81,7 +87,7 @@ impl Value {
             Value::Set(set) => set.candidate(words[0]),
             // A score may stand in front of the member.
             Value::SortedSet(set) => set.candidate(if words[1].is_empty() { words[0] } else { words[1] }),
-            Value::Text(_) | Value::List(_) => None,
+            Value::Text(_) | Value::List(_) | Value::Stream(_) => None,
         }
     }
 
@@ -92,7 +98,7 @@ impl Value {
             Value::Hash(hash) => hash.first_byte(position),
             Value::Set(set) => set.first_byte(position),
             Value::SortedSet(set) => set.first_byte(position),
-            Value::Text(_) | Value::List(_) => 0,
+            Value::Text(_) | Value::List(_) | Value::Stream(_) => 0,
         }
     }
 
@@ -116,6 +122,7 @@ impl Value {
             Value::Set(set) => set.encoding(),
             Value::SortedSet(set) => set.encoding(),
             Value::List(list) => list.encoding(),
+            Value::Stream(stream) => stream.encoding(),
         }
     }
 
@@ -127,11 +134,12 @@ impl Value {
             Value::Set(set) => set.memory(),
             Value::SortedSet(set) => set.memory(),
             Value::List(list) => list.memory(),
+            Value::Stream(stream) => stream.memory(),
         }
     }
 }
 
-/// A value that consists of elements, and that goes with the last of them.
+/// A value that consists of elements, and that goes with the last of them (a stream does not).
 pub trait Collection: Sized {
     /// Without elements.
     fn empty(hasher: &ElementHasher) -> Self;
@@ -179,6 +187,29 @@ collection!(Hash, HashValue, |hasher: &ElementHasher| HashValue::new(hasher.clon
 collection!(Set, SetValue, |hasher: &ElementHasher| SetValue::new(hasher.clone()));
 collection!(SortedSet, SortedSetValue, |hasher: &ElementHasher| SortedSetValue::new(hasher.clone()));
 collection!(List, ListValue, |_| ListValue::new());
+
+/// It is large: the value has a box.
+impl Collection for StreamValue {
+    fn empty(_: &ElementHasher) -> Self {
+        StreamValue::new()
+    }
+
+    fn of(value: &Value) -> Option<&Self> {
+        if let Value::Stream(stream) = value { Some(stream) } else { None }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        if let Value::Stream(stream) = value { Some(stream) } else { None }
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Stream(stream) = value { Some(*stream) } else { None }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Stream(Box::new(self))
+    }
+}
 
 /// What the allocator spends for a request of this size, in bytes: the size classes of jemalloc, which are 16 bytes
 /// apart up to 128, then four to a doubling (its manual page has the table).
