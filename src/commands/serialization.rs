@@ -97,7 +97,7 @@ fn stream_to_rdb(stream: &StreamValue) -> rdb::Stream {
         }
         rdb::StreamEntry { id: id_to_rdb(entry.id), fields }
     };
-    let group = |(name, group): (&Box<[u8]>, &ConsumerGroup)| rdb::StreamGroup {
+    let group = |name: &[u8], group: &ConsumerGroup| rdb::StreamGroup {
         name: name.to_vec(),
         last_id: id_to_rdb(group.last_delivered),
         entries_read: group.entries_read,
@@ -126,7 +126,7 @@ fn stream_to_rdb(stream: &StreamValue) -> rdb::Stream {
         last_id: id_to_rdb(stream.last_id),
         max_deleted_id: id_to_rdb(stream.max_deleted_id),
         entries_added: stream.entries_added,
-        groups: stream.groups().iter().map(group).collect(),
+        groups: stream.groups().iter().map(|(name, of)| group(name, of)).collect(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Consumer groups of streams: making them, and what their consumers have pending.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::stream_ids::{parse, parse_bound, parse_end, parse_start, reply_entry, reply_id};
@@ -319,16 +321,16 @@ fn xclaim(context: &mut Context<'_>) -> Outcome {
     let Some((stream, group)) = stream.and_then(|stream| Some((stream, stream.group(of.group)?))) else {
         return Err(no_group(of.key.bytes, of.group));
     };
-    let (mut claims, mut gone): (Vec<StreamClaim>, Vec<StreamId>) = (Vec::new(), Vec::new());
+    let (mut claims, mut gone) = (BTreeMap::new(), BTreeSet::new());
     let start = context.reply.bytes().len();
     let mut replied = 0;
     for id in ids {
         // What was claimed a moment ago: by the same request.
-        let own = claims.iter().find(|claim| claim.id == id).copied();
+        let own: Option<StreamClaim> = claims.get(&id).copied();
         let pending = group.pending().get(&id).filter(|_| !gone.contains(&id));
         let Some(entry) = stream.get(id) else {
             if pending.is_some() {
-                gone.push(id);
+                gone.insert(id);
             }
             continue;
         };
@@ -349,8 +351,7 @@ fn xclaim(context: &mut Context<'_>) -> Outcome {
             None => deliveries.saturating_add(1),
         };
         let delivered_at = options.delivered_at.and_then(|at| u64::try_from(at).ok()).unwrap_or(now);
-        claims.retain(|claim| claim.id != id);
-        claims.push(StreamClaim { id, delivered_at, deliveries });
+        claims.insert(id, StreamClaim { id, delivered_at, deliveries });
         match options.only_ids {
             true => reply_id(context.reply, id),
             false => reply_entry(context.reply, entry),
@@ -359,8 +360,7 @@ fn xclaim(context: &mut Context<'_>) -> Outcome {
     }
     super::stream_ids::open_at(context.reply, start, |reply| reply.array(replied));
     let last = options.last.filter(|last| *last > group.last_delivered);
-    claims.sort_unstable_by_key(|claim| claim.id);
-    gone.sort_unstable();
+    let (claims, gone) = (claims.into_values().collect::<Vec<_>>(), gone.into_iter().collect::<Vec<_>>());
     transaction.group_acknowledge(of, &gone);
     transaction.group_claim(of, consumer, &claims, last);
     context.commit(transaction);
@@ -455,7 +455,7 @@ impl<'c> Listing<'c> {
         if words == 3 {
             return Ok(None);
         }
-        if words < 6 || words > 9 {
+        if !(6..=9).contains(&words) {
             return Err(SYNTAX);
         }
         let (mut at, mut least_idle) = (3, 0);

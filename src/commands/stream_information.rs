@@ -199,7 +199,7 @@ fn reply_group(reply: &mut Reply, stream: &StreamValue, (name, group): (&[u8], &
         reply.bulk(b"name");
         reply.bulk(name);
         reply.bulk(b"seen-time");
-        reply_time(reply, consumer.seen_at);
+        reply_time(reply, seen_at(consumer));
         reply.bulk(b"active-time");
         reply_known(reply, Some(consumer.active_at.map_or(-1, |at| at as i64)));
         reply.bulk(b"pel-count");
@@ -215,6 +215,11 @@ fn reply_group(reply: &mut Reply, stream: &StreamValue, (name, group): (&[u8], &
             reply.integer(i64::try_from(deliveries).unwrap_or(i64::MAX));
         }
     }
+}
+
+/// When a consumer last tried anything. This node may know only of what it got, from another node.
+fn seen_at(consumer: &Consumer) -> Millis {
+    consumer.seen_at.max(consumer.active_at.unwrap_or_default())
 }
 
 fn reply_time(reply: &mut Reply, at: Millis) {
@@ -255,16 +260,15 @@ fn consumers(context: &mut Context<'_>) -> Outcome {
     let since = |at: Millis| i64::try_from(now.saturating_sub(at)).unwrap_or(i64::MAX);
     reply.array(group.consumers().len());
     for (name, consumer) in group.consumers() {
-        let Consumer { seen_at, active_at, .. } = consumer;
         reply.map(4);
         reply.bulk(b"name");
         reply.bulk(name);
         reply.bulk(b"pending");
         reply.count(consumer.pending().len());
         reply.bulk(b"idle");
-        reply.integer(since(*seen_at));
+        reply.integer(since(seen_at(consumer)));
         reply.bulk(b"inactive");
-        reply.integer(active_at.map_or(-1, since));
+        reply.integer(consumer.active_at.map_or(-1, since));
     }
     Ok(Flow::Continue)
 }

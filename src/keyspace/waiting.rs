@@ -5,6 +5,9 @@
 //! free; that one tries its command again. If something is left then, its own removal wakes the next. A newcomer does
 //! not take what others wait for: it goes behind them. (Redis: "clients are served in the order in which they blocked".)
 //!
+//! Who reads a stream takes nothing from others, so all of them are woken; consumers of one group take turns as above, and are
+//! woken as well when the stream is gone, which is an error for them.
+//!
 //! # Bounds
 //!
 //! One waiter per connection, at as many keys as its request names.
