@@ -112,13 +112,15 @@ impl Life {
         }
     }
 
-    /// EXPIRE or PERSIST.
+    /// EXPIRE or PERSIST. One that was made again after a rebase is made on top of all that its node knew: what that was
+    /// may be stable and without metadata at one node, and not at the next.
     pub fn change(&mut self, deadline: Option<Millis>, mark: &Mark<'_>) {
-        self.forget(&mark.seen);
+        let frontier = if mark.seen.stable { mark.seen.frontier } else { mark.known };
+        self.forget(&Seen { frontier, stable: true, ..mark.seen });
         self.changes.push(LifeChange {
             dot: mark.dot,
             deadline: deadline.unwrap_or(Millis::MAX),
-            seen: Arc::new(mark.seen.frontier.clone()),
+            seen: Arc::new(frontier.clone()),
         });
     }
 

@@ -532,3 +532,70 @@ fn an_entry_that_arrives_late_is_late_at_every_node() {
     joiner.lock_one(9, 0, key).group_deliver(of(key), b"c", &[id(2)], false, None);
     assert!(!joiner.dump().concat().contains("late"), "{:?}", joiner.dump());
 }
+
+#[test]
+fn a_life_that_is_reissued_is_the_same_where_more_is_folded() {
+    type Make = fn(&mut Transaction<'_>, Key<'_>);
+    let cases: [(&str, Make, Make, Make); 5] = [
+        (
+            "field",
+            |t, key| assert!(t.hash_set(key, b"f", b"1").is_ok()),
+            |t, key| assert!(t.hash_add(key, b"f", 2).is_ok()),
+            |t, key| assert!(t.hash_set_deadline(key, b"f", Some(90_000)).is_ok()),
+        ),
+        (
+            "field with a life",
+            |t, key| {
+                assert!(t.hash_set(key, b"f", b"1").is_ok());
+                assert!(t.hash_set_deadline(key, b"f", Some(95_000)).is_ok());
+            },
+            |t, key| assert!(t.hash_add(key, b"f", 2).is_ok()),
+            |t, key| assert!(t.hash_set_deadline(key, b"f", Some(90_000)).is_ok()),
+        ),
+        (
+            "string with a life",
+            |t, key| t.string_set(key, b"1", Life::Until(95_000)),
+            |t, key| assert!(t.string_add(key, 2).is_ok()),
+            |t, key| assert!(t.set_deadline(key, Some(90_000))),
+        ),
+        (
+            "counted field",
+            |t, key| assert!(t.hash_add(key, b"f", 1).is_ok()),
+            |t, key| assert!(t.hash_add(key, b"f", 2).is_ok()),
+            |t, key| assert!(t.hash_set_deadline(key, b"f", Some(90_000)).is_ok()),
+        ),
+        (
+            "string",
+            |t, key| t.string_set(key, b"1", Life::Forever),
+            |t, key| assert!(t.string_add(key, 2).is_ok()),
+            |t, key| assert!(t.set_deadline(key, Some(90_000))),
+        ),
+    ];
+    for (name, start, change, live) in cases {
+        let [mut a, mut lone, b] = nodes();
+        let started = a.write(1, "k", start);
+        b.apply(&started);
+        let stable = a.keyspace.frontier();
+        fold(&a, &stable);
+        let own = [lone.write(2, "k", change), lone.write(3, "k", live)];
+        lone.keyspace.begin_import(NodeId(9));
+        for shard in 0..Keyspace::SHARDS {
+            lone.keyspace.import_shard(&a.keyspace.export_shard(shard)).expect("well formed");
+        }
+        lone.keyspace.finish_import(&a.keyspace.frontier(), a.keyspace.latest_time());
+        lone.keyspace.end_catch_up();
+        let (effects, seen): (Vec<_>, Vec<_>) = own.into_iter().unzip();
+        lone.keyspace.reissue(&effects, &seen, NodeId(2), &stable, 10);
+        let mut past = stable;
+        for effect in lone.keyspace.drain_effects() {
+            for (node, seq) in &effect.seen_changes {
+                past.raise(*node, *seq);
+            }
+            a.keyspace.apply(&effect, &past, 10);
+            b.keyspace.apply(&effect, &past, 10);
+            past.raise(effect.dot.node, effect.dot.seq);
+        }
+        assert!(lone.dump().contains("until 90000"), "{name}: {}", lone.dump());
+        assert_eq!([a.dump(), b.dump()], [lone.dump(), lone.dump()], "{name}");
+    }
+}

@@ -62,7 +62,7 @@ fn deadline(writes: &[&Write<'_>]) -> Option<u64> {
         _ => None,
     });
     let lives = writes.iter().filter_map(|(event, action)| match action {
-        Action::FieldDeadline { at, .. } if winner.is_none_or(|(set, _)| event.has_seen(set)) => {
+        Action::FieldDeadline { at, .. } if winner.is_none_or(|(set, _)| event.lives_after(set)) => {
             Some(at.unwrap_or(u64::MAX))
         }
         _ => None,

@@ -136,6 +136,12 @@ impl Event<'_> {
         self.seen.includes(other.dot) || (self.dot == other.dot && other.place < self.place)
     }
 
+    /// As [`Event::has_seen`], for changes of a life: one that was made again after a rebase is made on top of all that its
+    /// node knew.
+    fn lives_after(&self, other: &Event<'_>) -> bool {
+        self.known.includes(other.dot) || self.has_seen(other)
+    }
+
     /// Was it known to whoever made this? The effect's own operations come one after the other.
     fn knows(&self, dot: Dot) -> bool {
         dot == self.dot || self.known.includes(dot)
@@ -176,6 +182,11 @@ fn ends(later: &Action<'_>, write: &Action<'_>) -> bool {
             Family::Stream => false,
         },
     }
+}
+
+/// Does it say how long something lives, and nothing else?
+fn is_life(action: &Action<'_>) -> bool {
+    matches!(action, Action::Deadline { .. } | Action::FieldDeadline { .. })
 }
 
 /// Does it only end other writes, and leave nothing itself?
@@ -223,7 +234,11 @@ fn describe(mine: &[Write<'_>], database: u32, key: &[u8]) -> Option<Expected> {
     // Who has seen a write has a later stamp: one pass in the order of the stamps finds all that ends it.
     let mut survivors: Vec<&Write<'_>> = Vec::new();
     for event @ (later, by) in mine {
-        survivors.retain(|(earlier, action)| !(ends(by, action) && later.has_seen(earlier)));
+        let sees = |earlier: &Event<'_>, action: &Action<'_>| match is_life(by) && is_life(action) {
+            true => later.lives_after(earlier),
+            false => later.has_seen(earlier),
+        };
+        survivors.retain(|(earlier, action)| !(ends(by, action) && sees(earlier, action)));
         if !is_removal(by) {
             survivors.push(event);
         }
@@ -241,7 +256,7 @@ fn describe(mine: &[Write<'_>], database: u32, key: &[u8]) -> Option<Expected> {
         _ => None,
     });
     let lives = survivors.iter().filter_map(|(event, action)| match action {
-        Action::Deadline { at } if winner.is_none_or(|(set, _)| event.has_seen(set)) => Some(at.unwrap_or(u64::MAX)),
+        Action::Deadline { at } if winner.is_none_or(|(set, _)| event.lives_after(set)) => Some(at.unwrap_or(u64::MAX)),
         _ => None,
     });
     let deadline = match lives.max() {
