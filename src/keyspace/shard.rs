@@ -191,7 +191,10 @@ impl Shard {
         mark: &Mark<'_>,
     ) -> bool {
         let database = self.database_mut(place.database);
-        let entry = database.find(place.hash, place.key).map(|at| database.remove(hasher, at));
+        let found = database.find(place.hash, place.key);
+        // The entry stays where it is, or a scan that is under way would miss the key.
+        let without_value = || Entry::string(place.key, b"", None, Access::new(now));
+        let entry = found.map(|at| database.update(at, |entry| std::mem::replace(entry, without_value())));
         let access = entry.as_ref().map_or(Access::new(now), Entry::access);
         let deadline = entry.as_ref().and_then(Entry::deadline);
         let existed = entry.is_some();
@@ -199,8 +202,12 @@ impl Shard {
         let mut state = KeyState { shown: entry.map(Entry::into_value), deadline, causality };
         state.merge(action, mark, hasher);
         let exists = state.shown.is_some();
-        if let Some(value) = state.shown {
-            database.insert(hasher, place.hash, Entry::new(place.key, value, state.deadline, access));
+        let entry = state.shown.map(|value| Entry::new(place.key, value, state.deadline, access));
+        match (found, entry) {
+            (Some(at), Some(entry)) => database.update(at, |current| *current = entry),
+            (Some(at), None) => drop(database.remove(hasher, at)),
+            (None, Some(entry)) => drop(database.insert(hasher, place.hash, entry)),
+            (None, None) => {}
         }
         if !exists {
             state.causality.mourn(mark.applied);

@@ -1,7 +1,7 @@
 //! The keyspace alone, and two or three of them exchanging effects by hand.
 
 use super::*;
-use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, Registers};
+use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, Registers, StreamId};
 
 fn single() -> Keyspace {
     Keyspace::new(KeyspaceOptions::default())
@@ -410,4 +410,63 @@ fn a_removed_list_still_tells_where_elements_go() {
         one.keyspace.fold(shard, &all);
         assert_eq!((one.keyspace.unstable_keys(), one.dump()), (0, merged.to_owned()));
     }
+}
+
+/// A write that is merged leaves the key where a scan that is under way will find it.
+#[test]
+fn a_scan_finds_a_key_that_is_merged_into_meanwhile() {
+    let keyspace = Node::new(1).keyspace;
+    let shard_of = |name: &str| Keyspace::shard_of(keyspace.key(name.as_bytes()).hash);
+    let names = (0..100_000).map(|number| format!("key{number}"));
+    let names: Vec<String> = names.filter(|name| shard_of(name) == 5).take(3).collect();
+    let stream = keyspace.key(names[0].as_bytes());
+    keyspace.lock_one(0, 0, stream).stream_create(stream).expect("no key before");
+    for name in &names[1..] {
+        let key = keyspace.key(name.as_bytes());
+        keyspace.lock_one(0, 0, key).string_set(key, b"v", Life::Forever);
+    }
+    let mut found = Vec::new();
+    let mut each = |key: &[u8], _: Kind| found.push(String::from_utf8_lossy(key).into_owned());
+    let cursor = keyspace.scan(0, 0, 0, 1, &mut each);
+    let of = GroupOf { key: stream, group: b"g" };
+    keyspace.lock_one(0, 0, stream).group_create(of, StreamId::MIN, None);
+    assert_eq!(keyspace.scan(0, 0, cursor, 1000, &mut each), 0);
+    found.sort_unstable();
+    let mut expected = names.clone();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+/// What arrives behind the back of a group is delivered all the same, also when the group came in a snapshot.
+#[test]
+fn an_entry_that_arrives_late_is_late_at_every_node() {
+    let [mut one, mut two, _] = nodes();
+    let of = |key| GroupOf { key, group: b"g" };
+    let id = |milliseconds| StreamId::new(milliseconds, 0);
+    let entry = || Elements::parts(b"fv", &[0..1, 1..2]);
+    let created = one.write(1, "k", |t, key| {
+        t.stream_add(key, id(1), entry());
+        t.group_create(of(key), StreamId::MIN, None);
+    });
+    two.apply(&created);
+    let late = two.write(2, "k", |t, key| t.stream_add(key, id(2), entry()));
+    let read = one.write(3, "k", |t, key| {
+        t.stream_add(key, id(3), entry());
+        t.group_deliver(of(key), b"c", &[id(1), id(3)], true, None);
+    });
+    one.apply(&late);
+    two.apply(&read);
+    assert_eq!(one.dump(), two.dump());
+    assert!(one.dump().contains("at 3-0 read ?, late 2-0,"), "{}", one.dump());
+    let joiner = Node::new(9).keyspace;
+    joiner.begin_import(NodeId(9));
+    for shard in 0..Keyspace::SHARDS {
+        joiner.import_shard(&one.keyspace.export_shard(shard)).expect("a snapshot of our own");
+    }
+    joiner.finish_import(&one.keyspace.frontier(), one.keyspace.latest_time());
+    joiner.end_catch_up();
+    assert_eq!(joiner.dump(), one.keyspace.dump());
+    let key = joiner.key(b"k");
+    joiner.lock_one(9, 0, key).group_deliver(of(key), b"c", &[id(2)], false, None);
+    assert!(!joiner.dump().concat().contains("late"), "{:?}", joiner.dump());
 }

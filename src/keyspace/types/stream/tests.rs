@@ -121,7 +121,8 @@ fn it_makes_no_difference_what_is_folded_when() {
         }
         let mut all = Frontier::EMPTY;
         views.iter().for_each(|view| all.join(&view.0));
-        folds.causes.fold(&all);
+        // Where a group had several positions, additions of one id unite only after those have.
+        (0..2).for_each(|_| folds.causes.fold(&all));
         assert!(folds.causes.is_empty(), "seed {seed}: {:?}", folds.causes);
     }
 }
@@ -150,24 +151,26 @@ fn metadata_of_another_stream_does_no_harm() {
     }
 }
 
+/// An effect of the first node, which has seen all this.
+fn mark_by_one(seq: u64, seen: &Frontier) -> Mark<'_> {
+    let node = NodeId(1);
+    let dot = Dot { node, seq };
+    let reach = Seen { frontier: seen, own: dot, stable: true };
+    Mark { dot, stamp: Stamp { time: seq, node }, seen: reach, known: seen, applied: seen }
+}
+
 #[test]
 fn a_stream_is_made_again_from_its_image_and_from_its_actions() {
     let (mut random, mut node) = (fastrand::Rng::with_seed(7), Node::default());
     let mut seen = Frontier::EMPTY;
-    let by = NodeId(1);
-    let mark = |seq: u64, seen| {
-        let dot = Dot { node: by, seq };
-        let seen = Seen { frontier: seen, own: dot, stable: true };
-        Mark { dot, stamp: Stamp { time: seq, node: by }, seen, known: seen.frontier, applied: seen.frontier }
-    };
     let mut compared = 0;
     for seq in 1..300 {
-        any_action(&mut [&mut node], &mark(seq, &seen.clone()), &mut random);
-        seen.set(by, seq);
+        any_action(&mut [&mut node], &mark_by_one(seq, &seen), &mut random);
+        seen.set(NodeId(1), seq);
         let Some(stream) = &node.stream else { continue };
         assert_eq!(describe(&restore(image(stream))), describe(stream));
         let mut again = Node::default();
-        rebuild(stream, &mut |action| again.merge(&action, &mark(1, &Frontier::EMPTY)));
+        rebuild(stream, &mut |action| again.merge(&action, &mark_by_one(1, &Frontier::EMPTY)));
         // When a consumer last got something is not written anew, as Redis 7.0 does not keep it.
         let text =
             |text: String| text.split(", ").map(|part| part.split(" active").next().map(str::to_owned)).collect();
