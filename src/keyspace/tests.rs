@@ -441,7 +441,9 @@ fn a_scan_finds_a_key_that_is_merged_into_meanwhile() {
 #[test]
 fn an_entry_that_arrives_late_is_late_at_every_node() {
     let [mut one, mut two, _] = nodes();
-    let of = |key| GroupOf { key, group: b"g" };
+    fn of(key: Key<'_>) -> GroupOf<'_> {
+        GroupOf { key, group: b"g" }
+    }
     let id = |milliseconds| StreamId::new(milliseconds, 0);
     let entry = || Elements::parts(b"fv", &[0..1, 1..2]);
     let created = one.write(1, "k", |t, key| {
