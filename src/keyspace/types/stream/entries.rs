@@ -159,12 +159,7 @@ impl Record {
                     ended.append(&mut end(stream, id, additions, &mark.seen));
                     show(stream, id, additions);
                 }
-                None if mark.seen.stable => {
-                    if stream.remove(id) {
-                        ended.push((id, None));
-                    }
-                }
-                None => {}
+                None => ended.extend((mark.seen.stable && stream.remove(id)).then_some((id, None))),
             }
         }
         let mut raised = false;

@@ -222,7 +222,8 @@ impl GroupCauses {
 
     /// An entry arrives. True when it is late for some position.
     pub fn arrive(&mut self, id: StreamId, mark: &Mark<'_>) -> bool {
-        self.positions_mut().fold(false, |late, position| position.arrive(id, mark) || late)
+        // Each of them is to know.
+        self.positions_mut().filter_map(|position| position.arrive(id, mark).then_some(())).count() > 0
     }
 
     /// Entries are gone. True when some may have been late.
