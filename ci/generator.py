@@ -98,6 +98,8 @@ NOT_WITHIN = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MULTI", b"EXEC", b"D
 
 # Redis 7.2 takes WITHSCORE behind the member; the version that runs beside swytch refuses any further word.
 LONGER = {b"ZRANK", b"ZREVRANK"}
+# A number behind these is how long they wait.
+TIMEOUT_LAST = {b"BLPOP", b"BRPOP", b"BZPOPMIN", b"BZPOPMAX"}
 
 
 class Generator:
@@ -1091,7 +1093,7 @@ class Generator:
         command, draw = list(command), self.random.random()
         if draw < 0.3 and len(command) > 1:
             command.pop()
-        elif draw < 0.6 and command[0].upper() not in LONGER:
+        elif draw < 0.6 and command[0].upper() not in LONGER | TIMEOUT_LAST:
             command.append(self.value())
         elif draw < 0.8 and len(command) > 2 and command[0].upper() not in FIXED_ARGUMENTS:
             command[self.random.randrange(2, len(command))] = self.random.choice((self.integer, self.float, self.word))()
