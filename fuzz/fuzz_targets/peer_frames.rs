@@ -1,10 +1,13 @@
-//! The input is a frame, and an effect.
+//! The input is a frame, a frame of messages, and an effect.
 
 #![no_main]
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use swytch::effects::{Effect, OperationsWriter};
+use swytch::pubsub::{decode_messages, encode_messages};
 use swytch::replication::Frame;
 
 /// All of what a decoded effect says can be written, and is the same when it is read again.
@@ -24,6 +27,11 @@ fn check_effect(encoded: Bytes) {
 fuzz_target!(|input: &[u8]| {
     let input = Bytes::copy_from_slice(input);
     check_effect(input.clone());
+    if let Ok(messages) = decode_messages(&input) {
+        let again = encode_messages(&messages.iter().cloned().map(Arc::new).collect::<Vec<_>>());
+        let again = again.expect("it is as long as the input at most").concat();
+        assert_eq!(decode_messages(&Bytes::from(again)), Ok(messages));
+    }
     let Ok(frame) = Frame::decode(input) else { return };
     assert_eq!(Frame::decode(Bytes::from(frame.encode().concat())).as_ref(), Ok(&frame));
     if let Frame::Effects(effects) = frame {
