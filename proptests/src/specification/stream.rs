@@ -134,6 +134,9 @@ fn group_of<'a>(action: &Action<'a>) -> Option<&'a [u8]> {
     }
 }
 
+/// Which entry, when it was delivered, and how often.
+type Claim = (StreamId, u64, u64);
+
 /// A position: what began it, and what has moved it.
 struct Position<'w, 'a> {
     start: &'w Write<'a>,
@@ -168,10 +171,7 @@ impl<'w, 'a> Position<'w, 'a> {
                     late.iter().all(|late| late != id)
                 }
                 Action::GroupDeliver { ids, .. } => ids.iter().any(|other| other == id),
-                Action::GroupClaim { .. } => {
-                    let is_behind = |(earlier, to): &(&Write<'_>, StreamId)| mover.0.has_seen(&earlier.0) && id <= *to;
-                    !self.moves.iter().any(|earlier| is_behind(&(earlier.0, earlier.1)))
-                }
+                Action::GroupClaim { .. } => true,
                 _ => unreachable!("nothing else moves a position"),
             };
             knew_better || (has_seen && passes)
@@ -256,7 +256,7 @@ fn group<'w, 'a>(
     let mut consumers: BTreeMap<&[u8], Option<u64>> = BTreeMap::new();
     let mut pending: BTreeMap<StreamId, (&Event<'_>, &[u8], u64, u64)> = BTreeMap::new();
     for write in bases.iter().flat_map(|base| history.after(name, base)) {
-        let (consumer, active, claims): (&[u8], Option<u64>, Vec<(StreamId, u64, u64)>) = match write.1 {
+        let (consumer, active, claims): (&[u8], _, Vec<Claim>) = match write.1 {
             Action::GroupDeliver { consumer, ids, at, pending, .. } => {
                 (consumer, Some(at), ids.iter().filter(|_| pending).map(|id| (id, at, 1)).collect())
             }

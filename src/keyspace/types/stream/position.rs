@@ -115,10 +115,9 @@ impl Position {
         self.counts.push((mark.dot, count));
     }
 
-    /// All that the effect has seen up to here, and that was ahead for it, counts as delivered.
+    /// All that the effect has seen up to here counts as delivered, what is late as well.
     pub fn skip(&mut self, to: StreamId, entries: Entries<'_>, mark: &Mark<'_>) {
-        let was = self.moved_for(&mark.seen);
-        self.late.retain(|(id, dot)| !(was < Some(*id) && *id <= to && includes(&mark.seen, *dot)));
+        self.late.retain(|(id, dot)| *id > to || !includes(&mark.seen, *dot));
         self.pass(to, entries, |(_, dot)| includes(&mark.seen, *dot));
         self.note_move(to, mark);
     }
