@@ -2,7 +2,7 @@
 
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::glob;
-use super::spec::{Categories, Command, Find, Flags, Group, Handler, KeySpec};
+use super::spec::{Access, Categories, Command, Find, Flags, Group, Handler, KeySpec};
 use super::{Entry, Flow, table};
 use crate::resp::Reply;
 
@@ -23,6 +23,11 @@ pub const COMMANDS: &[Command] =
         row("docs", -2, docs).hints(ANY_ORDER).docs("7.0.0", PER_COMMAND, "Returns the documentation of commands"),
         row("list", -2, list).hints(ANY_ORDER).docs("7.0.0", PER_COMMAND, "Returns the names of commands"),
         row("getkeys", -4, getkeys).docs("2.8.13", "O(N) with N arguments", "Returns the keys of a request"),
+        row("getkeysandflags", -4, getkeysandflags).docs(
+            "7.0.0",
+            "O(N) with N arguments",
+            "Returns the keys of a request, and what it does with them",
+        ),
         row("help", 2, help).docs("5.0.0", "O(1)", "Lists the subcommands"),
     ])];
 
@@ -218,28 +223,46 @@ fn list(context: &mut Context<'_>) -> Outcome {
 }
 
 fn getkeys(context: &mut Context<'_>) -> Outcome {
+    let keys = keys_of(context)?;
+    context.reply.array(keys.len());
+    for (key, _) in keys {
+        context.reply.bulk(key);
+    }
+    Ok(Flow::Continue)
+}
+
+fn getkeysandflags(context: &mut Context<'_>) -> Outcome {
+    let keys = keys_of(context)?;
+    context.reply.array(keys.len());
+    for (key, access) in keys {
+        context.reply.array(2);
+        context.reply.bulk(key);
+        words(context.reply, access.names().map(str::to_string).collect());
+    }
+    Ok(Flow::Continue)
+}
+
+/// The keys of the request behind the subcommand, and what it does with each.
+fn keys_of<'a>(context: &Context<'a>) -> Result<Vec<(&'a [u8], Access)>, Refusal> {
     let request = context.arguments.from(2);
     let entry = table().find(context.word(2)).map(|entry| match request.get(1) {
         Some(inner) => entry.subcommand(inner).unwrap_or(entry),
         None => entry,
     });
     let entry = entry.ok_or(Refusal::Fixed("ERR Invalid command specified"))?;
-    if entry.command.keys.is_empty() {
+    let specs = || entry.command.keys.iter().filter(|spec| spec.is_of_keys());
+    if specs().next().is_none() {
         return Err(Refusal::Fixed("ERR The command has no key arguments"));
     }
     if !entry.command.accepts(request.len()) {
         return Err(Refusal::Fixed("ERR Invalid number of arguments specified for command"));
     }
-    let mut positions = Vec::new();
-    for spec in entry.command.keys {
-        let found = spec.positions(&request);
-        positions.extend(found.ok_or(Refusal::Fixed("ERR Invalid arguments specified for command"))?);
+    let mut keys = Vec::new();
+    for spec in specs() {
+        let found = spec.positions(&request).ok_or(Refusal::Fixed("ERR Invalid arguments specified for command"))?;
+        keys.extend(found.filter_map(|at| Some((request.get(at)?, spec.access))));
     }
-    context.reply.array(positions.len());
-    for at in positions {
-        context.reply.bulk(&request[at]);
-    }
-    Ok(Flow::Continue)
+    Ok(keys)
 }
 
 fn help(context: &mut Context<'_>) -> Outcome {
@@ -256,6 +279,8 @@ fn help(context: &mut Context<'_>) -> Outcome {
         "    Return the names of all commands, or of those that pass a filter.",
         "GETKEYS <command> [<argument> ...]",
         "    Return the keys of a request.",
+        "GETKEYSANDFLAGS <command> [<argument> ...]",
+        "    Return the keys of a request, and what it does with each.",
     ])
 }
 

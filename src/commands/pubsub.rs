@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::context::{Context, Outcome, Refusal, shown};
-use super::spec::{Categories, Command, Flags, Group, Handler};
+use super::spec::{Access, KeySpec, Categories, Command, Flags, Group, Handler};
 use super::{Flow, wrong_arity};
 use crate::pubsub::{Message, Topic};
 
@@ -22,6 +22,7 @@ const fn question(name: &'static str, arity: isize, handler: Handler) -> Command
     row(name, arity, ASKING, handler)
 }
 
+const SHARD_CHANNELS: KeySpec = KeySpec::to_the_end(1, 1, Access::NOT_KEY);
 const PER_CHANNEL: &str = "O(N) with N channels";
 
 /// The rows of this family.
@@ -38,8 +39,12 @@ pub const COMMANDS: &[Command] = &[
         "O(N) with N patterns",
         "Stops listening to patterns, or to all",
     ),
-    row("ssubscribe", -2, LISTENING, ssubscribe).docs("7.0.0", PER_CHANNEL, "Listens to shard channels"),
-    row("sunsubscribe", -1, LISTENING, sunsubscribe).docs(
+    row("ssubscribe", -2, LISTENING, ssubscribe).keys(&[SHARD_CHANNELS]).docs(
+        "7.0.0",
+        PER_CHANNEL,
+        "Listens to shard channels",
+    ),
+    row("sunsubscribe", -1, LISTENING, sunsubscribe).keys(&[SHARD_CHANNELS]).docs(
         "7.0.0",
         PER_CHANNEL,
         "Stops listening to shard channels, or to all",
@@ -49,7 +54,7 @@ pub const COMMANDS: &[Command] = &[
         "O(N+M) with N subscribers and M patterns",
         "Sends a message to a channel",
     ),
-    row("spublish", 3, ASKING.with(Flags::FAST), spublish).docs(
+    row("spublish", 3, ASKING.with(Flags::FAST), spublish).keys(&[KeySpec::one(1, Access::NOT_KEY)]).docs(
         "7.0.0",
         "O(N) with N subscribers",
         "Sends a message to a shard channel",

@@ -207,8 +207,11 @@ impl Access {
     /// Some of this depends on the arguments.
     pub const VARIABLE: Access = Access(1 << 8);
 
+    /// It is no key, though a cluster of Redis chooses the server by it: a shard channel.
+    pub const NOT_KEY: Access = Access(1 << 9);
+
     /// The names that COMMAND and COMMAND GETKEYSANDFLAGS report, in their order.
-    const NAMES: [(Access, &'static str); 9] = [
+    const NAMES: [(Access, &'static str); 10] = [
         (Access::READ, "RO"),
         (Access::READ_WRITE, "RW"),
         (Access::OVERWRITE, "OW"),
@@ -218,6 +221,7 @@ impl Access {
         (Access::INSERT, "insert"),
         (Access::DELETE, "delete"),
         (Access::VARIABLE, "variable_flags"),
+        (Access::NOT_KEY, "not_key"),
     ];
 
     /// All of both.
@@ -271,6 +275,11 @@ impl KeySpec {
     /// Keys from a position to the end, every `step` words.
     pub const fn to_the_end(position: usize, step: usize, access: Access) -> KeySpec {
         KeySpec { access, begin: position, find: Find::Range { last: -1, step }, note: "" }
+    }
+
+    /// Does it stand for keys, and not for what only looks like them?
+    pub fn is_of_keys(&self) -> bool {
+        self.access != Access::NOT_KEY
     }
 
     /// The positions of the keys of this request, which has as many words as the command's arity asks for.
