@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::context::{Context, Outcome, Refusal, shown};
-use super::spec::{Access, KeySpec, Categories, Command, Flags, Group, Handler};
+use super::spec::{Access, Categories, Command, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 use crate::pubsub::{Message, Topic};
 

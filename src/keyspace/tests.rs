@@ -599,3 +599,29 @@ fn a_life_that_is_reissued_is_the_same_where_more_is_folded() {
         assert_eq!([a.dump(), b.dump()], [lone.dump(), lone.dump()], "{name}");
     }
 }
+
+/// Two nodes give one entry to two consumers; whoever removes the one that has it leaves it to nobody, at every node, no
+/// matter which of them still remembers the other.
+#[test]
+fn a_consumer_that_goes_gives_nothing_back() {
+    fn of(key: Key<'_>) -> GroupOf<'_> {
+        GroupOf { key, group: b"g" }
+    }
+    let [mut one, mut two, three] = nodes();
+    let id = StreamId::new(1, 0);
+    let created = one.write(1, "k", |t, key| {
+        t.stream_add(key, id, Elements::parts(b"fv", &[0..1, 1..2]));
+        t.group_create(of(key), StreamId::MIN, None);
+    });
+    [&two, &three].into_iter().for_each(|node| node.apply(&created));
+    let lower = one.write(2, "k", |t, key| t.group_deliver(of(key), b"a", &[id], true, None));
+    let higher = two.write(3, "k", |t, key| t.group_deliver(of(key), b"b", &[id], true, None));
+    one.apply(&higher);
+    two.apply(&lower);
+    [&lower, &higher].into_iter().for_each(|effect| three.apply(effect));
+    fold(&three, &one.keyspace.frontier());
+    let removed = one.write(4, "k", |t, key| t.consumer_remove(of(key), b"b"));
+    [&two, &three].into_iter().for_each(|node| node.apply(&removed));
+    assert_eq!([one.dump(), two.dump()], [three.dump(), three.dump()]);
+    assert!(!three.dump().contains("1-0@"), "{}", three.dump());
+}

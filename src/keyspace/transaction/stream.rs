@@ -124,7 +124,14 @@ impl Transaction<'_> {
     }
 
     /// Removes a consumer with what it has pending.
+    ///
+    /// Its entries are acknowledged besides: where others were given them concurrently, those lost them to it, and must
+    /// not get them back just because this node still remembers.
     pub fn consumer_remove(&mut self, of: GroupOf<'_>, consumer: &[u8]) {
+        let group = self.live(of.key).and_then(|entry| entry.collection()).and_then(StreamValue::of);
+        let found = group.and_then(|stream| stream.group(of.group)).and_then(|group| group.consumer(consumer));
+        let pending: Vec<StreamId> = found.iter().flat_map(|found| found.pending()).copied().collect();
+        self.group_acknowledge(of, &pending);
         self.write(of.key, Action::ConsumerRemove { group: of.group, consumer }, None);
     }
 
