@@ -25,6 +25,8 @@ PRESENCE = "presence"
 ENCODING = "encoding"
 # sorted alike; elements that C cannot tell apart (they differ behind a zero byte) in any order:
 SORTED = "sorted"
+# a part of that (LIMIT): which of such elements it has is open, too:
+SORTED_PART = "sorted part"
 # HELLO: the same fields, some with values of their own:
 HELLO = "hello"
 # the last command picks at random from what the first command showed; POP also removes it:
@@ -1111,8 +1113,8 @@ class Generator:
         if by is not None and (alpha or b"*" not in by.split(b"\0")[0]):
             return Step(SHAPE if limit else ANY_ORDER, (command,))
         if any(option[0].upper() == b"GET" for option in options):
-            return Step(SORTED, ((b"SORT", command[1], b"ALPHA"), command))
-        return Step(SORTED, (command,))
+            return Step(SORTED_PART if limit else SORTED, ((b"SORT", command[1], b"ALPHA"), command))
+        return Step(SORTED_PART if limit else SORTED, (command,))
 
     def generic_flushdb(self):
         return [b"FLUSHDB", *self.pick([], [b"ASYNC"], [b"sync"], [b"x"], [b"SYNC", b"SYNC"])]

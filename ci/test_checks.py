@@ -159,6 +159,8 @@ class Keys(unittest.TestCase):
         self.assertFalse(self.same(generator.SORTED, array(b"a", b"b"), array(b"b", b"a")))
         self.assertTrue(self.same(generator.SORTED, array(b"a\0x", b"a\0y"), array(b"a\0y", b"a\0x")))
         self.assertFalse(self.same(generator.SORTED, array(b"a\0x", b"a\0y"), array(b"a\0y", b"a\0z")))
+        self.assertTrue(self.same(generator.SORTED_PART, array(b"a\0x", b"a\0y"), array(b"a\0y", b"a\0z")))
+        self.assertFalse(self.same(generator.SORTED_PART, array(b"a\0x", b"b"), array(b"a", b"c")))
         self.assertFalse(self.same(generator.SORTED, differential.NOT_SORTED, array(b"1")))
 
     def test_payloads_end_with_their_checksum(self):
