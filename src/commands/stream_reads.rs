@@ -64,7 +64,9 @@ impl<'c> Request<'c> {
             let word = context.word(at);
             let more = context.words() - 1 - at;
             if more > 0 && is_option(word, "block") {
-                request.block = Some(timeout(context.word(at + 1))?);
+                // Within EXEC nobody waits.
+                let timeout = timeout(context.word(at + 1))?;
+                request.block = (!context.in_exec()).then_some(timeout);
                 at += 1;
             } else if more > 0 && is_option(word, "count") {
                 let count = integer::parse(context.word(at + 1)).ok_or(NOT_AN_INTEGER)?;
