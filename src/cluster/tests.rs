@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -97,6 +97,18 @@ impl AsyncUdpSocket for PluggedSocket {
     }
 }
 
+/// An address for one node alone, also while it is away: below the ports that the kernel hands out by itself.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Relaxed).wrapping_add(std::process::id());
+        let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + (number % 10_000) as u16));
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
 /// A node as its clients see it.
 struct Node {
     keyspace: Arc<Keyspace>,
@@ -112,8 +124,7 @@ impl Node {
     fn start(table: &Table, passphrase: u8) -> Node {
         let _ =
             tracing_subscriber::fmt().with_env_filter("swytch=debug").with_ansi(false).with_test_writer().try_init();
-        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
-        Node::start_at(table, passphrase, free)
+        Node::start_at(table, passphrase, free_address())
     }
 
     fn start_at(table: &Table, passphrase: u8, address: SocketAddr) -> Node {

@@ -56,6 +56,7 @@ impl<'w, 'a> History<'w, 'a> {
                 Action::StreamSetId { last, added, max_deleted } => {
                     (last, added.unwrap_or(0), max_deleted.unwrap_or_default())
                 }
+                Action::GroupCreate { .. } => (StreamId::MIN, 0, StreamId::MIN),
                 _ => continue,
             };
             let sets = |what: fn(Option<u64>, Option<StreamId>) -> bool| {

@@ -205,7 +205,8 @@ impl Record {
 
     /// Notes an XGROUP CREATE: there is a stream now, if there was none.
     pub fn create(&mut self, mark: &Mark<'_>) {
-        self.others.push(Other { dot: mark.dot, stamp: mark.stamp, totals: Totals::default() });
+        let totals = Totals { deleted: Some(StreamId::MIN), ..Totals::default() };
+        self.others.push(Other { dot: mark.dot, stamp: mark.stamp, totals });
     }
 
     /// Observed-remove of all. False when no stream is left.
