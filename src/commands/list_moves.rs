@@ -258,6 +258,8 @@ fn move_between(
         // The list is never empty in between: it keeps its time to live.
         transaction.list_push(target, put_at, Elements::one(&element))?;
         transaction.list_remove(source, taken_at, Ranges::first(1))?;
+    } else {
+        transaction.count_as_changed(source);
     }
     context.commit(transaction);
     context.reply.bulk(&element);

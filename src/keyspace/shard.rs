@@ -178,7 +178,7 @@ impl Shard {
     }
 
     /// A key was changed: whoever watches it learns of it.
-    fn touch_watchers(&self, now: Millis, place: &Place<'_>) {
+    pub fn touch_watchers(&self, now: Millis, place: &Place<'_>) {
         if !self.watching.is_empty() {
             let there = self.entry(place).is_some_and(|entry| entry.is_live(now));
             self.watching.touch(place.database, place.key, there);

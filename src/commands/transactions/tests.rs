@@ -264,6 +264,7 @@ fn a_watched_key_that_changes_stops_exec() {
             ("zincrby z 1 a", true),
             ("lpop l; lpush l a", true),
             ("lrange l 0 -1", false),
+            ("lmove l l left left", true),
             ("sort l alpha store l", true),
             ("flushdb; set k v; sadd m a; hset h f v; zadd z 1 a; rpush l a b", true),
             ("select 1; flushdb; set k v", false),

@@ -403,6 +403,11 @@ impl<'k> Transaction<'k> {
         self.wrote = true;
     }
 
+    /// Whoever watches the key is to take it for changed, though it is as before.
+    pub fn count_as_changed(&self, key: Key<'_>) {
+        self.shard(key).touch_watchers(self.now, &self.place(key));
+    }
+
     /// From now on the watcher is touched when the key changes.
     pub fn watch(&mut self, key: Key<'_>, watcher: &Arc<Watcher>) {
         let watched = Watched { database: self.database, key: key.bytes.into(), absent: self.live(key).is_none() };
