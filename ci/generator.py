@@ -1324,7 +1324,7 @@ class Generator:
 
 
 # How much rarer (or more frequent) than the others of its family.
-RARE = {b"XADD": 8, b"XADD__MANY": 0.15, b"XADD__ANY": 0.2, b"COPY": 0.3, b"XADD__NOW": 0.1, b"XTRIM": 0.5, b"XSETID": 0.3, b"XGROUP": 3, b"XGROUP__LESS": 0.2,
+RARE = {b"XADD": 8, b"XADD__MANY": 0.15, b"XADD__ANY": 0.2, b"COPY": 0.3, b"XADD__NOW": 0.1, b"XTRIM": 0.5, b"XSETID": 0.005, b"XGROUP": 3, b"XGROUP__LESS": 0.2,
         b"XREADGROUP": 3, b"XCLAIM": 1.5, b"XPENDING": 1.5, b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6,
