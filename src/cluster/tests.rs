@@ -209,6 +209,8 @@ impl Node {
     fn leave(self) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(self.handle.leave());
+        // Its thread closes the socket right after it has said goodbye.
+        eventually("its port is free", || UdpSocket::bind(self.address).is_ok());
     }
 }
 
