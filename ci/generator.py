@@ -868,9 +868,9 @@ class Generator:
         if draw < 0.6:
             return [b"f", self.value(), b"g", self.value()]
         if draw < 0.95:
-            return sum(([self.pick(b"f", b"g", b"7", self.word()), self.value()[:60]] for _ in range(self.random.randint(1, 3))), [])
-        # Short ones: where nodes end by their bytes, and not by their entries, still differs by some bytes after deletions.
-        return [b"f", b"v" * self.random.randint(10, 60)]
+            return sum(([self.pick(b"f", b"g", b"7", self.word()), self.value()] for _ in range(self.random.randint(1, 3))), [])
+        # Three or so fill a node.
+        return [b"f", b"v" * self.random.randint(1000, 4200)]
 
     def trim_option(self):
         at = self.pick([self.case(b"MAXLEN")], [self.case(b"MINID")])
@@ -931,10 +931,15 @@ class Generator:
         return [b"XREVRANGE", self.stream(), self.pick(b"+", self.bound()), self.pick(b"-", self.bound()), *self.count_option()]
 
     def stream_xsetid(self):
+        # On a key of its own: when entries above the new id have been deleted, redis-server adds the next ones behind them all the
+        # same, and a later trim by MINID stops at what is deleted.
+        key, id = b"setid", lambda: b"%d-%d" % (self.random.randrange(9), self.random.randrange(3))
         options = self.pick([], [], [b"ENTRIESADDED", self.pick(b"0", b"5", b"500", b"-1", b"x", b"9223372036854775807")])
-        options += self.pick([], [], [b"MAXDELETEDID", self.old_id()])
-        self.tick += 3
-        return [b"XSETID", self.stream(), self.pick(b"%d-0" % self.tick, b"%d-0" % self.tick, self.old_id()), *options]
+        options += self.pick([], [], [b"MAXDELETEDID", self.pick(id(), id(), b"0", b"x", b"-")])
+        added = [(b"XADD", key, b"%d-*" % number, b"f", b"v") for number in range(self.random.randrange(4))]
+        deleted = [(b"XDEL", key, id(), b"%d" % (len(added) - 1))] if added and self.chance(0.5) else []
+        return Step(EXACT, ((b"DEL", key), *added, *deleted, (b"XSETID", key, self.pick(id(), id(), b"9-9", b"0", b"x", b"-"), *options),
+                            (b"XINFO", b"STREAM", key), (b"XADD", key, b"9-*", b"f", b"v"), (b"XRANGE", key, b"-", b"+"), (b"DEL", key)))
 
     def block_option(self):
         return [self.case(b"BLOCK"), self.pick(b"1", b"2", b"10")] if self.chance(0.1) else [b"BLOCK", self.pick(b"-1", b"x", b"1.5", b"")] if self.chance(0.01) else []
@@ -1324,7 +1329,7 @@ class Generator:
 
 
 # How much rarer (or more frequent) than the others of its family.
-RARE = {b"XADD": 8, b"XADD__MANY": 0.15, b"XADD__ANY": 0.2, b"COPY": 0.3, b"XADD__NOW": 0.1, b"XTRIM": 0.5, b"XSETID": 0.005, b"XGROUP": 3, b"XGROUP__LESS": 0.2,
+RARE = {b"XADD": 8, b"XADD__MANY": 0.15, b"XADD__ANY": 0.2, b"COPY": 0.3, b"XADD__NOW": 0.1, b"XTRIM": 0.5, b"XSETID": 0.3, b"XGROUP": 3, b"XGROUP__LESS": 0.2,
         b"XREADGROUP": 3, b"XCLAIM": 1.5, b"XPENDING": 1.5, b"FLUSHALL": 0.03, b"FLUSHDB": 0.05, b"RESET": 0.1, b"PEXPIRE__SOON": 0.05, b"SELECT": 0.3, b"SWAPDB": 0.2, b"MOVE": 0.5, b"SET": 3,
         b"OBJECT": 3,
         b"HELLO": 0.5, b"SADD": 3, b"HSET": 3, b"ZADD": 4, b"GEOADD": 3, b"LPUSH": 4, b"LMOVE__AROUND": 0.3, b"GETDEL": 0.5, b"DEL": 0.6,

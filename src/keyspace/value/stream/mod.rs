@@ -170,7 +170,9 @@ impl StreamValue {
                 continue;
             }
             self.length -= self.edit(0, |chunk| chunk.remove_below(id));
-            if self.chunks[0].len() == 0 {
+            // Where an entry above was deleted the chunk stays, without entries, as in Redis: so that the next chunk
+            // begins where it does there.
+            if self.chunks[0].len() == 0 && self.chunks[0].highest() < id {
                 self.drop_chunk(0);
             }
             break;

@@ -112,6 +112,21 @@ fn nodes_end_where_those_of_redis_end() {
     assert_eq!(stream.trim_point(&trim(TrimTo::Id(StreamId::new(3, 1)), true)), Some((StreamId::new(3, 1), 2)));
 }
 
+/// As redis-server 7.0.15 does it, by what `XTRIM MINID ~` removes afterwards.
+#[test]
+fn a_node_stays_while_a_deleted_entry_is_above_what_a_trim_takes() {
+    let id = |milliseconds| StreamId::new(milliseconds, 0);
+    let mut stream = numbered(3, "f", "v");
+    stream.remove(id(3));
+    assert_eq!(stream.remove_below(id(3)), 2);
+    assert_eq!((stream.len(), stream.chunks(), stream.first_id()), (0, 1, StreamId::MIN));
+    stream.add(id(4), [&b"f"[..], b"v"].into_iter());
+    assert_eq!((stream.chunk_ids().collect::<Vec<_>>(), stream.first_id()), (vec![id(1)], id(4)));
+    assert_eq!(stream.range_back(StreamId::MIN, StreamId::MAX).count(), 1);
+    assert_eq!(stream.remove_below(id(5)), 1);
+    assert_eq!((stream.len(), stream.chunks()), (0, 0));
+}
+
 fn trim(to: TrimTo, approximate: bool) -> Trim {
     Trim { to, approximate, limit: None }
 }
