@@ -1,7 +1,9 @@
 //! SET and the commands that read and write a string in one step: its options, its older forms, GETEX.
 
 use super::Flow;
-use super::context::{Context, Outcome, Refusal, SYNTAX, Since, Unit, absolute_time, invalid_expire_time, is_option};
+use super::context::{
+    Context, Outcome, Refusal, SYNTAX, Since, Unit, absolute_time, invalid_expire_time, is_option, time_option,
+};
 use crate::keyspace::{Key, Life, Transaction};
 
 /// Whether SET writes at all.
@@ -71,16 +73,6 @@ fn parse_options(context: &Context<'_>, from: usize, syntax: Syntax) -> Result<O
         at += 1;
     }
     Ok(options)
-}
-
-fn time_option(word: &[u8]) -> Option<(Unit, Since)> {
-    let known = [
-        ("ex", Unit::Seconds, Since::Now),
-        ("px", Unit::Milliseconds, Since::Now),
-        ("exat", Unit::Seconds, Since::Epoch),
-        ("pxat", Unit::Milliseconds, Since::Epoch),
-    ];
-    known.into_iter().find(|option| is_option(word, option.0)).map(|option| (option.1, option.2))
 }
 
 /// The point in time that a positive time among the arguments means.

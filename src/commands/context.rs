@@ -306,6 +306,17 @@ pub enum Since {
     Epoch,
 }
 
+/// What an option of SET and its kin says about the number behind it: EX, PX, EXAT, PXAT.
+pub fn time_option(word: &[u8]) -> Option<(Unit, Since)> {
+    let known = [
+        ("ex", Unit::Seconds, Since::Now),
+        ("px", Unit::Milliseconds, Since::Now),
+        ("exat", Unit::Seconds, Since::Epoch),
+        ("pxat", Unit::Milliseconds, Since::Epoch),
+    ];
+    known.into_iter().find(|option| is_option(word, option.0)).map(|option| (option.1, option.2))
+}
+
 /// Milliseconds since the epoch for a time to live or a point in time; `None` when 64 bits do not hold it.
 pub fn absolute_time(value: i64, unit: Unit, since: Since, now: Millis) -> Option<i64> {
     let milliseconds = match unit {

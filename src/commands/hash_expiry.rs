@@ -1,6 +1,8 @@
 //! Times to live of the fields of hashes.
 
-use super::context::{Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option, shown};
+use super::context::{
+    Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option, shown, time_option,
+};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 use crate::keyspace::{Key, Life, Millis, Transaction, integer};
@@ -82,16 +84,6 @@ fn deadline(context: &Context<'_>, at: usize, unit: Unit, since: Since) -> Resul
     }
     let time = absolute_time(value, unit, since, context.now).and_then(|time| u64::try_from(time).ok());
     time.filter(|&time| time <= LATEST).ok_or_else(|| invalid_expire_time(context))
-}
-
-fn time_option(word: &[u8]) -> Option<(Unit, Since)> {
-    let known = [
-        ("ex", Unit::Seconds, Since::Now),
-        ("px", Unit::Milliseconds, Since::Now),
-        ("exat", Unit::Seconds, Since::Epoch),
-        ("pxat", Unit::Milliseconds, Since::Epoch),
-    ];
-    known.into_iter().find(|option| is_option(word, option.0)).map(|option| (option.1, option.2))
 }
 
 /// A number of fields, if it is one.

@@ -313,7 +313,7 @@ pub fn describe(entry: &Entry) -> String {
         Some(Value::Set(set)) => set::describe(set),
         Some(Value::SortedSet(set)) => sorted_set::describe(set),
         Some(Value::List(list)) => list::describe(list),
-        Some(Value::Stream(stream)) => stream::describe(stream),
+        Some(Value::Stream(stream)) => stream.to_string(),
     }
 }
 

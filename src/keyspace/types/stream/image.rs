@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::super::text;
 use super::entries::insert;
 use crate::effects::{Action, Elements, StreamClaim, StreamClaims, StreamId, StreamIds};
 use crate::keyspace::Millis;
@@ -98,34 +97,6 @@ pub fn restore(image: Image) -> StreamValue {
         stream.put_group(&image.name, group);
     }
     stream
-}
-
-/// A stream as `dump` prints it.
-pub fn describe(stream: &StreamValue) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for entry in stream.iter() {
-        let elements: Vec<String> = entry.fields.map(|element| text(&element)).collect();
-        let fields = elements.chunks(2).map(|pair| pair.join("=")).collect::<Vec<_>>();
-        parts.push(format!("{} {}", entry.id, fields.join(" ")));
-    }
-    let deleted = match stream.max_deleted_id {
-        StreamId::MIN => String::new(),
-        id => format!(" deleted {id}"),
-    };
-    parts.push(format!("last {} added {}{deleted}", stream.last_id, stream.entries_added));
-    for (name, group) in stream.groups() {
-        let read = group.entries_read.map_or("?".to_owned(), |read| read.to_string());
-        parts.push(format!("group {} at {} read {read}", text(name), group.last_delivered));
-        parts.extend(group.late().iter().map(|id| format!("late {id}")));
-        for (name, consumer) in group.consumers() {
-            let active = consumer.active_at.map_or(String::new(), |at| format!(" active {at}"));
-            let claims = claims_of(group, name);
-            let pending =
-                claims.iter().map(|claim| format!(" {}@{}x{}", claim.id, claim.delivered_at, claim.deliveries));
-            parts.push(format!("consumer {}{active}{}", text(name), pending.collect::<String>()));
-        }
-    }
-    parts.join(", ")
 }
 
 /// The actions that make an absent key this stream.

@@ -31,7 +31,7 @@ use crate::keyspace::causality::{Mark, Seen};
 use crate::keyspace::value::StreamValue;
 
 pub use apply::apply;
-pub use image::{Image, describe, image, rebuild, restore};
+pub use image::{Image, image, rebuild, restore};
 
 /// Is the action merged even where it has seen everything there is?
 #[inline]

@@ -7,6 +7,7 @@
 //! A stream lives on without entries.
 
 mod chunk;
+mod display;
 mod distance;
 mod group;
 mod range;

@@ -38,7 +38,7 @@ fn random_id(random: &mut fastrand::Rng) -> StreamId {
 fn check(stream: &StreamValue, model: &Model, random: &mut fastrand::Rng) {
     assert_eq!(stream.len(), model.len());
     assert_eq!(stream.payload, stream.chunks.iter().map(Chunk::memory).sum::<usize>());
-    assert!(stream.chunks.iter().all(|chunk| chunk.len() > 0));
+    assert!(stream.chunks.iter().skip(1).all(|chunk| chunk.len() > 0), "a trim may leave the first one empty");
     let all: Vec<_> = stream.iter().map(owned).collect();
     assert!(all.iter().map(|(id, entry)| (id, entry)).eq(model));
     let (from, to) = (random_id(random), random_id(random));
