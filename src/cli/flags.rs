@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::values;
 use super::values::BindList;
+use crate::keyspace::EventClasses;
 use crate::server::{ClusterSettings, LogFormat, Options};
 
 /// How far above the client port the cluster port is, unless it is given.
@@ -101,6 +102,17 @@ pub(super) struct RedisFlags {
     )]
     timeout: u64,
 
+    /// Events of keys that are published to subscribers: letters as in Redis, for example KEA; empty for none
+    #[arg(
+        long,
+        env = "SWYTCH_NOTIFY_KEYSPACE_EVENTS",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "CLASSES",
+        value_parser = values::event_classes
+    )]
+    notify_keyspace_events: EventClasses,
+
     /// How to log to standard error: text or json
     #[arg(
         long,
@@ -167,6 +179,7 @@ impl RedisFlags {
             password: self.requirepass.filter(|password| !password.is_empty()),
             max_clients: self.maxclients,
             timeout: self.timeout,
+            event_classes: self.notify_keyspace_events,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
             cluster,

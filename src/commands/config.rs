@@ -11,7 +11,7 @@ use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::{Limits, NodeLimit, integer};
+use crate::keyspace::{EventClasses, Limits, NodeLimit, integer};
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ pub enum Change {
     Timeout(u64),
     Password(Vec<u8>),
     OutputLimits(OutputLimitChange),
+    Events(EventClasses),
     /// The value that it has anyhow.
     Nothing,
 }
@@ -117,6 +118,14 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| state.config.output_limits.read().text().into_bytes(),
         check: Some(|value| OutputLimitChange::parse(value).map(Change::OutputLimits)),
     },
+    Parameter {
+        name: "notify-keyspace-events",
+        read: |state| state.keyspace.event_classes().text().into_bytes(),
+        check: Some(|value| {
+            let classes = EventClasses::parse(value);
+            classes.map(Change::Events).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+        }),
+    },
     fixed("stream-node-max-bytes", |_| number(NodeLimit::DEFAULT.bytes() as u64)),
     fixed("stream-node-max-entries", |_| number(NodeLimit::DEFAULT.entries() as u64)),
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
@@ -158,6 +167,7 @@ pub fn apply(state: &ServerState, change: Change) {
             limits.change(&change);
             state.channels.set_limit(limits.pubsub());
         }
+        Change::Events(classes) => state.keyspace.set_event_classes(classes),
         Change::Nothing => {}
     }
 }

@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::database::hash_key;
+use super::events::Events;
 use super::scan::ScanPage;
 use super::shard::Shard;
 use super::transaction::{Key, Transaction};
@@ -34,6 +35,7 @@ pub struct Keyspace {
     pub(super) next_expiry_shard: AtomicUsize,
     pub(super) expired: AtomicU64,
     pub(super) evicted: AtomicU64,
+    pub(super) events: Events,
 }
 
 /// Each lock on cache lines of its own.
@@ -75,6 +77,7 @@ impl Keyspace {
             next_expiry_shard: AtomicUsize::new(0),
             expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            events: Events::default(),
         }
     }
 
