@@ -60,6 +60,7 @@ pub(super) fn make_state(
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
         channels: Arc::default(),
         cluster,
+        tls: None,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
         serving: AtomicBool::new(true),
@@ -67,6 +68,7 @@ pub(super) fn make_state(
         run_id: "0".repeat(40),
         facts: ServerFacts {
             port: 0,
+            tls_port: 0,
             bind: String::new(),
             unix_socket: String::new(),
             process: 1,

@@ -177,10 +177,12 @@ impl Machine {
             clients: ClientRegistry::default(),
             serving: AtomicBool::new(false),
             cluster: Some(report),
+            tls: None,
             started: self.clock.wall(),
             run_id: "0".repeat(40),
             facts: ServerFacts {
                 port: CLIENT_PORT,
+                tls_port: 0,
                 bind: self.address.to_string(),
                 unix_socket: String::new(),
                 process: 1,
