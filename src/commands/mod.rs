@@ -10,6 +10,7 @@
 mod assign;
 mod bitfield;
 mod bitmaps;
+mod bundle;
 mod clients;
 mod config;
 mod configuration;
@@ -63,6 +64,7 @@ mod transactions;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use bundle::{Bundle, Progress, may_bundle};
 pub use clients::{ClientNames, ClientRecord, ClientRegistry, Connected};
 pub use config::{Config, begin_with, check_parameter, parse_memory};
 use context::shown;
