@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod config_file;
 pub mod effects;
 mod glob;
 pub mod keyspace;
