@@ -14,6 +14,7 @@ const FLAG_DEFAULTS: &[(&str, &str)] = &[
     ("timeout", "0"),
     ("notify-keyspace-events", ""),
     ("requirepass", ""),
+    ("save", ""),
     ("tls-cert-file", ""),
     ("tls-key-file", ""),
     ("tls-ca-cert-file", ""),
