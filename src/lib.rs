@@ -2,9 +2,11 @@
 //!
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
+//! `acl` says who may do what; `commands` ask it.
 //! `pubsub` carries what PUBLISH sends past all that.
 //! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
 
+pub mod acl;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::values;
 use super::values::BindList;
+use crate::acl::{ChannelDefault, UserFile};
 use crate::server::{ClusterSettings, LogFormat, Options};
 
 /// How far above the client port the cluster port is, unless it is given.
@@ -78,6 +79,10 @@ pub(super) struct RedisFlags {
         allow_hyphen_values = true
     )]
     requirepass: Option<String>,
+
+    /// File of the users, as ACL SAVE writes it; read at the start and by ACL LOAD
+    #[arg(long, env = "SWYTCH_ACLFILE", hide_env_values = true, value_name = "PATH")]
+    aclfile: Option<PathBuf>,
 
     /// Clients that may be connected at a time
     #[arg(
@@ -156,6 +161,9 @@ impl RedisFlags {
         if self.unixsocket.is_none() && (self.port == 0 || self.bind.0.is_empty()) {
             return Err("nothing to listen on: --bind is empty or --port is 0; give --unixsocket=PATH".into());
         }
+        let read = |path: &PathBuf| UserFile::read(path, ChannelDefault::None);
+        let users = self.aclfile.as_ref().map(read).transpose();
+        let users = users.map_err(|error| format!("--aclfile: {}", error.for_operator()))?;
         Ok(Options {
             port: if self.bind.0.is_empty() { 0 } else { self.port },
             bind: self.bind.0,
@@ -165,6 +173,7 @@ impl RedisFlags {
             threads: self.threads as usize,
             // As in Redis, an empty password is none.
             password: self.requirepass.filter(|password| !password.is_empty()),
+            users,
             max_clients: self.maxclients,
             timeout: self.timeout,
             log_format: self.log_format,

@@ -4,12 +4,14 @@
 //! changes or a batch of requests is done: a command costs nothing here. Must not know sockets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use super::table::table;
+use crate::acl::User;
 use crate::keyspace::{Millis, Verdict, Waiter, Watcher};
 
 /// What a client says about itself.
@@ -21,6 +23,16 @@ pub struct ClientNames {
     pub library: Vec<u8>,
     /// CLIENT SETINFO LIB-VER.
     pub library_version: Vec<u8>,
+}
+
+/// Wakes a connection's task.
+#[derive(Clone)]
+pub struct Wake(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Wake")
+    }
 }
 
 /// What others may see of one connection.
@@ -41,7 +53,11 @@ pub struct ClientRecord {
     names: Mutex<ClientNames>,
     database: AtomicU32,
     protocol: AtomicU32,
-    authenticated: AtomicBool,
+    user: Mutex<Arc<User>>,
+    killed: AtomicBool,
+    /// What it listens to may be forbidden by now.
+    recheck: AtomicBool,
+    wake: OnceLock<Wake>,
     last_command: AtomicUsize,
     last_active: AtomicU64,
     input_buffer: AtomicUsize,
@@ -154,8 +170,46 @@ impl ClientRecord {
         waiter.inspect(|waiter| waiter.unblock(verdict)).is_some()
     }
 
-    pub(super) fn note_authenticated(&self, authenticated: bool) {
-        self.authenticated.store(authenticated, Ordering::Relaxed);
+    pub(super) fn note_user(&self, user: Arc<User>) {
+        *self.user.lock() = user;
+    }
+
+    /// Is this the user that it has logged in as?
+    pub fn has_user(&self, user: &Arc<User>) -> bool {
+        Arc::ptr_eq(&self.user.lock(), user)
+    }
+
+    /// How to wake its task.
+    pub(super) fn set_wake(&self, wake: Wake) {
+        // A connection has one task, and says so once.
+        let _ = self.wake.set(wake);
+    }
+
+    /// Asks it to end, whatever its client does.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Is it asked to end?
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Lets the connection see whether its user still may listen to what it listens to.
+    pub(super) fn recheck(&self) {
+        self.recheck.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn take_recheck(&self) -> bool {
+        self.recheck.load(Ordering::Acquire) && self.recheck.swap(false, Ordering::AcqRel)
+    }
+
+    fn wake(&self) {
+        if let Some(Wake(wake)) = self.wake.get() {
+            wake();
+        }
     }
 
     /// One line of CLIENT LIST, without the line break. Fields of features that are not there have the value that Redis
@@ -175,18 +229,17 @@ impl ClientRecord {
         let queued_bytes = self.queued_bytes.load(Ordering::Relaxed);
         let middle = format!(
             " age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} watch={watched} qbuf={input} qbuf-free=0 \
-             argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 \
-             resp={} lib-name=",
+             argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user=",
             seconds_since(self.connected_at),
             seconds_since(self.last_active()),
             self.flags(),
             self.database.load(Ordering::Relaxed),
             self.queued.load(Ordering::Relaxed),
             input + output + queued_bytes + std::mem::size_of::<ClientRecord>(),
-            if self.authenticated.load(Ordering::Relaxed) { "default" } else { "(superuser)" },
-            self.protocol.load(Ordering::Relaxed),
         );
         out.extend_from_slice(middle.as_bytes());
+        out.extend_from_slice(self.user.lock().name());
+        out.extend_from_slice(format!(" redir=-1 resp={} lib-name=", self.protocol.load(Ordering::Relaxed)).as_bytes());
         out.extend_from_slice(&names.library);
         out.extend_from_slice(b" lib-ver=");
         out.extend_from_slice(&names.library_version);
@@ -215,7 +268,7 @@ pub struct ClientRegistry {
 
 impl ClientRegistry {
     /// Adds a connection.
-    pub(super) fn add(&self, connected: Connected, now: Millis, authenticated: bool) -> Arc<ClientRecord> {
+    pub(super) fn add(&self, connected: Connected, now: Millis, user: Arc<User>) -> Arc<ClientRecord> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let record = Arc::new(ClientRecord {
             id,
@@ -227,7 +280,10 @@ impl ClientRegistry {
             names: Mutex::default(),
             database: AtomicU32::new(0),
             protocol: AtomicU32::new(2),
-            authenticated: AtomicBool::new(authenticated),
+            user: Mutex::new(user),
+            killed: AtomicBool::new(false),
+            recheck: AtomicBool::new(false),
+            wake: OnceLock::new(),
             last_command: AtomicUsize::new(NO_COMMAND),
             last_active: AtomicU64::new(now),
             input_buffer: AtomicUsize::new(0),

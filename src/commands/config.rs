@@ -3,13 +3,14 @@
 //! Each parameter is one row: how it is read, and how it is changed if it can be. Values that the hot path looks at are
 //! atomics. Must not know how a request is parsed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
 use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
+use crate::acl::ChannelDefault;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
 use crate::keyspace::{Limits, NodeLimit, integer};
 
@@ -18,8 +19,8 @@ use crate::keyspace::{Limits, NodeLimit, integer};
 pub struct Config {
     max_clients: AtomicUsize,
     timeout: AtomicU64,
+    /// As it was last set here, for CONFIG GET alone: who may log in is said by the users.
     password: RwLock<Vec<u8>>,
-    password_required: AtomicBool,
     output_limits: RwLock<OutputLimits>,
 }
 
@@ -31,7 +32,6 @@ impl Config {
         Config {
             max_clients: AtomicUsize::new(max_clients),
             timeout: AtomicU64::new(timeout),
-            password_required: AtomicBool::new(!password.is_empty()),
             password: RwLock::new(password),
             output_limits: RwLock::default(),
         }
@@ -46,23 +46,6 @@ impl Config {
     pub fn timeout_seconds(&self) -> u64 {
         self.timeout.load(Ordering::Relaxed)
     }
-
-    /// Must clients say a password?
-    pub fn password_required(&self) -> bool {
-        self.password_required.load(Ordering::Relaxed)
-    }
-
-    /// Is this the password? Takes the same time for every wrong one of a length.
-    pub fn is_password(&self, given: &[u8]) -> bool {
-        let password = self.password.read();
-        let difference = given.iter().zip(password.iter()).fold(0, |sum, (left, right)| sum | (left ^ right));
-        given.len() == password.len() && std::hint::black_box(difference) == 0
-    }
-
-    fn set_password(&self, password: Vec<u8>) {
-        self.password_required.store(!password.is_empty(), Ordering::Relaxed);
-        *self.password.write() = password;
-    }
 }
 
 /// A checked new value.
@@ -72,6 +55,8 @@ pub enum Change {
     MaxClients(usize),
     Timeout(u64),
     Password(Vec<u8>),
+    ChannelDefault(ChannelDefault),
+    AclLogLength(usize),
     OutputLimits(OutputLimitChange),
     /// The value that it has anyhow.
     Nothing,
@@ -117,6 +102,22 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| state.config.output_limits.read().text().into_bytes(),
         check: Some(|value| OutputLimitChange::parse(value).map(Change::OutputLimits)),
     },
+    Parameter {
+        name: "acl-pubsub-default",
+        read: |state| match state.users.channel_default() {
+            ChannelDefault::None => b"resetchannels".to_vec(),
+            ChannelDefault::All => b"allchannels".to_vec(),
+        },
+        check: Some(channel_default),
+    },
+    Parameter {
+        name: "acllog-max-len",
+        read: |state| number(state.users.log().length() as u64),
+        check: Some(acl_log_length),
+    },
+    fixed("aclfile", |state| {
+        state.users.file().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).unwrap_or_default()
+    }),
     fixed("stream-node-max-bytes", |_| number(NodeLimit::DEFAULT.bytes() as u64)),
     fixed("stream-node-max-entries", |_| number(NodeLimit::DEFAULT.entries() as u64)),
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
@@ -152,7 +153,12 @@ pub fn apply(state: &ServerState, change: Change) {
         Change::MaxMemory(bytes) => state.keyspace.set_memory_limit(bytes),
         Change::MaxClients(number) => state.config.max_clients.store(number, Ordering::Relaxed),
         Change::Timeout(seconds) => state.config.timeout.store(seconds, Ordering::Relaxed),
-        Change::Password(password) => state.config.set_password(password),
+        Change::Password(password) => {
+            state.users.set_default_password(&password);
+            *state.config.password.write() = password;
+        }
+        Change::ChannelDefault(channels) => state.users.set_channel_default(channels),
+        Change::AclLogLength(length) => state.users.log().set_length(length),
         Change::OutputLimits(change) => {
             let mut limits = state.config.output_limits.write();
             limits.change(&change);
@@ -196,6 +202,20 @@ fn policy(value: &[u8]) -> Result<Change, &'static str> {
     }
 }
 
+fn channel_default(value: &[u8]) -> Result<Change, &'static str> {
+    match &*value.to_ascii_lowercase() {
+        b"allchannels" => Ok(Change::ChannelDefault(ChannelDefault::All)),
+        b"resetchannels" => Ok(Change::ChannelDefault(ChannelDefault::None)),
+        _ => Err("argument(s) must be one of the following: allchannels, resetchannels"),
+    }
+}
+
+fn acl_log_length(value: &[u8]) -> Result<Change, &'static str> {
+    let range = 0..=i64::MAX;
+    let length = in_range(value, range, "argument must be between 0 and 9223372036854775807 inclusive")?;
+    Ok(Change::AclLogLength(usize::try_from(length).unwrap_or(usize::MAX)))
+}
+
 fn max_clients(value: &[u8]) -> Result<Change, &'static str> {
     let range = 1..=i64::from(u32::MAX);
     let number = in_range(value, range, "argument must be between 1 and 4294967295 inclusive")?;
@@ -228,15 +248,6 @@ mod tests {
         }
         for text in ["", "kb", "-1", "1.5gb", "1xb", "99999999999999999999", "99999999999tb"] {
             assert_eq!(parse_memory(text.as_bytes()), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_the_password_is_the_password() {
-        let config = Config::new(Some("secret".to_string()), 10, 0);
-        assert!(config.is_password(b"secret"));
-        for wrong in ["", "secre", "secret1", "Secret"] {
-            assert!(!config.is_password(wrong.as_bytes()));
         }
     }
 }

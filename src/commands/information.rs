@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::context::Context;
 use super::{REDIS_VERSION, table};
+use crate::acl::LogReason;
 use crate::pubsub::Topic;
 
 /// Writes one section's lines.
@@ -132,6 +133,10 @@ fn stats(context: &Context<'_>, out: &mut String) {
     field(out, "pubsub_channels", state.channels.count(Topic::Channel));
     field(out, "pubsub_patterns", state.channels.count(Topic::Pattern));
     field(out, "pubsubshard_channels", state.channels.count(Topic::Shard));
+    field(out, "acl_access_denied_auth", state.users.denials(LogReason::Auth));
+    field(out, "acl_access_denied_cmd", state.users.denials(LogReason::Command));
+    field(out, "acl_access_denied_key", state.users.denials(LogReason::Key));
+    field(out, "acl_access_denied_channel", state.users.denials(LogReason::Channel));
     field(out, "total_error_replies", stats.total(|thread| &thread.errors));
 }
 

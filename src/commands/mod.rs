@@ -7,6 +7,7 @@
 //! Architecture invariant: commands know requests, replies and the keyspace. They know no socket and no peer, read no
 //! clock (the caller passes the time) and wait for nothing: what must be waited for is said by [`Flow`].
 
+mod acl;
 mod assign;
 mod bitfield;
 mod bitmaps;
@@ -67,10 +68,11 @@ pub use config::Config;
 use context::shown;
 pub use context::{Context, Outcome, Refusal};
 pub use session::Session;
-pub use spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
+pub use spec::{Access, Categories, ChannelUse, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 pub use state::{ServerFacts, ServerState, resident_memory};
 pub use table::{Entry, Table, command_names, table};
 
+use crate::acl::LogContext;
 use crate::glob;
 use crate::keyspace::{Millis, is_system_key};
 use crate::observe::stats::TIMED_EVERY;
@@ -112,6 +114,10 @@ pub fn execute(
 
 fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, reply: &mut Reply, now: Millis) -> Flow {
     let Some(name) = arguments.get(0) else { return Flow::Continue };
+    let limited = !session.user.is_unlimited();
+    if limited && session.user.is_removed() {
+        return Flow::Close;
+    }
     let block = state.stats.thread(session.thread);
     let entry = match find(session, name, arguments) {
         Ok(entry) => entry,
@@ -120,7 +126,7 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
             return refuse(state, session, reply, &refusal);
         }
     };
-    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol(), now) {
+    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol(), now, limited) {
         block.command(entry.id).rejected.add(1);
         let refusal = transactions::rejected(state, session, Some(entry), refusal);
         return refuse(state, session, reply, &refusal);
@@ -189,21 +195,26 @@ fn find(session: &mut Session, name: &[u8], arguments: &Arguments<'_>) -> Result
     }
 }
 
-/// May this request run?
+/// May this request run? `limited`: its user may not do everything.
 fn check(
     state: &ServerState,
-    session: &Session,
+    session: &mut Session,
     entry: &Entry,
     arguments: &Arguments<'_>,
     protocol: Protocol,
     now: Millis,
+    limited: bool,
 ) -> Result<(), Refusal> {
     let command = entry.command;
     if !command.accepts(arguments.len()) {
         return Err(wrong_arity(entry));
     }
-    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && state.config.password_required() {
+    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && state.users.login_required() {
         return Err(Refusal::Fixed("NOAUTH Authentication required."));
+    }
+    if limited {
+        let context = if session.queue.is_some() { LogContext::Multi } else { LogContext::TopLevel };
+        acl::check(state, session, entry, arguments, context, now)?;
     }
     if command.flags.has(Flags::DENYOOM) && state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(now) {
         return Err(OUT_OF_MEMORY);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::clients::ClientRegistry;
 use super::config::Config;
+use crate::acl::Users;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
 use crate::pubsub::Channels;
@@ -42,6 +43,8 @@ pub struct ServerState {
     pub keyspace: Arc<Keyspace>,
     /// Runtime parameters.
     pub config: Config,
+    /// Who may do what.
+    pub users: Users,
     /// Who listens to which channel.
     pub channels: Arc<Channels>,
     /// Counters.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::acl::Users;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
 use crate::resp::Protocol;
@@ -36,6 +37,7 @@ impl Fixture {
         let state = ServerState {
             keyspace: Arc::new(Keyspace::new(options)),
             config: Config::new(Some(String::from_utf8_lossy(password).into_owned()), 10_000, 0),
+            users: Users::new(Some(password), None),
             channels: Arc::default(),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),

@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use super::context::{Context, MAX_REPLY_BYTES, Outcome, Refusal, TOO_LARGE_REPLY};
 use super::spec::{Access, Categories, Command, Find, Flags, Group, Handler, KeySpec};
-use super::{Entry, Flow, LOADING, OUT_OF_MEMORY, ServerState, Session, call, refuse};
+use super::{Entry, Flow, LOADING, OUT_OF_MEMORY, ServerState, Session, acl, call, refuse};
 use crate::keyspace::{Held, Key, Millis, Transaction, Watched, WriteError};
 use crate::resp::Arguments;
 
@@ -268,6 +268,15 @@ fn run_one<'c>(context: &mut Context<'c>, held: &Held<'c>, whole: usize) {
     if context.entry.command.flags.has(Flags::WRITE) && !state.keyspace.fits_into_effect(held.effect_bytes()) {
         refuse(state, context.session, context.reply, &WriteError::TooLarge.into());
         return;
+    }
+    if !context.session.user.is_unlimited() {
+        let (entry, arguments) = (context.entry, context.arguments);
+        let allowed = acl::check_late(state, context.session, entry, &arguments, context.now);
+        if let Err(refusal) = allowed {
+            state.stats.thread(context.session.thread).command(entry.id).rejected.add(1);
+            refuse(state, context.session, context.reply, &refusal);
+            return;
+        }
     }
     call(context);
     if context.reply.bytes().len() - whole > MAX_REPLY_BYTES {

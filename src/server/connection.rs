@@ -177,6 +177,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             // Messages are among the replies, behind that of the command during which they came.
             if session.has_mail() {
+                if session.is_ended() {
+                    return Next::Close;
+                }
                 session.deliver(&mut self.reply, FLUSH_SIZE);
                 if self.reply.bytes().len() >= FLUSH_SIZE {
                     return Next::Flush;
@@ -250,6 +253,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Pending => {
                     // A subscriber that takes nothing any more is woken for this as well.
                     self.handle.wake_me(context, &mut self.waker);
+                    if self.is_ended() {
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                    }
                     if self.is_cut_off() {
                         warn!("disconnected a subscriber: the messages that it did not take reached the limit");
                         return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -265,6 +271,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Have more messages come than the client may leave untaken?
     fn is_cut_off(&self) -> bool {
         self.session.as_ref().is_some_and(Session::is_cut_off)
+    }
+
+    /// Was the connection ended by somebody, because its user was deleted, for example?
+    fn is_ended(&mut self) -> bool {
+        self.session.as_mut().is_some_and(Session::is_ended)
     }
 
     /// Notes how the last batch went, for others to see.
@@ -284,6 +295,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Asked::Nothing => {}
             Asked::Close => return Poll::Ready(Ok(false)),
             Asked::Trim => self.trim(),
+        }
+        if self.is_ended() {
+            return Poll::Ready(Ok(false));
         }
         if self.is_cut_off() {
             warn!("disconnected a subscriber: the messages that it did not take reached the limit");
@@ -438,7 +452,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ready when the client has gone or the process ends.
     fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.handle.wake_me(context, &mut self.waker);
-        if self.handle.stopping() || self.is_cut_off() {
+        if self.handle.stopping() || self.is_cut_off() || self.is_ended() {
             return Poll::Ready(());
         }
         let failed = self.poll_absorb(context).is_err();

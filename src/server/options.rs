@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::acl::UserFile;
+
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindAddress {
@@ -54,6 +56,8 @@ pub struct Options {
     pub threads: usize,
     /// What clients have to say first.
     pub password: Option<String>,
+    /// The users of the ACL file, if there is one. They say who may log in, whatever `password` is.
+    pub users: Option<UserFile>,
     /// How many clients may be connected at a time.
     pub max_clients: u64,
     /// Seconds after which silent clients are disconnected; 0 for never.

@@ -21,6 +21,7 @@ use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
 use super::options::Options;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
+use crate::acl::Users;
 use crate::cluster::{Clock, ClusterHandle, SystemClock};
 use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, resident_memory, table};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
@@ -85,6 +86,9 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         None => state.serving.store(true, Ordering::Relaxed),
     }
     announce(&options, &state);
+    if options.users.is_some() && options.password.is_some() {
+        warn!("--requirepass has no effect beside --aclfile: the file says who may log in");
+    }
 
     let name = signals.next().await;
     info!(signal = name, "stopping: no new clients; what is in flight is completed");
@@ -181,6 +185,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
             usize::try_from(options.max_clients).unwrap_or(usize::MAX),
             options.timeout,
         ),
+        users: Users::new(options.password.as_deref().map(str::as_bytes), options.users.clone()),
         channels: Arc::default(),
         stats: Arc::new(Stats::new(threads, table().ids())),
         clients: ClientRegistry::default(),

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::acl::Users;
 use crate::cluster::SystemClock;
 use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
 use crate::effects::NodeId;
@@ -58,6 +59,7 @@ pub(super) fn make_state(
     Arc::new(ServerState {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions { node, ..KeyspaceOptions::default() })),
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
+        users: Users::new(password.map(str::as_bytes), None),
         channels: Arc::default(),
         cluster,
         stats: Arc::new(Stats::new(1, table().ids())),
@@ -107,7 +109,7 @@ pub(super) async fn expect(client: &mut DuplexStream, answer: &[u8]) {
     assert_eq!(bytes.escape_ascii().to_string(), answer.escape_ascii().to_string());
 }
 
-async fn expect_end(client: &mut DuplexStream) {
+pub(super) async fn expect_end(client: &mut DuplexStream) {
     let mut bytes = Vec::new();
     client.read_to_end(&mut bytes).await.expect("closed");
     assert_eq!(bytes.escape_ascii().to_string(), "");
