@@ -4,6 +4,7 @@
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
 //! `acl` says who may do what; `commands` ask it.
 //! `pubsub` carries what PUBLISH sends past all that.
+//! `tls` is what the connections of clients take their certificates from.
 //! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
 
 pub mod acl;
@@ -20,3 +21,4 @@ pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod server;
+pub mod tls;

@@ -162,6 +162,39 @@ mod tests {
     }
 
     #[test]
+    fn tls_takes_the_main_port_or_one_of_its_own() {
+        let pair = ["--tls-cert-file=c", "--tls-key-file=k"];
+        let with = |words: &[&str]| options(&[&pair, words].concat());
+        let ports = |options: &Options| (options.port, options.tls.as_ref().map(|tls| tls.port));
+        assert_eq!(ports(&options(&[])), (6379, None));
+        assert_eq!(ports(&with(&[])), (0, Some(6379)));
+        assert_eq!(ports(&with(&["--port=7000"])), (0, Some(7000)));
+        assert_eq!(ports(&with(&["--tls-port=7001"])), (6379, Some(7001)));
+        assert_eq!(ports(&with(&["--port=0", "--tls-port=7001"])), (0, Some(7001)));
+        assert_eq!(with(&["--port=0", "--tls-port=7001"]).client_port(), 7001);
+        let cluster = with(&["--port=0", "--tls-port=7001", "--cluster-passphrase=0123456789abcdef"]).cluster;
+        assert_eq!(cluster.expect("a cluster").port, 8001);
+        let settings = with(&["--tls-ca-cert-file=a", "--tls-min-version=1.3"]).tls.expect("TLS").settings;
+        assert_eq!((settings.client_auth().name(), settings.min_version.protocols()), ("yes", "TLSv1.3"));
+        for (words, said) in [
+            (vec!["--tls-cert-file=c"], "--tls-key-file"),
+            (vec!["--tls-key-file=k"], "--tls-cert-file"),
+            (vec!["--tls-port=1"], "--tls-cert-file"),
+            (vec!["--tls-ca-cert-file=a"], "--tls-cert-file"),
+            (vec!["--tls-auth-clients=yes"], "--tls-cert-file"),
+            ([&pair[..], &["--tls-auth-clients=optional"]].concat(), "--tls-ca-cert-file"),
+            ([&pair[..], &["--port=0"]].concat(), "--tls-port"),
+            ([&pair[..], &["--bind=", "--unixsocket=s"]].concat(), "--bind"),
+            ([&pair[..], &["--port=5", "--tls-port=5"]].concat(), "the same as --port"),
+            (vec!["--tls-auth-clients=maybe"], "yes, no or optional"),
+            (vec!["--tls-min-version=1.1"], "1.2 or 1.3"),
+        ] {
+            let text = mistake(&words);
+            assert!(text.contains(said) && text.lines().count() == 1, "{words:?}: {text}");
+        }
+    }
+
+    #[test]
     fn a_mistake_is_one_line_with_flag_value_and_what_is_accepted() {
         let cases = [
             ("--port=abc", "--port", "abc", "0 to 65535"),

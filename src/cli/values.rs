@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::server::{BindAddress, LogFormat};
+use crate::tls::{ClientAuth, MinVersion};
 
 /// The addresses of one `--bind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,20 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err("expected text or json".to_string()),
     }
+}
+
+/// `yes`, `no` or `optional`.
+pub(super) fn client_auth(text: &str) -> Result<ClientAuth, String> {
+    one_of(text, &ClientAuth::NAMES).ok_or_else(|| "expected yes, no or optional".to_string())
+}
+
+/// `1.2` or `1.3`.
+pub(super) fn tls_version(text: &str) -> Result<MinVersion, String> {
+    one_of(text, &MinVersion::NAMES).ok_or_else(|| "expected 1.2 or 1.3".to_string())
+}
+
+fn one_of<T: Copy>(text: &str, names: &[(&str, T)]) -> Option<T> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Each parameter is one row: how it is read, and how it is changed if it can be. Values that the hot path looks at are
 //! atomics. Must not know how a request is parsed.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
@@ -13,6 +16,7 @@ use super::strings::MAX_STRING_BYTES;
 use crate::acl::ChannelDefault;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
 use crate::keyspace::{Limits, NodeLimit, integer};
+use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -58,8 +62,32 @@ pub enum Change {
     ChannelDefault(ChannelDefault),
     AclLogLength(usize),
     OutputLimits(OutputLimitChange),
+    Tls(TlsChange),
     /// The value that it has anyhow.
     Nothing,
+}
+
+/// One of the parameters of TLS. They take effect together: see [`super::configuration`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsChange {
+    CertFile(PathBuf),
+    KeyFile(PathBuf),
+    CaFile(Option<PathBuf>),
+    AuthClients(ClientAuth),
+    MinVersion(MinVersion),
+}
+
+impl TlsChange {
+    /// Enters it into the settings.
+    pub fn enter(self, settings: &mut TlsSettings) {
+        match self {
+            TlsChange::CertFile(path) => settings.cert_file = path,
+            TlsChange::KeyFile(path) => settings.key_file = path,
+            TlsChange::CaFile(path) => settings.ca_file = path,
+            TlsChange::AuthClients(auth) => settings.auth_clients = Some(auth),
+            TlsChange::MinVersion(version) => settings.min_version = version,
+        }
+    }
 }
 
 /// Checks a new value; the error says what is wrong with it.
@@ -123,6 +151,36 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
     fixed("port", |state| number(u64::from(state.facts.port))),
     fixed("bind", |state| state.facts.bind.clone().into_bytes()),
+    fixed("tls-port", |state| number(u64::from(state.facts.tls_port))),
+    Parameter {
+        name: "tls-cert-file",
+        read: |state| tls(state, |settings| settings.cert_file.into_os_string().into_vec()),
+        check: Some(|value| Ok(Change::Tls(TlsChange::CertFile(path(value))))),
+    },
+    Parameter {
+        name: "tls-key-file",
+        read: |state| tls(state, |settings| settings.key_file.into_os_string().into_vec()),
+        check: Some(|value| Ok(Change::Tls(TlsChange::KeyFile(path(value))))),
+    },
+    Parameter {
+        name: "tls-ca-cert-file",
+        read: |state| tls(state, |settings| settings.ca_file.unwrap_or_default().into_os_string().into_vec()),
+        check: Some(|value| Ok(Change::Tls(TlsChange::CaFile(Some(path(value)).filter(|_| !value.is_empty()))))),
+    },
+    Parameter {
+        name: "tls-auth-clients",
+        read: |state| match &state.tls {
+            Some(certificates) => certificates.settings().client_auth().name().into(),
+            // What Redis says when it has no certificates either.
+            None => ClientAuth::Yes.name().into(),
+        },
+        check: Some(auth_clients),
+    },
+    Parameter {
+        name: "tls-protocols",
+        read: |state| tls(state, |settings| settings.min_version.protocols().into()),
+        check: Some(tls_protocols),
+    },
     fixed("unixsocket", |state| state.facts.unix_socket.clone().into_bytes()),
     fixed("io-threads", |state| number(state.facts.threads as u64)),
     fixed("proto-max-bulk-len", |_| number(MAX_STRING_BYTES as u64)),
@@ -147,7 +205,7 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("cluster-enabled", |_| b"no".to_vec()),
 ];
 
-/// Carries a checked change out.
+/// Carries a checked change out; not those of TLS.
 pub fn apply(state: &ServerState, change: Change) {
     match change {
         Change::MaxMemory(bytes) => state.keyspace.set_memory_limit(bytes),
@@ -164,12 +222,37 @@ pub fn apply(state: &ServerState, change: Change) {
             limits.change(&change);
             state.channels.set_limit(limits.pubsub());
         }
-        Change::Nothing => {}
+        Change::Tls(_) | Change::Nothing => {}
     }
 }
 
 fn number(value: u64) -> Vec<u8> {
     value.to_string().into_bytes()
+}
+
+fn tls(state: &ServerState, read: fn(TlsSettings) -> Vec<u8>) -> Vec<u8> {
+    state.tls.as_ref().map(|certificates| read(certificates.settings())).unwrap_or_default()
+}
+
+fn path(value: &[u8]) -> PathBuf {
+    OsStr::from_bytes(value).into()
+}
+
+fn auth_clients(value: &[u8]) -> Result<Change, &'static str> {
+    let known = ClientAuth::NAMES.iter().find(|(name, _)| value.eq_ignore_ascii_case(name.as_bytes()));
+    let (_, auth) = known.ok_or("argument(s) must be one of the following: no, yes, optional")?;
+    Ok(Change::Tls(TlsChange::AuthClients(*auth)))
+}
+
+fn tls_protocols(value: &[u8]) -> Result<Change, &'static str> {
+    let words: Vec<Vec<u8>> = value.split(|byte| *byte == b' ').map(<[u8]>::to_ascii_lowercase).collect();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).filter(|word| !word.is_empty()).collect();
+    let version = match words[..] {
+        [] | [b"tlsv1.2", b"tlsv1.3"] | [b"tlsv1.3", b"tlsv1.2"] => MinVersion::Tls12,
+        [b"tlsv1.3"] => MinVersion::Tls13,
+        _ => return Err("argument must be 'TLSv1.2 TLSv1.3' or 'TLSv1.3'"),
+    };
+    Ok(Change::Tls(TlsChange::MinVersion(version)))
 }
 
 fn max_memory(value: &[u8]) -> Result<Change, &'static str> {

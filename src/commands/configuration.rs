@@ -1,10 +1,14 @@
 //! CONFIG.
 
-use super::config::{PARAMETERS, Parameter, apply};
+use tracing::warn;
+
+use super::config::{Change, PARAMETERS, Parameter, apply};
 use super::context::{Context, Outcome, Refusal, SYNTAX, shown};
 use super::glob;
 use super::spec::{Command, Flags, Group, Handler};
+use super::state::ServerState;
 use super::{Flow, wrong_arity};
+use crate::tls::Prepared;
 
 const fn subcommand(name: &'static str, arity: isize, handler: Handler) -> Command {
     Command::new(Group::Server, name, arity, handler)
@@ -71,13 +75,35 @@ fn set(context: &mut Context<'_>) -> Outcome {
             return Err(failed(name, "duplicate parameter"));
         }
         if let Some(check) = parameter.check {
-            changes.push(check(value).map_err(|error| failed(name, error))?);
+            changes.push((name, check(value).map_err(|error| failed(name, error))?));
         }
     }
-    for change in changes {
+    let prepared = prepare_tls(context.state, &changes)?;
+    if let (Some(certificates), Some(prepared)) = (&context.state.tls, prepared) {
+        certificates.install(prepared);
+    }
+    for (_, change) in changes {
         apply(context.state, change);
     }
     context.ok()
+}
+
+/// What concerns TLS takes effect together, and only if all of it serves: a certificate and its key, for example.
+fn prepare_tls(state: &ServerState, changes: &[(&[u8], Change)]) -> Result<Option<Prepared>, Refusal> {
+    let mut settings = None;
+    for (name, change) in changes {
+        let Change::Tls(change) = change else { continue };
+        let Some(certificates) = &state.tls else {
+            return Err(failed(name, "TLS is off: start with tls-cert-file and tls-key-file"));
+        };
+        let (_, settings) = settings.get_or_insert_with(|| (*name, certificates.settings()));
+        change.clone().enter(settings);
+    }
+    let Some((name, settings)) = settings else { return Ok(None) };
+    Prepared::new(settings).map(Some).map_err(|error| {
+        warn!("the TLS certificates stay as they were: {error}");
+        failed(name, "Unable to update TLS configuration. Check server logs.")
+    })
 }
 
 fn failed(name: &[u8], reason: &str) -> Refusal {

@@ -78,7 +78,7 @@ fn server(context: &Context<'_>, out: &mut String) {
     field(out, "arch_bits", usize::BITS);
     field(out, "process_id", facts.process);
     field(out, "run_id", &state.run_id);
-    field(out, "tcp_port", facts.port);
+    field(out, "tcp_port", if facts.port == 0 { facts.tls_port } else { facts.port });
     field(out, "server_time_usec", now.saturating_mul(1000));
     field(out, "uptime_in_seconds", uptime);
     field(out, "uptime_in_days", uptime / 86_400);

@@ -11,6 +11,7 @@ mod acl;
 mod assign;
 mod bitfield;
 mod bitmaps;
+mod bundle;
 mod clients;
 mod config;
 mod configuration;
@@ -63,6 +64,7 @@ mod transactions;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use bundle::{Bundle, Progress, may_bundle};
 pub use clients::{ClientNames, ClientRecord, ClientRegistry, Connected};
 pub use config::Config;
 use context::shown;

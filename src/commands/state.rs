@@ -14,12 +14,15 @@ use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
 use crate::pubsub::Channels;
 use crate::replication::ClusterReport;
+use crate::tls::Certificates;
 
 /// What does not change while the process lives, known by whoever started it.
 #[derive(Clone, Debug)]
 pub struct ServerFacts {
-    /// The TCP port for clients, 0 for none.
+    /// The TCP port for clients without TLS, 0 for none.
     pub port: u16,
+    /// The TCP port for clients with TLS, 0 for none.
+    pub tls_port: u16,
     /// Addresses that are listened on, separated by spaces.
     pub bind: String,
     /// The path of the unix socket, or nothing.
@@ -55,6 +58,8 @@ pub struct ServerState {
     pub serving: AtomicBool,
     /// The cluster as this node sees it, when it is in one.
     pub cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
+    /// The certificates that clients are shown, when there is TLS.
+    pub tls: Option<Arc<Certificates>>,
     /// When the process started.
     pub started: Millis,
     /// 40 hexadecimal digits, fresh at each start.

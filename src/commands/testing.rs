@@ -42,11 +42,13 @@ impl Fixture {
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             cluster: None,
+            tls: None,
             serving: AtomicBool::new(true),
             started: now,
             run_id: "0123456789abcdef0123456789abcdef01234567".to_string(),
             facts: ServerFacts {
                 port: 6379,
+                tls_port: 0,
                 bind: "127.0.0.1".to_string(),
                 unix_socket: String::new(),
                 process: 1,

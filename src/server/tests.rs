@@ -62,6 +62,7 @@ pub(super) fn make_state(
         users: Users::new(password.map(str::as_bytes), None),
         channels: Arc::default(),
         cluster,
+        tls: None,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
         serving: AtomicBool::new(true),
@@ -69,6 +70,7 @@ pub(super) fn make_state(
         run_id: "0".repeat(40),
         facts: ServerFacts {
             port: 0,
+            tls_port: 0,
             bind: String::new(),
             unix_socket: String::new(),
             process: 1,

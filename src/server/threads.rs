@@ -17,6 +17,7 @@ use super::front::Front;
 use super::serve::{Accepted, ClientListener, serve, stopped};
 use super::socket::{LooseSocket, Socket};
 use crate::commands::Connected;
+use crate::tls::Certificates;
 
 /// A silent client is probed after this long; Redis's `tcp-keepalive`.
 const KEEPALIVE: Duration = Duration::from_secs(300);
@@ -75,8 +76,13 @@ impl Threads {
 }
 
 impl Dispatcher {
-    /// Accepts TCP clients until `stop` turns true.
-    pub(super) async fn accept_tcp(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    /// Accepts TCP clients until `stop` turns true; they speak TLS if there are certificates.
+    pub(super) async fn accept_tcp(
+        self,
+        listener: TcpListener,
+        tls: Option<Arc<Certificates>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         while let Some(accepted) = unless_stopped(&mut stop, listener.accept()).await {
             let handed = accepted.and_then(|(stream, address)| {
                 let connected = Connected {
@@ -91,7 +97,12 @@ impl Dispatcher {
                     .with_interval(KEEPALIVE_INTERVAL)
                     .with_retries(KEEPALIVE_PROBES);
                 SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                Ok(Accepted { stream: LooseSocket::Tcp(stream.into_std()?), connected })
+                let stream = stream.into_std()?;
+                let stream = match &tls {
+                    Some(certificates) => LooseSocket::Tls(stream, certificates.config()),
+                    None => LooseSocket::Tcp(stream),
+                };
+                Ok(Accepted { stream, connected })
             });
             self.hand_over(handed).await;
         }
@@ -156,5 +167,12 @@ impl ClientListener for Queue {
             // Nobody accepts any more; what is left to do here is to serve those who are here.
             None => pending().await,
         }
+    }
+
+    async fn settle(mut stream: Socket) -> io::Result<Socket> {
+        if let Socket::Tls(stream) = &mut stream {
+            stream.handshake().await?;
+        }
+        Ok(stream)
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use swytch::acl::Users;
 use swytch::cluster::{Clock, ClusterOptions, ClusterSecret, ClusterTask, fresh_identity};
 use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
 use swytch::effects::NodeId;
@@ -171,16 +172,19 @@ impl Machine {
     ) -> ServerState {
         ServerState {
             keyspace,
+            users: Users::new(None, None),
             config: Config::new(None, MAX_CLIENTS, 0),
             channels,
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             serving: AtomicBool::new(false),
             cluster: Some(report),
+            tls: None,
             started: self.clock.wall(),
             run_id: "0".repeat(40),
             facts: ServerFacts {
                 port: CLIENT_PORT,
+                tls_port: 0,
                 bind: self.address.to_string(),
                 unix_socket: String::new(),
                 process: 1,
