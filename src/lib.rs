@@ -11,6 +11,7 @@ pub mod acl;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod config_file;
 pub mod effects;
 mod glob;
 pub mod keyspace;

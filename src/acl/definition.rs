@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::ChannelDefault;
 use super::password::Digest;
 use super::selector::{RuleError, Selector, c_string};
-use crate::resp::split_line;
+use crate::resp::split_words;
 
 /// What a user is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Definition {
             (_, [b'(', inner @ .., b')']) => {
                 // Words may be in quotes, as when a person types a request; where quotes are not closed, Redis sees no word.
                 let mut selector = Selector::new(channels);
-                for rule in split_line(inner).unwrap_or_default() {
+                for rule in split_words(inner).unwrap_or_default() {
                     selector.apply(&rule)?;
                 }
                 self.selectors.push(selector);

@@ -253,8 +253,7 @@ impl Selector {
 
     /// May everything be done?
     pub(super) fn is_unlimited(&self) -> bool {
-        let everything = |known: &KeyPattern| known.pattern == b"*" && known.read && known.write;
-        (self.all_keys || self.keys.iter().any(everything)) && self.all_channels && self.commands.has_all()
+        self.all_keys && self.all_channels && self.commands.has_all()
     }
 
     /// May this command run, whatever its keys and channels are? `first` is its first argument.
@@ -279,12 +278,12 @@ impl Selector {
     /// May this be done with this key?
     pub(super) fn allows_key(&self, key: &[u8], need: Need) -> bool {
         let mut fitting = self.keys.iter().filter(|known| (known.read || !need.read) && (known.write || !need.write));
-        self.all_keys || fitting.any(|known| glob::matches(&known.pattern, key))
+        self.all_keys || fitting.any(|known| matches(&known.pattern, key))
     }
 
     /// May this channel be used? Of a pattern, only what is among the rules as it is.
     pub(super) fn allows_channel(&self, channel: &[u8], is_pattern: bool) -> bool {
-        let fits = |known: &Vec<u8>| if is_pattern { known == channel } else { glob::matches(known, channel) };
+        let fits = |known: &Vec<u8>| if is_pattern { known == channel } else { matches(known, channel) };
         self.all_channels || self.channels.iter().any(fits)
     }
 
@@ -350,6 +349,11 @@ impl Selector {
         parts.push(self.describe_commands());
         parts.join(&b' ')
     }
+}
+
+/// Does the pattern match? The empty name only if it is empty, too: among rules, Redis's matcher takes no star for nothing at all.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    if name.is_empty() { pattern.is_empty() } else { glob::matches(pattern, name) }
 }
 
 /// What stands behind `%`: letters, and behind `~` the pattern. Without `~` the pattern is empty.

@@ -78,8 +78,15 @@ fn users_are_printed_in_one_form() {
         "off sanitize-payload &* -@all"
     );
     assert_eq!(String::from_utf8_lossy(&Definition::unlimited().describe()), "on nopass sanitize-payload ~* &* +@all");
-    assert!(Definition::unlimited().is_unlimited() && defined("+@all %R~* %W~* allchannels").is_unlimited());
-    for limited in ["+@all ~*", "+@all allchannels", "~* &* +@all -get", "~* &* +@all -config|get", "~* &*"] {
+    assert!(Definition::unlimited().is_unlimited() && defined("+@all ~* allchannels").is_unlimited());
+    for limited in [
+        "+@all ~*",
+        "+@all allchannels",
+        "+@all %RW~* allchannels",
+        "~* &* +@all -get",
+        "~* &* +@all -config|get",
+        "~* &*",
+    ] {
         assert!(!defined(limited).is_unlimited(), "{limited}");
     }
 }
@@ -250,6 +257,9 @@ fn keys_by_what_is_done_with_them() {
         let expected = format!("User u has no permissions to access the '{key}' key");
         assert_eq!(check(&definition, request), Err(expected), "{request}");
     }
+    // The empty key is matched by the empty pattern alone.
+    let of_nothing = |rules: &str| check(&defined(rules), "get ");
+    assert!(of_nothing("+@all ~*").is_ok() && of_nothing("+@all ~").is_ok() && of_nothing("+@all %RW~*").is_err());
     // One pattern has to allow both.
     assert!(check(&defined("+@all %R~a* %W~*b"), "incr ab").is_err());
     assert!(check(&defined("+@all %R~a %W~a"), "incr a").is_ok());

@@ -18,6 +18,10 @@ const SHORTEST_PASSPHRASE: usize = 16;
 
 #[derive(Args)]
 pub(super) struct RedisFlags {
+    /// Configuration file in the form of redis.conf; flags and environment variables override it
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+
     /// TCP port for clients, with TLS if there is a certificate and no --tls-port; 0 for none
     #[arg(long, env = "SWYTCH_PORT", hide_env_values = true, default_value = "6379", value_parser = values::port_or_none)]
     port: u16,
@@ -226,6 +230,9 @@ impl RedisFlags {
             timeout: self.timeout,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
+            config_file: None,
+            parameters: Vec::new(),
+            passed_over: Vec::new(),
             cluster,
         })
     }

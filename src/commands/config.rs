@@ -6,17 +6,23 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::output_limits::{OutputLimitChange, OutputLimits};
+use super::rewrite::{Defaults, defaults};
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::acl::ChannelDefault;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::{Limits, NodeLimit, integer};
+use crate::keyspace::{Limit, Limits, integer};
+use crate::observe::{LogLevel, set_log_level};
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
+
+/// Seconds after which a silent client is probed.
+const DEFAULT_KEEPALIVE: u64 = 300;
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -26,6 +32,11 @@ pub struct Config {
     /// As it was last set here, for CONFIG GET alone: who may log in is said by the users.
     password: RwLock<Vec<u8>>,
     output_limits: RwLock<OutputLimits>,
+    keepalive: AtomicU64,
+    log_level: AtomicUsize,
+    /// Held while parameters change: those of one CONFIG SET change together.
+    pub changing: Mutex<()>,
+    defaults: OnceLock<Defaults>,
 }
 
 impl Config {
@@ -38,6 +49,10 @@ impl Config {
             timeout: AtomicU64::new(timeout),
             password: RwLock::new(password),
             output_limits: RwLock::default(),
+            keepalive: AtomicU64::new(DEFAULT_KEEPALIVE),
+            log_level: AtomicUsize::new(LogLevel::default() as usize),
+            changing: Mutex::default(),
+            defaults: OnceLock::new(),
         }
     }
 
@@ -49,6 +64,21 @@ impl Config {
     /// Idle connections are closed after so many seconds, 0: never.
     pub fn timeout_seconds(&self) -> u64 {
         self.timeout.load(Ordering::Relaxed)
+    }
+
+    /// Clients that connect from now on are probed after so many silent seconds, 0: never.
+    pub fn keepalive_seconds(&self) -> u64 {
+        self.keepalive.load(Ordering::Relaxed)
+    }
+
+    /// What parameters are before anything was changed; none in a state that only tests made.
+    pub fn defaults(&self) -> Option<&Defaults> {
+        self.defaults.get()
+    }
+
+    /// Notes what parameters are before anything was changed. Only the first time counts.
+    pub fn note_defaults(&self, defaults: Defaults) {
+        let _ = self.defaults.set(defaults);
     }
 }
 
@@ -63,6 +93,10 @@ pub enum Change {
     AclLogLength(usize),
     OutputLimits(OutputLimitChange),
     Tls(TlsChange),
+    Limit(Limit, usize),
+    ListChunk(i32),
+    Keepalive(u64),
+    LogLevel(LogLevel),
     /// The value that it has anyhow.
     Nothing,
 }
@@ -108,6 +142,17 @@ const fn fixed(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Paramet
     Parameter { name, read, check: None }
 }
 
+/// A limit of the small form of a collection; a number, or a size with a unit.
+macro_rules! limit {
+    ($name:literal, $limit:expr, $kind:ident) => {
+        Parameter {
+            name: $name,
+            read: |_| number($limit.get() as u64),
+            check: Some(|value| $kind(value).map(|number| Change::Limit($limit, number))),
+        }
+    };
+}
+
 const EVICTION_POLICY: &str = "allkeys-lfu";
 
 /// All parameters.
@@ -146,8 +191,14 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("aclfile", |state| {
         state.users.file().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).unwrap_or_default()
     }),
-    fixed("stream-node-max-bytes", |_| number(NodeLimit::DEFAULT.bytes() as u64)),
-    fixed("stream-node-max-entries", |_| number(NodeLimit::DEFAULT.entries() as u64)),
+    limit!("stream-node-max-bytes", Limit::NodeBytes, size),
+    limit!("stream-node-max-entries", Limit::NodeEntries, count),
+    Parameter { name: "tcp-keepalive", read: |state| number(state.config.keepalive_seconds()), check: Some(keepalive) },
+    Parameter {
+        name: "loglevel",
+        read: |state| LogLevel::NAMES[state.config.log_level.load(Ordering::Relaxed)].into(),
+        check: Some(log_level),
+    },
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
     fixed("port", |state| number(u64::from(state.facts.port))),
     fixed("bind", |state| state.facts.bind.clone().into_bytes()),
@@ -186,23 +237,27 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("proto-max-bulk-len", |_| number(MAX_STRING_BYTES as u64)),
     fixed("hll-sparse-max-bytes", |_| number(MAX_SPARSE_BYTES as u64)),
     // How far the small forms of collections go, under the names of today and those of Redis 6.
-    fixed("hash-max-listpack-entries", |_| number(Limits::DEFAULT.hash_fields as u64)),
-    fixed("hash-max-ziplist-entries", |_| number(Limits::DEFAULT.hash_fields as u64)),
-    fixed("hash-max-listpack-value", |_| number(Limits::DEFAULT.hash_bytes as u64)),
-    fixed("hash-max-ziplist-value", |_| number(Limits::DEFAULT.hash_bytes as u64)),
-    fixed("set-max-intset-entries", |_| number(Limits::DEFAULT.set_integers as u64)),
-    fixed("set-max-listpack-entries", |_| number(Limits::DEFAULT.set_members as u64)),
-    fixed("set-max-listpack-value", |_| number(Limits::DEFAULT.set_bytes as u64)),
-    fixed("zset-max-listpack-entries", |_| number(Limits::DEFAULT.sorted_set_members as u64)),
-    fixed("zset-max-ziplist-entries", |_| number(Limits::DEFAULT.sorted_set_members as u64)),
-    fixed("zset-max-listpack-value", |_| number(Limits::DEFAULT.sorted_set_bytes as u64)),
-    fixed("zset-max-ziplist-value", |_| number(Limits::DEFAULT.sorted_set_bytes as u64)),
-    fixed("list-max-listpack-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
-    fixed("list-max-ziplist-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
+    limit!("hash-max-listpack-entries", Limit::HashFields, count),
+    limit!("hash-max-ziplist-entries", Limit::HashFields, count),
+    limit!("hash-max-listpack-value", Limit::HashBytes, size),
+    limit!("hash-max-ziplist-value", Limit::HashBytes, size),
+    limit!("set-max-intset-entries", Limit::SetIntegers, count),
+    limit!("set-max-listpack-entries", Limit::SetMembers, count),
+    limit!("set-max-listpack-value", Limit::SetBytes, size),
+    limit!("zset-max-listpack-entries", Limit::SortedSetMembers, count),
+    limit!("zset-max-ziplist-entries", Limit::SortedSetMembers, count),
+    limit!("zset-max-listpack-value", Limit::SortedSetBytes, size),
+    limit!("zset-max-ziplist-value", Limit::SortedSetBytes, size),
+    Parameter { name: "list-max-listpack-size", read: read_list_chunk, check: Some(list_chunk) },
+    Parameter { name: "list-max-ziplist-size", read: read_list_chunk, check: Some(list_chunk) },
     // Nothing is ever written to disk, and clients need no knowledge of shards: tools ask for these.
     fixed("save", |_| Vec::new()),
     fixed("appendonly", |_| b"no".to_vec()),
     fixed("cluster-enabled", |_| b"no".to_vec()),
+    fixed("activedefrag", |_| b"no".to_vec()),
+    fixed("notify-keyspace-events", |_| Vec::new()),
+    fixed("tcp-backlog", |_| b"511".to_vec()),
+    fixed("client-query-buffer-limit", |_| b"1073741824".to_vec()),
 ];
 
 /// Carries a checked change out; not those of TLS.
@@ -221,6 +276,13 @@ pub fn apply(state: &ServerState, change: Change) {
             let mut limits = state.config.output_limits.write();
             limits.change(&change);
             state.channels.set_limit(limits.pubsub());
+        }
+        Change::Limit(limit, value) => limit.set(value),
+        Change::ListChunk(size) => Limits::set_list_chunk(size),
+        Change::Keepalive(seconds) => state.config.keepalive.store(seconds, Ordering::Relaxed),
+        Change::LogLevel(level) => {
+            state.config.log_level.store(level as usize, Ordering::Relaxed);
+            set_log_level(level);
         }
         Change::Tls(_) | Change::Nothing => {}
     }
@@ -255,11 +317,64 @@ fn tls_protocols(value: &[u8]) -> Result<Change, &'static str> {
     Ok(Change::Tls(TlsChange::MinVersion(version)))
 }
 
+/// Is this a value that the parameter can have when a node begins? `None`: no parameter of this name can be changed.
+pub fn check_parameter(name: &str, value: &[u8]) -> Option<Result<(), &'static str>> {
+    let parameter = PARAMETERS.iter().find(|parameter| parameter.name == name)?;
+    parameter.check.map(|check| check(value).map(drop))
+}
+
+/// Notes the defaults, and gives parameters the values that the configuration file has for them, which are checked.
+pub fn begin_with(state: &ServerState, values: &[(String, Vec<u8>)]) {
+    state.config.note_defaults(defaults(state));
+    for (name, value) in values {
+        let parameter = PARAMETERS.iter().find(|parameter| parameter.name == name);
+        let check = parameter.and_then(|parameter| parameter.check);
+        if let Some(Ok(change)) = check.map(|check| check(value)) {
+            apply(state, change);
+        }
+    }
+}
+
+fn count(value: &[u8]) -> Result<usize, &'static str> {
+    let number = in_range(value, 0..=i64::MAX, "argument must be between 0 and 9223372036854775807 inclusive")?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+fn keepalive(value: &[u8]) -> Result<Change, &'static str> {
+    let range = 0..=i64::from(i32::MAX);
+    in_range(value, range, "argument must be between 0 and 2147483647 inclusive").map(Change::Keepalive)
+}
+
+fn list_chunk(value: &[u8]) -> Result<Change, &'static str> {
+    let size = integer::parse(value).ok_or("argument couldn't be parsed into an integer")?;
+    let size = i32::try_from(size).map_err(|_| "argument must be between -2147483648 and 2147483647 inclusive")?;
+    Ok(Change::ListChunk(size))
+}
+
+fn read_list_chunk(_: &ServerState) -> Vec<u8> {
+    Limits::list_chunk_parameter().to_string().into_bytes()
+}
+
+fn size(value: &[u8]) -> Result<usize, &'static str> {
+    let bytes = parse_memory(value).ok_or("argument must be a memory value")?;
+    match i64::try_from(bytes) {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err("argument must be between 0 and 9223372036854775807 inclusive"),
+    }
+}
+
+fn log_level(value: &[u8]) -> Result<Change, &'static str> {
+    let known = LogLevel::NAMES.iter().position(|name| value.eq_ignore_ascii_case(name.as_bytes()));
+    let level = known.and_then(LogLevel::from_place);
+    level.map(Change::LogLevel).ok_or("argument(s) must be one of the following: debug, verbose, notice, warning")
+}
+
 fn max_memory(value: &[u8]) -> Result<Change, &'static str> {
     parse_memory(value).map(Change::MaxMemory).ok_or("argument must be a memory value")
 }
 
-/// Bytes: digits and a unit in any case. `k` is 1000, `kb` is 1024.
+/// Bytes: digits and a unit in any case. `k` is 1000, `kb` is 1024. As in Redis, no digits are 0, and too many of them
+/// the largest number.
 pub fn parse_memory(value: &[u8]) -> Option<usize> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, unit) = value.split_at(digits);
@@ -275,7 +390,8 @@ pub fn parse_memory(value: &[u8]) -> Option<usize> {
         b"tb" => 1 << 40,
         _ => return None,
     };
-    std::str::from_utf8(digits).ok()?.parse::<usize>().ok()?.checked_mul(factor)
+    let add = |sum: usize, digit: &u8| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
+    digits.iter().fold(0, add).checked_mul(factor)
 }
 
 fn policy(value: &[u8]) -> Result<Change, &'static str> {
@@ -329,7 +445,9 @@ mod tests {
         for (text, bytes) in known {
             assert_eq!(parse_memory(text.as_bytes()), Some(bytes), "{text}");
         }
-        for text in ["", "kb", "-1", "1.5gb", "1xb", "99999999999999999999", "99999999999tb"] {
+        assert_eq!(parse_memory(b""), Some(0));
+        assert_eq!(parse_memory(b"99999999999999999999"), Some(usize::MAX));
+        for text in ["-1", "1.5gb", "1xb", "1 ", "+1", "99999999999999999999kb", "99999999999tb"] {
             assert_eq!(parse_memory(text.as_bytes()), None, "{text}");
         }
     }

@@ -83,7 +83,8 @@ fn server(context: &Context<'_>, out: &mut String) {
     field(out, "uptime_in_seconds", uptime);
     field(out, "uptime_in_days", uptime / 86_400);
     field(out, "executable", &facts.executable);
-    field(out, "config_file", "");
+    let file = facts.config_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    field(out, "config_file", file);
     field(out, "io_threads_active", u8::from(facts.threads > 1));
     field(out, "server_threads", facts.threads);
 }

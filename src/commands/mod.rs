@@ -35,6 +35,7 @@ mod moving;
 mod object;
 mod output_limits;
 mod pubsub;
+mod rewrite;
 mod sampling;
 mod scan;
 mod serialization;
@@ -66,7 +67,7 @@ use std::time::Duration;
 
 pub use bundle::{Bundle, Progress, may_bundle};
 pub use clients::{ClientNames, ClientRecord, ClientRegistry, Connected};
-pub use config::Config;
+pub use config::{Config, begin_with, check_parameter, parse_memory};
 use context::shown;
 pub use context::{Context, Outcome, Refusal};
 pub use session::Session;

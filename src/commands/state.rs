@@ -2,6 +2,7 @@
 //!
 //! Must not know how requests arrive, or how effects reach other nodes: of the cluster it sees a report.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +32,8 @@ pub struct ServerFacts {
     pub process: u32,
     /// The path of the executable.
     pub executable: String,
+    /// The file that it was started with.
+    pub config_file: Option<PathBuf>,
     /// Server threads.
     pub threads: usize,
     /// Reads how many bytes of memory the process occupies; a simulation hands in a constant.

@@ -53,6 +53,7 @@ impl Fixture {
                 unix_socket: String::new(),
                 process: 1,
                 executable: "/usr/bin/swytch".to_string(),
+                config_file: None,
                 threads: 1,
                 resident_memory: || 1 << 20,
                 stopwatch: None,

@@ -80,6 +80,12 @@ pub struct Options {
     pub log_format: LogFormat,
     /// The TCP port for `/health` and `/metrics`; none of it without.
     pub metrics_port: Option<u16>,
+    /// The configuration file.
+    pub config_file: Option<PathBuf>,
+    /// Further parameters from it, with values that were checked.
+    pub parameters: Vec<(String, Vec<u8>)>,
+    /// What stands in it and means nothing here.
+    pub passed_over: Vec<String>,
     /// Part of a cluster, or alone.
     pub cluster: Option<ClusterSettings>,
 }

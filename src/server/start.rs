@@ -21,9 +21,9 @@ use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
 use super::options::Options;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
-use crate::acl::Users;
+use crate::acl::{ChannelDefault, Users};
 use crate::cluster::{Clock, ClusterHandle, SystemClock};
-use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, resident_memory, table};
+use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, begin_with, resident_memory, table};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
 use crate::tls::{Certificates, Prepared, TlsError};
@@ -40,6 +40,9 @@ pub enum StartError {
     /// The system has no randomness, threads, event loops or descriptors left.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// The users of the ACL file.
+    #[error("--aclfile: {0}")]
+    Users(String),
     /// The cluster.
     #[error("cannot join the cluster: {0}")]
     Cluster(String),
@@ -73,6 +76,17 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     };
     state.cluster = cluster.as_ref().map(ClusterHandle::report);
     state.tls = certificates;
+    begin_with(&state, &options.parameters);
+    if state.users.channel_default() != ChannelDefault::None
+        && let Some(Err(error)) = state.users.load()
+    {
+        // The file was read before the parameter counted.
+        return Err(StartError::Users(error.for_operator()));
+    }
+    if !options.passed_over.is_empty() {
+        let names = options.passed_over.join(", ");
+        warn!("these directives of the configuration file mean nothing here and are passed over: {names}");
+    }
     let state = Arc::new(state);
     if let Some(listener) = metrics {
         observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state) }))?;
@@ -200,6 +214,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         unix_socket: options.unix_socket.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         process: std::process::id(),
         executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("swytch")).display().to_string(),
+        config_file: options.config_file.clone(),
         threads,
         resident_memory,
         stopwatch: Some(nanoseconds),

@@ -75,6 +75,7 @@ pub(super) fn make_state(
             unix_socket: String::new(),
             process: 1,
             executable: String::new(),
+            config_file: None,
             threads: 1,
             resident_memory: || 0,
             stopwatch: None,

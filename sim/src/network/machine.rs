@@ -189,6 +189,7 @@ impl Machine {
                 unix_socket: String::new(),
                 process: 1,
                 executable: "swytch".to_owned(),
+                config_file: None,
                 threads: 1,
                 resident_memory: || 0,
                 stopwatch: None,
