@@ -196,8 +196,8 @@ mod tests {
             ("port", "f:1: port: a value is missing"),
             ("port 1 2", "f:1: port: expected one value; one with spaces needs quotes"),
             (
-                "hash-max-listpack-value -1",
-                "f:1: hash-max-listpack-value -1: argument must be between 0 and 9223372036854775807 inclusive",
+                "hash-max-listpack-entries -1",
+                "f:1: hash-max-listpack-entries -1: argument must be between 0 and 9223372036854775807 inclusive",
             ),
             ("appendonly yes", "f:1: appendonly yes: this server can only have no"),
             ("tls-protocols TLSv1.1", "f:1: tls-protocols TLSv1.1: argument must be 'TLSv1.2 TLSv1.3' or 'TLSv1.3'"),

@@ -86,7 +86,8 @@ fn options(flags: RedisFlags, matches: &ArgMatches, mut words: Vec<OsString>) ->
         matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
     };
     let unsaid = from_file.into_iter().filter(|(name, _)| !is_given(name));
-    let place = words.iter().position(|word| word == "redis").map_or(words.len(), |place| place + 1);
+    // Behind the subcommand; the first word is the name of the program, which may be the same.
+    let place = words.iter().skip(1).position(|word| word == "redis").map_or(words.len(), |place| place + 2);
     words.splice(place..place, unsaid.map(|(name, value)| flag_word(&name, &value)));
     let flags = match CommandLine::try_parse_from(words) {
         Ok(CommandLine { command: Command::Redis(flags) }) => flags,

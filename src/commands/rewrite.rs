@@ -13,6 +13,7 @@ const FLAG_DEFAULTS: &[(&str, &str)] = &[
     ("maxclients", "10000"),
     ("timeout", "0"),
     ("requirepass", ""),
+    ("save", ""),
     ("tls-cert-file", ""),
     ("tls-key-file", ""),
     ("tls-ca-cert-file", ""),
