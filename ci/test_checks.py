@@ -3,8 +3,10 @@
 import importlib.machinery
 import importlib.util
 import pathlib
+import random
 import struct
 import sys
+import types
 import unittest
 
 FOLDER = pathlib.Path(__file__).parent
@@ -24,6 +26,7 @@ def load_script(name):
 
 
 differential = load_script("differential")
+notifications = load_script("notifications")
 recorded = load_script("recorded")
 access_control = load_script("access_control")
 
@@ -34,6 +37,33 @@ def bulk(text):
 
 def array(*texts, kind=b"*"):
     return b"%b%d\r\n" % (kind, len(texts)) + b"".join(bulk(text) for text in texts)
+
+
+class Notifications(unittest.TestCase):
+    """A listener that hears what a test says, and a publisher whose marks it hears as well."""
+
+    def side(self, *events):
+        side = notifications.Side.__new__(notifications.Side)
+        side.marks, heard = 0, list(events)
+        side.event = lambda: heard.pop(0)
+        return side, types.SimpleNamespace(call=lambda _, channel, __: heard.append((channel, b"")))
+
+    def test_what_comes_before_the_mark_is_what_the_command_caused(self):
+        first, second = (b"__keyevent@0__:set", b"a"), (b"__keyevent@0__:expire", b"a")
+        side, publisher = self.side(first, second, first)
+        self.assertEqual(side.events(publisher), [first, second, first])
+        self.assertEqual(side.events(publisher), [])
+
+    def test_a_miss_that_is_told_twice_counts_once_and_nothing_else_does(self):
+        miss, pushed = (b"__keyevent@0__:keymiss", b"x"), (b"__keyevent@0__:rpush", b"l")
+        side, publisher = self.side(miss, miss, pushed, pushed)
+        self.assertEqual(side.events(publisher), [miss, pushed, pushed])
+
+    def test_every_command_can_be_drawn(self):
+        draw = random.Random(1)
+        drawn = {notifications.drawn(draw)[0] for _ in range(20_000)}
+        written = {part.split(" ")[0].encode() for line in notifications.COMMANDS.split("\n") for part in line.split("|") if part}
+        self.assertEqual(drawn, written)
 
 
 class Replies(unittest.TestCase):

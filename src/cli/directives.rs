@@ -22,13 +22,7 @@ const ADDING: &[&str] = &["save", "client-output-buffer-limit"];
 const ABSENT_WHEN_EMPTY: &[&str] =
     &["unixsocket", "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "aclfile", "join", "cluster-advertise"];
 /// Directives with the one value that they can have.
-const FIXED: &[(&str, &str)] = &[
-    ("appendonly", "no"),
-    ("save", ""),
-    ("cluster-enabled", "no"),
-    ("activedefrag", "no"),
-    ("notify-keyspace-events", ""),
-];
+const FIXED: &[(&str, &str)] = &[("appendonly", "no"), ("save", ""), ("cluster-enabled", "no"), ("activedefrag", "no")];
 /// Directives that cannot be passed over: who wrote them relies on what they do. With what to do instead.
 const IMPOSSIBLE: &[(&str, &str)] = &[
     ("rename-command", "commands cannot be renamed or removed; restrict users with ACL rules instead"),

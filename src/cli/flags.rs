@@ -8,6 +8,7 @@ use clap::Args;
 use super::values;
 use super::values::BindList;
 use crate::acl::{ChannelDefault, UserFile};
+use crate::keyspace::EventClasses;
 use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
@@ -110,6 +111,17 @@ pub(super) struct RedisFlags {
         value_parser = |text: &str| values::whole_number(text, 0..=u64::from(u32::MAX / 2))
     )]
     timeout: u64,
+
+    /// Events of keys that are published to subscribers: letters as in Redis, for example KEA; empty for none
+    #[arg(
+        long,
+        env = "SWYTCH_NOTIFY_KEYSPACE_EVENTS",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "CLASSES",
+        value_parser = values::event_classes
+    )]
+    notify_keyspace_events: EventClasses,
 
     /// How to log to standard error: text or json
     #[arg(
@@ -228,6 +240,7 @@ impl RedisFlags {
             users,
             max_clients: self.maxclients,
             timeout: self.timeout,
+            event_classes: self.notify_keyspace_events,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
             config_file: None,

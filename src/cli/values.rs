@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::commands::parse_memory;
+use crate::keyspace::EventClasses;
 use crate::server::{BindAddress, LogFormat};
 use crate::tls::{ClientAuth, MinVersion};
 
@@ -25,6 +26,13 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 /// A TCP port, or 0 for none.
 pub(super) fn port_or_none(text: &str) -> Result<u16, String> {
     whole_number(text, 0..=u64::from(u16::MAX)).map(|number| number as u16)
+}
+
+/// Classes of keyspace notifications, by their letters.
+pub(super) fn event_classes(text: &str) -> Result<EventClasses, String> {
+    let expected =
+        "expected letters out of Ag$lshzxeKEtmdn, with K or E among them: KEA is everything but misses and new keys";
+    EventClasses::parse(text.as_bytes()).ok_or_else(|| expected.to_string())
 }
 
 /// A number of bytes: digits and a unit; kb, mb, gb and tb are powers of 1024, k, m, g and t of 1000, as in Redis.

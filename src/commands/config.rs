@@ -17,7 +17,7 @@ use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::acl::ChannelDefault;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::{Limit, Limits, integer};
+use crate::keyspace::{EventClasses, Limit, Limits, integer};
 use crate::observe::{LogLevel, set_log_level};
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
@@ -92,6 +92,7 @@ pub enum Change {
     ChannelDefault(ChannelDefault),
     AclLogLength(usize),
     OutputLimits(OutputLimitChange),
+    Events(EventClasses),
     Tls(TlsChange),
     Limit(Limit, usize),
     ListChunk(i32),
@@ -191,6 +192,14 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("aclfile", |state| {
         state.users.file().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).unwrap_or_default()
     }),
+    Parameter {
+        name: "notify-keyspace-events",
+        read: |state| state.keyspace.event_classes().text().into_bytes(),
+        check: Some(|value| {
+            let classes = EventClasses::parse(value);
+            classes.map(Change::Events).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+        }),
+    },
     limit!("stream-node-max-bytes", Limit::NodeBytes, size),
     limit!("stream-node-max-entries", Limit::NodeEntries, count),
     Parameter { name: "tcp-keepalive", read: |state| number(state.config.keepalive_seconds()), check: Some(keepalive) },
@@ -255,7 +264,6 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("appendonly", |_| b"no".to_vec()),
     fixed("cluster-enabled", |_| b"no".to_vec()),
     fixed("activedefrag", |_| b"no".to_vec()),
-    fixed("notify-keyspace-events", |_| Vec::new()),
     fixed("tcp-backlog", |_| b"511".to_vec()),
     fixed("client-query-buffer-limit", |_| b"1073741824".to_vec()),
 ];
@@ -277,6 +285,7 @@ pub fn apply(state: &ServerState, change: Change) {
             limits.change(&change);
             state.channels.set_limit(limits.pubsub());
         }
+        Change::Events(classes) => state.keyspace.set_event_classes(classes),
         Change::Limit(limit, value) => limit.set(value),
         Change::ListChunk(size) => Limits::set_list_chunk(size),
         Change::Keepalive(seconds) => state.config.keepalive.store(seconds, Ordering::Relaxed),

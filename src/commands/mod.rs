@@ -17,6 +17,8 @@ mod config;
 mod configuration;
 mod connection;
 mod context;
+#[cfg(test)]
+mod event_tests;
 mod expiry;
 mod floats;
 mod generic;

@@ -12,6 +12,7 @@ const FLAG_DEFAULTS: &[(&str, &str)] = &[
     ("maxmemory", "67108864"),
     ("maxclients", "10000"),
     ("timeout", "0"),
+    ("notify-keyspace-events", ""),
     ("requirepass", ""),
     ("save", ""),
     ("tls-cert-file", ""),

@@ -7,8 +7,8 @@ use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_optio
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
 use crate::effects::StreamId;
 use crate::keyspace::{
-    Contents, Group as ConsumerGroup, HashValue, Keyspace, ListValue, Millis, SetValue, SortedSetValue, StreamEntry,
-    StreamValue, Value, integer,
+    Contents, EventClasses, Group as ConsumerGroup, HashValue, Keyspace, ListValue, Millis, SetValue, SortedSetValue,
+    StreamEntry, StreamValue, Value, integer,
 };
 use crate::rdb::{self, HashField, RdbError, RdbValue, dump_payload, load_payload};
 
@@ -171,7 +171,7 @@ fn dump(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let value = transaction.value(key).map(|value| to_rdb(&value, context.now));
     drop(transaction);
-    context.count_read(value.is_some());
+    context.count_read(key, value.is_some());
     context.reply.bulk_or_null(value.as_ref().map(dump_payload).as_deref());
     Ok(Flow::Continue)
 }
@@ -237,7 +237,9 @@ fn restore(context: &mut Context<'_>) -> Outcome {
     };
     if deadline.is_some_and(|deadline| deadline <= context.now) || value.is_over(context.now) {
         // Its time is over: nothing is made, and what was there is replaced by nothing.
-        transaction.remove(key);
+        if transaction.remove(key) {
+            transaction.announce(EventClasses::GENERIC, "del", key);
+        }
     } else {
         let mut contents = Contents::new(value, deadline, context.now);
         if let Some(seconds) = options.idle {
@@ -247,6 +249,7 @@ fn restore(context: &mut Context<'_>) -> Outcome {
             contents = contents.with_frequency(frequency);
         }
         transaction.put(key, contents)?;
+        transaction.announce(EventClasses::GENERIC, "restore", key);
     }
     context.commit(transaction);
     context.ok()

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, check_reply_size, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, KeySpec};
-use crate::keyspace::{Contents, Keyspace, ListValue, Transaction, Value, WrongType, integer, long_double};
+use crate::keyspace::{
+    Contents, EventClasses, Keyspace, ListValue, Transaction, Value, WrongType, integer, long_double,
+};
 
 const SORTED: KeySpec = KeySpec::one(1, Access::READ.with(Access::ACCESS));
 const BY_PATTERN: KeySpec = KeySpec {
@@ -195,7 +197,7 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
         false => context.lock_keys(&[&[key], destination.as_slice()].concat()),
     };
     let (all, ordered) = transaction.value(key).map_or(Ok((Vec::new(), true)), |value| elements(&value))?;
-    context.count_read(!all.is_empty());
+    context.count_read(key, !all.is_empty());
     let sorted = sort_elements(&options, keyspace, &mut transaction, all, ordered)?;
     let mut rows: Vec<Option<Vec<u8>>> = Vec::with_capacity(sorted.len() * options.get.len().max(1));
     for element in sorted {
@@ -207,6 +209,7 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
     }
     if let Some(destination) = destination {
         let count = rows.len();
+        let existed = transaction.kind(destination).is_some();
         if rows.is_empty() {
             transaction.remove(destination);
         } else {
@@ -214,6 +217,7 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
             let list = list_of(&elements);
             transaction.put(destination, Contents::new(list, None, context.now))?;
         }
+        transaction.announce_stored(EventClasses::LIST, "sortstore", destination, existed);
         context.commit(transaction);
         return context.reply_count(count);
     }

@@ -72,6 +72,12 @@ pub struct ServerState {
 }
 
 impl ServerState {
+    /// What happens to keys is published to this node's subscribers from now on, as far as it is configured.
+    pub fn publish_events(&self) {
+        let channels = Arc::clone(&self.channels);
+        self.keyspace.on_event(Box::new(move |event| channels.announce(event)));
+    }
+
     /// May commands about data run?
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::acl::Users;
+use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
 use crate::resp::Protocol;
@@ -28,8 +29,11 @@ impl Fixture {
 
     /// A node of a cluster: writes leave effects.
     pub fn in_a_cluster() -> Fixture {
-        let node = Some(crate::effects::NodeId(7));
-        Fixture::build(KeyspaceOptions { node, ..KeyspaceOptions::default() }, b"")
+        Fixture::of_node(NodeId(7))
+    }
+
+    pub fn of_node(node: NodeId) -> Fixture {
+        Fixture::build(KeyspaceOptions { node: Some(node), ..KeyspaceOptions::default() }, b"")
     }
 
     fn build(options: KeyspaceOptions, password: &[u8]) -> Fixture {
@@ -59,6 +63,7 @@ impl Fixture {
                 stopwatch: None,
             },
         };
+        state.publish_events();
         let connected = Connected { address: "127.0.0.1:5000".to_string(), ..Connected::default() };
         let session = Session::open(&state, connected, 0, now, 1);
         Fixture { state, session, now, protocol: Protocol::Resp2 }

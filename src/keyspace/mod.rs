@@ -9,7 +9,7 @@
 //!
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
-//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `remote`, `snapshot`,
+//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `events`, `remote`, `snapshot`,
 //! `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
@@ -20,6 +20,7 @@ mod causality;
 mod database;
 mod edit;
 mod entry;
+mod events;
 pub mod hyperloglog;
 pub mod integer;
 mod kind;
@@ -47,6 +48,7 @@ mod watching;
 mod tests;
 
 pub use edit::MAX_STRING_BYTES;
+pub use events::{Event, EventClasses};
 pub use kind::{Kind, WrongType, is_system_key};
 pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::database::hash_key;
+use super::events::Events;
 use super::scan::ScanPage;
 use super::shard::Shard;
 use super::transaction::{Key, Transaction};
@@ -35,6 +36,7 @@ pub struct Keyspace {
     pub(super) next_expiry_shard: AtomicUsize,
     pub(super) expired: AtomicU64,
     pub(super) evicted: AtomicU64,
+    pub(super) events: Events,
 }
 
 /// Each lock on cache lines of its own.
@@ -76,6 +78,7 @@ impl Keyspace {
             next_expiry_shard: AtomicUsize::new(0),
             expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            events: Events::default(),
         }
     }
 

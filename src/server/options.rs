@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::acl::UserFile;
+use crate::keyspace::EventClasses;
 use crate::tls::TlsSettings;
 
 /// An address to listen on.
@@ -76,6 +77,8 @@ pub struct Options {
     pub max_clients: u64,
     /// Seconds after which silent clients are disconnected; 0 for never.
     pub timeout: u64,
+    /// Which events of keys are published.
+    pub event_classes: EventClasses,
     /// How to log.
     pub log_format: LogFormat,
     /// The TCP port for `/health` and `/metrics`; none of it without.

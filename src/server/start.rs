@@ -219,7 +219,8 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         resident_memory,
         stopwatch: Some(nanoseconds),
     };
-    Ok(ServerState {
+    keyspace.set_event_classes(options.event_classes);
+    let state = ServerState {
         keyspace: Arc::new(keyspace),
         config: Config::new(
             options.password.clone(),
@@ -236,7 +237,9 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         started: now,
         run_id: run_id()?,
         facts,
-    })
+    };
+    state.publish_events();
+    Ok(state)
 }
 
 /// A random number from the operating system, to seed generators with.

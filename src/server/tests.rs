@@ -56,7 +56,7 @@ pub(super) fn make_state(
     cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
 ) -> Arc<ServerState> {
     let node = cluster.as_ref().map(|_| NodeId(1));
-    Arc::new(ServerState {
+    let state = ServerState {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions { node, ..KeyspaceOptions::default() })),
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
         users: Users::new(password.map(str::as_bytes), None),
@@ -80,7 +80,9 @@ pub(super) fn make_state(
             resident_memory: || 0,
             stopwatch: None,
         },
-    })
+    };
+    state.publish_events();
+    Arc::new(state)
 }
 
 impl Node {
