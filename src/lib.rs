@@ -3,7 +3,7 @@
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
 //! `pubsub` carries what PUBLISH sends past all that.
-//! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
+//! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and `persistence` (files) use it.
 
 pub mod cli;
 pub mod cluster;
@@ -12,6 +12,7 @@ pub mod effects;
 mod glob;
 pub mod keyspace;
 pub mod observe;
+pub mod persistence;
 pub mod planted;
 pub mod pubsub;
 pub mod rdb;

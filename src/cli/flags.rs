@@ -7,6 +7,8 @@ use clap::Args;
 
 use super::values;
 use super::values::BindList;
+use crate::commands::REDIS_VERSION;
+use crate::persistence::{PersistenceOptions, SavePoints};
 use crate::server::{ClusterSettings, LogFormat, Options};
 
 /// How far above the client port the cluster port is, unless it is given.
@@ -116,6 +118,32 @@ pub(super) struct RedisFlags {
     #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
     metrics_port: Option<u16>,
 
+    /// Directory of the file with the data
+    #[arg(long, env = "SWYTCH_DIR", hide_env_values = true, default_value = ".", value_name = "PATH", value_parser = values::directory)]
+    dir: PathBuf,
+
+    /// Name of the file with the data, in Redis's RDB format: loaded at the start, written by SAVE and BGSAVE
+    #[arg(
+        long,
+        env = "SWYTCH_DBFILENAME",
+        hide_env_values = true,
+        default_value = "dump.rdb",
+        value_name = "NAME",
+        value_parser = values::file_name
+    )]
+    dbfilename: String,
+
+    /// When to save by itself, also at the end: pairs of seconds and changes, as in "3600 1 300 100"; empty for never
+    #[arg(
+        long,
+        env = "SWYTCH_SAVE",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "PAIRS",
+        value_parser = values::save_points
+    )]
+    save: SavePoints,
+
     /// Passphrase that all nodes of the cluster share, at least 16 characters; see `swytch gen-passphrase`
     #[arg(
         long,
@@ -169,6 +197,12 @@ impl RedisFlags {
             timeout: self.timeout,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
+            persistence: PersistenceOptions {
+                directory: self.dir,
+                file_name: self.dbfilename,
+                save_points: self.save,
+                redis_version: REDIS_VERSION,
+            },
             cluster,
         })
     }

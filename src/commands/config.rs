@@ -3,6 +3,7 @@
 //! Each parameter is one row: how it is read, and how it is changed if it can be. Values that the hot path looks at are
 //! atomics. Must not know how a request is parsed.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
@@ -12,6 +13,7 @@ use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
 use crate::keyspace::{Limits, NodeLimit, integer};
+use crate::persistence::SavePoints;
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -73,6 +75,7 @@ pub enum Change {
     Timeout(u64),
     Password(Vec<u8>),
     OutputLimits(OutputLimitChange),
+    SavePoints(SavePoints),
     /// The value that it has anyhow.
     Nothing,
 }
@@ -93,6 +96,11 @@ pub struct Parameter {
 
 const fn fixed(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Parameter {
     Parameter { name, read, check: None }
+}
+
+/// Like Redis, where clients may not say what is written where.
+const fn protected(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Parameter {
+    Parameter { name, read, check: Some(|_| Err("can't set protected config")) }
 }
 
 const EVICTION_POLICY: &str = "allkeys-lfu";
@@ -140,8 +148,16 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("zset-max-ziplist-value", |_| number(Limits::DEFAULT.sorted_set_bytes as u64)),
     fixed("list-max-listpack-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
     fixed("list-max-ziplist-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
-    // Nothing is ever written to disk, and clients need no knowledge of shards: tools ask for these.
-    fixed("save", |_| Vec::new()),
+    Parameter {
+        name: "save",
+        read: |state| state.persistence.save_points().to_string().into_bytes(),
+        check: Some(|value| SavePoints::parse(value).map(Change::SavePoints).ok_or("Invalid save parameters")),
+    },
+    protected("dir", |state| state.persistence.directory().as_os_str().as_bytes().to_vec()),
+    protected("dbfilename", |state| state.persistence.file_name().as_bytes().to_vec()),
+    fixed("rdbchecksum", |_| b"yes".to_vec()),
+    fixed("rdbcompression", |_| b"no".to_vec()),
+    // There is no append-only file, and clients need no knowledge of shards: tools ask for these.
     fixed("appendonly", |_| b"no".to_vec()),
     fixed("cluster-enabled", |_| b"no".to_vec()),
 ];
@@ -158,6 +174,7 @@ pub fn apply(state: &ServerState, change: Change) {
             limits.change(&change);
             state.channels.set_limit(limits.pubsub());
         }
+        Change::SavePoints(points) => state.persistence.set_save_points(points),
         Change::Nothing => {}
     }
 }

@@ -11,6 +11,7 @@ use super::clients::ClientRegistry;
 use super::config::Config;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, UseHint};
 use crate::pubsub::Channels;
 use crate::replication::ClusterReport;
 
@@ -44,6 +45,8 @@ pub struct ServerState {
     pub config: Config,
     /// Who listens to which channel.
     pub channels: Arc<Channels>,
+    /// The data in a file.
+    pub persistence: Arc<Persistence>,
     /// Counters.
     pub stats: Arc<Stats>,
     /// Connections.
@@ -61,6 +64,11 @@ pub struct ServerState {
 }
 
 impl ServerState {
+    /// What a file says about the use of keys.
+    pub fn use_hint(&self) -> UseHint {
+        UseHint::Frequency
+    }
+
     /// May commands about data run?
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)

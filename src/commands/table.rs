@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use super::spec::Command;
 use super::{
     bitfield, bitmaps, configuration, connection, expiry, generic, geo, hash_expiry, hashes, hyperloglog,
-    introspection, list_moves, lists, memory, moving, object, pubsub, scan, serialization, server, sets, sort,
-    sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups, stream_information, stream_reads, streams,
-    strings, transactions,
+    introspection, list_moves, lists, memory, moving, object, persistence, pubsub, scan, serialization, server, sets,
+    sort, sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups, stream_information, stream_reads,
+    streams, strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -72,10 +72,11 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 31] = [
+        let families: [&'static [Command]; 32] = [
             connection::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
+            persistence::COMMANDS,
             configuration::COMMANDS,
             generic::COMMANDS,
             scan::COMMANDS,

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, PersistenceOptions};
 use crate::resp::Protocol;
 
 /// A node without a cluster and one connection to it.
@@ -37,6 +38,7 @@ impl Fixture {
             keyspace: Arc::new(Keyspace::new(options)),
             config: Config::new(Some(String::from_utf8_lossy(password).into_owned()), 10_000, 0),
             channels: Arc::default(),
+            persistence: Arc::new(Persistence::new(PersistenceOptions::default(), now)),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             cluster: None,

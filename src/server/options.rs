@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::persistence::PersistenceOptions;
+
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindAddress {
@@ -62,6 +64,8 @@ pub struct Options {
     pub log_format: LogFormat,
     /// The TCP port for `/health` and `/metrics`; none of it without.
     pub metrics_port: Option<u16>,
+    /// The data in a file.
+    pub persistence: PersistenceOptions,
     /// Part of a cluster, or alone.
     pub cluster: Option<ClusterSettings>,
 }

@@ -18,6 +18,7 @@ use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerStat
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, PersistenceOptions};
 use crate::replication::{ClusterReport, MemberReport};
 
 /// Clients that a test brings.
@@ -60,6 +61,7 @@ pub(super) fn make_state(
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
         channels: Arc::default(),
         cluster,
+        persistence: Arc::new(Persistence::new(PersistenceOptions::default(), 0)),
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
         serving: AtomicBool::new(true),
