@@ -120,7 +120,11 @@ impl<'c> Context<'c> {
         let state = self.state;
         match (keys, &self.held) {
             ([key], _) => self.lock(*key),
-            (keys, None) => state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied()),
+            (keys, None) => {
+                let transaction = state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied());
+                transaction.warm(keys);
+                transaction
+            }
             (_, Some(held)) => held.lend(self.session.database),
         }
     }

@@ -78,12 +78,13 @@ fn server(context: &Context<'_>, out: &mut String) {
     field(out, "arch_bits", usize::BITS);
     field(out, "process_id", facts.process);
     field(out, "run_id", &state.run_id);
-    field(out, "tcp_port", facts.port);
+    field(out, "tcp_port", if facts.port == 0 { facts.tls_port } else { facts.port });
     field(out, "server_time_usec", now.saturating_mul(1000));
     field(out, "uptime_in_seconds", uptime);
     field(out, "uptime_in_days", uptime / 86_400);
     field(out, "executable", &facts.executable);
-    field(out, "config_file", "");
+    let file = facts.config_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    field(out, "config_file", file);
     field(out, "io_threads_active", u8::from(facts.threads > 1));
     field(out, "server_threads", facts.threads);
 }

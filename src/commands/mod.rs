@@ -10,6 +10,7 @@
 mod assign;
 mod bitfield;
 mod bitmaps;
+mod bundle;
 mod clients;
 mod config;
 mod configuration;
@@ -34,6 +35,7 @@ mod object;
 mod output_limits;
 mod persistence;
 mod pubsub;
+mod rewrite;
 mod sampling;
 mod scan;
 mod serialization;
@@ -63,8 +65,9 @@ mod transactions;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use bundle::{Bundle, Progress, may_bundle};
 pub use clients::{ClientNames, ClientRecord, ClientRegistry, Connected};
-pub use config::Config;
+pub use config::{Config, begin_with, check_parameter, parse_memory};
 use context::shown;
 pub use context::{Context, Outcome, Refusal};
 pub use session::Session;

@@ -51,6 +51,18 @@ fn clients(page: &Page, state: &ServerState) {
         "Client connections refused because there were too many.",
         total(|thread| &thread.connections_rejected),
     );
+    if let Some(certificates) = &state.tls {
+        page.gauge(
+            "swytch_tls_certificate_not_after_seconds",
+            "When the certificate that clients are shown expires, since the Unix epoch.",
+            certificates.not_after(),
+        );
+        page.counter(
+            "swytch_tls_handshakes_failed_total",
+            "Clients that were not let in over TLS.",
+            certificates.failed_handshakes(),
+        );
+    }
     page.counter("swytch_received_bytes_total", "Bytes received from clients.", total(|thread| &thread.input_bytes));
     page.counter("swytch_sent_bytes_total", "Bytes sent to clients.", total(|thread| &thread.output_bytes));
     page.counter("swytch_error_replies_total", "Errors replied to clients.", total(|thread| &thread.errors));
@@ -93,6 +105,14 @@ fn data(page: &Page, state: &ServerState) {
         "Memory that the data may take; 0: no limit.",
         keyspace.memory_limit() as u64,
     );
+    let saved = state.persistence.report();
+    page.gauge(
+        "swytch_last_save_timestamp_seconds",
+        "When the data was last saved to its file, or the node started, since the Unix epoch.",
+        saved.last_save / 1000,
+    );
+    page.gauge("swytch_last_save_ok", "1 unless the last save to the file failed.", u64::from(saved.last_ok));
+    page.counter("swytch_saves_total", "Saves to the file that ended well.", saved.saves);
     let listened = [
         ("swytch_pubsub_channels", "Channels that clients listen to.", Topic::Channel),
         ("swytch_pubsub_patterns", "Patterns that clients listen to.", Topic::Pattern),

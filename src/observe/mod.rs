@@ -8,6 +8,6 @@ mod metrics;
 pub mod stats;
 
 pub use health::{Subject, serve_http};
-pub use logging::start_logging;
+pub use logging::{LogLevel, set_log_level, start_logging};
 pub use metrics::render;
 pub use stats::{Stats, ThreadStats};
