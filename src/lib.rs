@@ -5,7 +5,7 @@
 //! `acl` says who may do what; `commands` ask it.
 //! `pubsub` carries what PUBLISH sends past all that.
 //! `tls` is what the connections of clients take their certificates from.
-//! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
+//! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and `persistence` (files) use it.
 
 pub mod acl;
 pub mod cli;
@@ -16,6 +16,7 @@ pub mod effects;
 mod glob;
 pub mod keyspace;
 pub mod observe;
+pub mod persistence;
 pub mod planted;
 pub mod pubsub;
 pub mod rdb;

@@ -8,7 +8,9 @@ use clap::Args;
 use super::values;
 use super::values::BindList;
 use crate::acl::{ChannelDefault, UserFile};
+use crate::commands::REDIS_VERSION;
 use crate::keyspace::EventClasses;
+use crate::persistence::{PersistenceOptions, SavePoints};
 use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
@@ -138,6 +140,32 @@ pub(super) struct RedisFlags {
     #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
     metrics_port: Option<u16>,
 
+    /// Directory of the file with the data
+    #[arg(long, env = "SWYTCH_DIR", hide_env_values = true, default_value = ".", value_name = "PATH", value_parser = values::directory)]
+    dir: PathBuf,
+
+    /// Name of the file with the data, in Redis's RDB format: loaded at the start, written by SAVE and BGSAVE
+    #[arg(
+        long,
+        env = "SWYTCH_DBFILENAME",
+        hide_env_values = true,
+        default_value = "dump.rdb",
+        value_name = "NAME",
+        value_parser = values::file_name
+    )]
+    dbfilename: String,
+
+    /// When to save by itself, also at the end: pairs of seconds and changes, as in "3600 1 300 100"; empty for never
+    #[arg(
+        long,
+        env = "SWYTCH_SAVE",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "PAIRS",
+        value_parser = values::save_points
+    )]
+    save: SavePoints,
+
     /// Certificate for clients that use TLS, a PEM file, with those that lead to its authority behind it
     #[arg(long, env = "SWYTCH_TLS_CERT_FILE", hide_env_values = true, value_name = "FILE")]
     tls_cert_file: Option<PathBuf>,
@@ -243,6 +271,12 @@ impl RedisFlags {
             event_classes: self.notify_keyspace_events,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
+            persistence: PersistenceOptions {
+                directory: self.dir,
+                file_name: self.dbfilename,
+                save_points: self.save,
+                redis_version: REDIS_VERSION,
+            },
             config_file: None,
             parameters: Vec::new(),
             passed_over: Vec::new(),

@@ -140,8 +140,6 @@ pub(super) const MEANINGLESS: &[(&str, &str)] = &[
     ("slowlog-max-len", "there is no slow log"),
     ("lua-time-limit", "there are no scripts"),
     ("busy-reply-threshold", "there are no scripts"),
-    ("dir", "nothing is written to disk"),
-    ("dbfilename", "nothing is written to disk"),
     ("enable-debug-command", "DEBUG is not there"),
     ("enable-module-command", "there are no modules"),
     ("enable-protected-configs", "no parameter is protected"),

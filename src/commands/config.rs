@@ -19,6 +19,7 @@ use crate::acl::ChannelDefault;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
 use crate::keyspace::{EventClasses, Limit, Limits, integer};
 use crate::observe::{LogLevel, set_log_level};
+use crate::persistence::SavePoints;
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
 /// Seconds after which a silent client is probed.
@@ -93,6 +94,7 @@ pub enum Change {
     AclLogLength(usize),
     OutputLimits(OutputLimitChange),
     Events(EventClasses),
+    SavePoints(SavePoints),
     Tls(TlsChange),
     Limit(Limit, usize),
     ListChunk(i32),
@@ -141,6 +143,11 @@ pub struct Parameter {
 
 const fn fixed(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Parameter {
     Parameter { name, read, check: None }
+}
+
+/// Like Redis, where clients may not say what is written where.
+const fn protected(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Parameter {
+    Parameter { name, read, check: Some(|_| Err("can't set protected config")) }
 }
 
 /// A limit of the small form of a collection; a number, or a size with a unit.
@@ -259,8 +266,14 @@ pub const PARAMETERS: &[Parameter] = &[
     limit!("zset-max-ziplist-value", Limit::SortedSetBytes, size),
     Parameter { name: "list-max-listpack-size", read: read_list_chunk, check: Some(list_chunk) },
     Parameter { name: "list-max-ziplist-size", read: read_list_chunk, check: Some(list_chunk) },
-    // Nothing is ever written to disk, and clients need no knowledge of shards: tools ask for these.
-    fixed("save", |_| Vec::new()),
+    Parameter {
+        name: "save",
+        read: |state| state.persistence.save_points().to_string().into_bytes(),
+        check: Some(|value| SavePoints::parse(value).map(Change::SavePoints).ok_or("Invalid save parameters")),
+    },
+    protected("dir", |state| state.persistence.directory().as_os_str().as_bytes().to_vec()),
+    protected("dbfilename", |state| state.persistence.file_name().as_bytes().to_vec()),
+    // There is no append-only file, and clients need no knowledge of shards: tools ask for these.
     fixed("appendonly", |_| b"no".to_vec()),
     fixed("cluster-enabled", |_| b"no".to_vec()),
     fixed("activedefrag", |_| b"no".to_vec()),
@@ -286,6 +299,7 @@ pub fn apply(state: &ServerState, change: Change) {
             state.channels.set_limit(limits.pubsub());
         }
         Change::Events(classes) => state.keyspace.set_event_classes(classes),
+        Change::SavePoints(points) => state.persistence.set_save_points(points),
         Change::Limit(limit, value) => limit.set(value),
         Change::ListChunk(size) => Limits::set_list_chunk(size),
         Change::Keepalive(seconds) => state.config.keepalive.store(seconds, Ordering::Relaxed),

@@ -36,6 +36,7 @@ mod memory;
 mod moving;
 mod object;
 mod output_limits;
+mod persistence;
 mod pubsub;
 mod rewrite;
 mod sampling;
@@ -99,6 +100,8 @@ pub enum Flow {
     /// There was nothing to take. Carry the same request out again when the session's waiter is woken; when the timeout is
     /// over (`None`: never), end the session's waiting and reply with the null of an array, whatever the command.
     Block { timeout: Option<Duration> },
+    /// A save has begun when so many had ended. When it has ended too, reply with `OK`, or with its error.
+    Save { ended: u64 },
 }
 
 /// Carries one request out and appends the reply. `now` is the time of this command, in milliseconds.
@@ -137,6 +140,12 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
         return refuse(state, session, reply, &refusal);
     }
     if session.queue.is_some() && !entry.command.flags.has(Flags::UNQUEUED) {
+        if entry.command.flags.has(Flags::NO_MULTI) {
+            block.command(entry.id).rejected.add(1);
+            let refusal = Refusal::Fixed("ERR Command not allowed inside a transaction");
+            let refusal = transactions::rejected(state, session, Some(entry), refusal);
+            return refuse(state, session, reply, &refusal);
+        }
         reply.simple("QUEUED");
         return transactions::queue(session, entry, arguments);
     }
@@ -158,7 +167,7 @@ fn call(context: &mut Context<'_>) -> Flow {
     let mut outcome = (entry.command.handler)(context);
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
-        outcome = Err(LOADING);
+        outcome = Err(loading(state));
     }
     if let (Some(read), Some(begun)) = (stopwatch, begun) {
         counters.nanoseconds.add(read().saturating_sub(begun) * TIMED_EVERY);
@@ -174,7 +183,14 @@ fn call(context: &mut Context<'_>) -> Flow {
 }
 
 const OUT_OF_MEMORY: Refusal = Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'.");
-const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
+
+/// Why commands about data do not run yet.
+fn loading(state: &ServerState) -> Refusal {
+    match state.persistence.is_loading() {
+        true => Refusal::Fixed("LOADING swytch is loading the dataset in memory"),
+        false => Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet"),
+    }
+}
 
 fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
     let mut text = refusal.text();
@@ -228,7 +244,7 @@ fn check(
         return Err(pubsub::only_listening(&entry.full_name));
     }
     if !command.flags.has(Flags::LOADING) && !state.serving.load(Ordering::Relaxed) {
-        return Err(LOADING);
+        return Err(loading(state));
     }
     if command.flags.has(Flags::WRITE) && touches_system_keys(entry, arguments) {
         return Err(Refusal::Fixed("ERR keys that begin with '__swytch:' belong to the system and are read-only"));

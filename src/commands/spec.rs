@@ -50,11 +50,15 @@ impl Flags {
     pub const WHILE_SUBSCRIBED: Flags = Flags(1 << 16);
     /// Runs at once between MULTI and EXEC, where others are queued. COMMAND does not report it.
     pub const UNQUEUED: Flags = Flags(1 << 15);
+    /// Not between MULTI and EXEC.
+    pub const NO_MULTI: Flags = Flags(1 << 18);
+    /// Not while data is being loaded beside what is served. Reported for clients' sake.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 19);
     /// Works on all keys, whatever its arguments. COMMAND does not report it.
     pub const EVERYTHING: Flags = Flags(1 << 14);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Flags, &'static str); 14] = [
+    const NAMES: [(Flags, &'static str); 16] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -67,6 +71,8 @@ impl Flags {
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
+        (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+        (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLEKEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
     ];

@@ -13,6 +13,7 @@ use super::config::Config;
 use crate::acl::Users;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, UseHint};
 use crate::pubsub::Channels;
 use crate::replication::ClusterReport;
 use crate::tls::Certificates;
@@ -53,6 +54,8 @@ pub struct ServerState {
     pub users: Users,
     /// Who listens to which channel.
     pub channels: Arc<Channels>,
+    /// The data in a file.
+    pub persistence: Arc<Persistence>,
     /// Counters.
     pub stats: Arc<Stats>,
     /// Connections.
@@ -76,6 +79,11 @@ impl ServerState {
     pub fn publish_events(&self) {
         let channels = Arc::clone(&self.channels);
         self.keyspace.on_event(Box::new(move |event| channels.announce(event)));
+    }
+
+    /// What a file says about the use of keys.
+    pub fn use_hint(&self) -> UseHint {
+        UseHint::Frequency
     }
 
     /// May commands about data run?

@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use super::spec::Command;
 use super::{
     acl, bitfield, bitmaps, configuration, connection, expiry, generic, geo, hash_expiry, hashes, hyperloglog,
-    introspection, list_moves, lists, memory, moving, object, pubsub, scan, serialization, server, sets, sort,
-    sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups, stream_information, stream_reads, streams,
-    strings, transactions,
+    introspection, list_moves, lists, memory, moving, object, persistence, pubsub, scan, serialization, server, sets,
+    sort, sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups, stream_information, stream_reads,
+    streams, strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -72,11 +72,12 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 32] = [
+        let families: [&'static [Command]; 33] = [
             connection::COMMANDS,
             acl::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
+            persistence::COMMANDS,
             configuration::COMMANDS,
             generic::COMMANDS,
             scan::COMMANDS,

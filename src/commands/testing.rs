@@ -8,6 +8,7 @@ use crate::acl::Users;
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, PersistenceOptions};
 use crate::resp::Protocol;
 
 /// A node without a cluster and one connection to it.
@@ -43,6 +44,7 @@ impl Fixture {
             config: Config::new(Some(String::from_utf8_lossy(password).into_owned()), 10_000, 0),
             users: Users::new(Some(password), None),
             channels: Arc::default(),
+            persistence: Arc::new(Persistence::new(PersistenceOptions::default(), now)),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             cluster: None,

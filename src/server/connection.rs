@@ -88,6 +88,8 @@ enum Next {
     Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
     /// A blocking command: carry the request out again when woken, or skip it (so many bytes) when the time is over.
     Block { request: usize },
+    /// SAVE: answer when a save has ended that began when so many had.
+    Save { ended: u64 },
     /// Answer, then hang up.
     Close,
 }
@@ -185,6 +187,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Ok(());
                     }
                 }
+                Next::Save { ended } => {
+                    self.flush().await?;
+                    self.wait_for_save(ended).await;
+                    self.now = self.front.clock.wall();
+                }
                 Next::Close => return self.flush().await,
             }
         }
@@ -251,6 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             return Next::Block { request: consumed };
                         }
                         Flow::Close => return Next::Close,
+                        Flow::Save { ended } => return Next::Save { ended },
                         Flow::Wait { replicas, timeout, seq } => return Next::Wait { replicas, timeout, seq },
                     }
                     if self.reply.bytes().len() >= FLUSH_SIZE {
@@ -436,6 +444,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 () = &mut expired => return count,
             }
+        }
+    }
+
+    /// Waits until a save has ended that began when `before` had, and answers with its outcome; not if the client or the
+    /// process leaves.
+    async fn wait_for_save(&mut self, before: u64) {
+        let mut ends = self.front.state.persistence.ended();
+        let saved = tokio::select! {
+            biased;
+            () = poll_fn(|context| self.poll_interrupted(context)) => return,
+            // The node's persistence lives as long as the node.
+            Ok(saved) = ends.wait_for(|saved| saved.ended > before) => saved.clone(),
+        };
+        match saved.error {
+            None => self.reply.ok(),
+            Some(error) => self.reply.error(format!("ERR {error}").as_bytes()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::acl::UserFile;
 use crate::keyspace::EventClasses;
+use crate::persistence::PersistenceOptions;
 use crate::tls::TlsSettings;
 
 /// An address to listen on.
@@ -83,6 +84,8 @@ pub struct Options {
     pub log_format: LogFormat,
     /// The TCP port for `/health` and `/metrics`; none of it without.
     pub metrics_port: Option<u16>,
+    /// The data in a file.
+    pub persistence: PersistenceOptions,
     /// The configuration file.
     pub config_file: Option<PathBuf>,
     /// Further parameters from it, with values that were checked.

@@ -133,6 +133,7 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
                 // An effect of its own, before it has what the cluster has, would make a joining node rebase.
                 if front.state.is_serving() {
                     front.state.keyspace.upkeep(now, UPKEEP_SHARDS);
+                    front.state.persistence.keep_up(&front.state.keyspace, now, front.state.use_hint());
                 }
                 front.state.stats.sample(now);
             }

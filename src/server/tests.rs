@@ -19,6 +19,7 @@ use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerStat
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, PersistenceOptions};
 use crate::replication::{ClusterReport, MemberReport};
 
 /// Clients that a test brings.
@@ -62,6 +63,7 @@ pub(super) fn make_state(
         users: Users::new(password.map(str::as_bytes), None),
         channels: Arc::default(),
         cluster,
+        persistence: Arc::new(Persistence::new(PersistenceOptions::default(), 0)),
         tls: None,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),

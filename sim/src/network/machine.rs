@@ -15,6 +15,7 @@ use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerSta
 use swytch::effects::NodeId;
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
 use swytch::observe::Stats;
+use swytch::persistence::{Persistence, PersistenceOptions};
 use swytch::pubsub::Channels;
 use swytch::replication::ClusterReport;
 use swytch::server::{Accepted, ClientListener, Front, follow_cluster, keep_up, serve};
@@ -175,6 +176,7 @@ impl Machine {
             users: Users::new(None, None),
             config: Config::new(None, MAX_CLIENTS, 0),
             channels,
+            persistence: Arc::new(Persistence::new(PersistenceOptions::default(), self.clock.wall())),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             serving: AtomicBool::new(false),

@@ -153,6 +153,22 @@ impl<'k> Transaction<'k> {
         &mut self.noted
     }
 
+    /// Is a snapshot being imported? Then nothing is there.
+    pub(super) fn is_void(&self) -> bool {
+        self.void
+    }
+
+    /// The locked shards, for what does not change their keys.
+    pub(super) fn shards_unchanged(&mut self) -> impl Iterator<Item = (usize, &mut Shard)> {
+        self.guards.iter_mut().map(|(shard, guard)| (*shard, &mut **guard))
+    }
+
+    /// [`Keyspace::changes`], within a transaction. Only with everything locked.
+    pub fn changes(&self) -> u64 {
+        assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
+        self.guards.iter().map(|guard| guard.1.changes).sum()
+    }
+
     /// All shards, or none while a snapshot is being imported. Only with everything locked.
     pub(super) fn visible_shards(&self) -> &[(usize, MutexGuard<'k, Shard>)] {
         assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
