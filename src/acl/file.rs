@@ -10,13 +10,16 @@ use super::ChannelDefault;
 use super::definition::{Definition, join_selectors};
 use super::selector::{RuleError, is_space};
 
+/// A user of a file: name and definition.
+pub type NamedUser = (Box<[u8]>, Definition);
+
 /// The users of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its users.
-    pub users: Vec<(Box<[u8]>, Definition)>,
+    pub users: Vec<NamedUser>,
 }
 
 /// Why a file has no users.
@@ -112,8 +115,8 @@ impl UserFile {
 }
 
 /// Reads the text of a file.
-fn parse(text: &[u8], channels: ChannelDefault) -> Result<Vec<(Box<[u8]>, Definition)>, Vec<(usize, Mistake)>> {
-    let mut users: Vec<(Box<[u8]>, Definition)> = Vec::new();
+fn parse(text: &[u8], channels: ChannelDefault) -> Result<Vec<NamedUser>, Vec<(usize, Mistake)>> {
+    let mut users: Vec<NamedUser> = Vec::new();
     let mut names = BTreeSet::new();
     let mut mistakes = Vec::new();
     let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -25,10 +25,10 @@ mod users;
 
 pub use check::{Denial, Denied};
 pub use definition::{Definition, join_selectors};
-pub use file::{FileError, UserFile};
+pub use file::{FileError, NamedUser, UserFile};
 pub use log::{Event, Log, LogContext, LogEntry, LogReason};
 pub use selector::{RuleError, Selector};
-pub use users::{DEFAULT_USER, SaveError, User, Users};
+pub use users::{Changed, DEFAULT_USER, SaveError, User, Users};
 
 /// What new users and selectors may listen to (`acl-pubsub-default`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

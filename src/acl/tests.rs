@@ -356,7 +356,7 @@ fn rules_apply_all_or_none() {
     users.change(DEFAULT_USER, [&b"+get"[..]]).expect("right");
     assert!(users.default_user().is_unlimited(), "all commands again");
     assert!(users.remove(DEFAULT_USER).is_none());
-    let (user, _) = users.change(b"u", [&b"on"[..], b"allkeys", b"allchannels", b"+@all"]).expect("right");
+    let Changed { user, .. } = users.change(b"u", [&b"on"[..], b"allkeys", b"allchannels", b"+@all"]).expect("right");
     assert!(user.is_unlimited());
     assert!(users.remove(b"u").is_some() && user.is_removed() && !user.is_unlimited());
 }

@@ -82,6 +82,15 @@ impl User {
     }
 }
 
+/// A user whose rules were changed.
+#[derive(Debug)]
+pub struct Changed {
+    /// The user.
+    pub user: Arc<User>,
+    /// It may not listen to everything any longer that it could listen to before.
+    pub has_lost_channels: bool,
+}
+
 /// Why the users were not written to their file.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
@@ -178,12 +187,11 @@ impl Users {
     }
 
     /// Applies rules to a user, who is created if need be: all rules or none. The error is the rule that was refused, and why.
-    /// Returns the user, and whether it has lost channels.
     pub fn change<'r>(
         &self,
         name: &[u8],
         rules: impl IntoIterator<Item = &'r [u8]>,
-    ) -> Result<(Arc<User>, bool), (&'r [u8], RuleError)> {
+    ) -> Result<Changed, (&'r [u8], RuleError)> {
         let channels = self.channel_default();
         let mut named = self.named.write();
         let old = named.get(name).map(|user| user.definition());
@@ -204,7 +212,7 @@ impl Users {
             }
         };
         self.note_default();
-        Ok((user, has_lost))
+        Ok(Changed { user, has_lost_channels: has_lost })
     }
 
     /// Deletes a user; who is logged in as it is to be disconnected. `default` is none that can be deleted.

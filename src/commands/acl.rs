@@ -8,7 +8,8 @@ use super::context::{Context, Outcome, Refusal, is_option, shown};
 use super::spec::{Categories, Command, Flags, Group, Handler};
 use super::{Entry, Flow, ServerState, Session, table, wrong_arity};
 use crate::acl::{
-    DEFAULT_USER, Denial, Denied, Event, LogContext, LogEntry, LogReason, SaveError, Selector, User, join_selectors,
+    Changed, DEFAULT_USER, Denial, Denied, Event, LogContext, LogEntry, LogReason, SaveError, Selector, User,
+    join_selectors,
 };
 use crate::keyspace::Millis;
 use crate::resp::{Arguments, Reply};
@@ -28,22 +29,21 @@ const ENTRIES_SHOWN: usize = 10;
 /// The bits of a password that ACL GENPASS makes: at most, and unless it is told.
 const MOST_BITS: i64 = 4096;
 const USUAL_BITS: i64 = 256;
-const EVERYWHERE: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[row("acl", -2, Flags::NONE, container)
     .docs("6.0.0", "Depends on subcommand.", "Says who may do what")
     .subcommands(&[
         row("cat", -2, QUESTION, cat).docs("6.0.0", "O(1)", "Lists the categories, or the commands of one"),
-        admin("deluser", -3, deluser).hints(EVERYWHERE).docs("6.0.0", "O(1) per user", "Deletes users"),
+        admin("deluser", -3, deluser).docs("6.0.0", "O(1) per user", "Deletes users"),
         admin("dryrun", -4, dryrun).docs("7.0.0", "O(1)", "Says whether a user may run a command"),
         row("genpass", -2, QUESTION, genpass).docs("6.0.0", "O(1)", "Makes a password that nobody can guess"),
         admin("getuser", 3, getuser).docs("6.0.0", "O(N) with N rules", "Describes a user"),
         admin("list", 2, list).docs("6.0.0", "O(N) with N users", "Describes all users as a file does"),
         admin("load", 2, load).docs("6.0.0", "O(N) with N users", "Reads the ACL file again"),
         admin("log", -2, log).docs("6.0.0", "O(N) with N entries", "Lists what was refused lately"),
-        admin("save", 2, save).hints(EVERYWHERE).docs("6.0.0", "O(N) with N users", "Writes the ACL file"),
-        admin("setuser", -3, setuser).hints(EVERYWHERE).docs("6.0.0", "O(N) with N rules", "Makes or changes a user"),
+        admin("save", 2, save).docs("6.0.0", "O(N) with N users", "Writes the ACL file"),
+        admin("setuser", -3, setuser).docs("6.0.0", "O(N) with N rules", "Makes or changes a user"),
         admin("users", 2, users).docs("6.0.0", "O(N) with N users", "Lists the names of all users"),
         row("whoami", 2, QUESTION, whoami).docs("6.0.0", "O(1)", "Returns the user of the connection"),
         row("help", 2, Flags::LOADING.with(Flags::STALE), help).docs("6.0.0", "O(1)", "Lists the subcommands"),
@@ -178,7 +178,7 @@ fn setuser(context: &mut Context<'_>) -> Outcome {
         Refusal::Built(text.concat())
     })?;
     let changed = context.state.users.change(name, rules.iter().map(|rule| &**rule));
-    let (user, has_lost_channels) = changed.map_err(|(rule, error)| {
+    let Changed { user, has_lost_channels } = changed.map_err(|(rule, error)| {
         let reason = error.to_string();
         let text: [&[u8]; 4] = [b"ERR Error in ACL SETUSER modifier '", shown(rule), b"': ", reason.as_bytes()];
         Refusal::Built(text.concat())
