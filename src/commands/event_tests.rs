@@ -235,11 +235,15 @@ fn what_ended_at_a_peer_is_told_apart_from_what_was_removed() {
     let mut transaction = origin.state.keyspace.lock_one(origin.now, 0, system);
     assert!(transaction.hash_set(system, b"f", b"v").expect("a hash"));
     transaction.commit();
+    let send = |origin: &Fixture| {
+        for effect in origin.state.keyspace.drain_effects() {
+            let seen: Frontier = [(NodeId(7), effect.dot.seq - 1)].into_iter().collect();
+            other.state.keyspace.apply(&effect, &seen, origin.now);
+        }
+    };
+    send(&origin);
     origin.now += 20;
     origin.state.keyspace.upkeep(origin.now, crate::keyspace::Keyspace::SHARDS);
-    for effect in origin.state.keyspace.drain_effects() {
-        let seen: Frontier = [(NodeId(7), effect.dot.seq - 1)].into_iter().collect();
-        other.state.keyspace.apply(&effect, &seen, origin.now);
-    }
+    send(&origin);
     assert_eq!(far.heard(), "new:a set:a expire:a expired:a");
 }
