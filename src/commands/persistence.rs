@@ -28,7 +28,7 @@ pub const COMMANDS: &[Command] = &[
 
 const BUSY: Refusal = Refusal::Fixed("ERR Background save already in progress");
 
-fn begin(context: &Context<'_>) -> Result<(), Refusal> {
+fn begin(context: &Context<'_>) -> Result<u64, Refusal> {
     let state = context.state;
     state.persistence.begin(&state.keyspace, context.now, state.use_hint()).map_err(|refused| match refused {
         Refused::Busy => BUSY,
@@ -38,9 +38,7 @@ fn begin(context: &Context<'_>) -> Result<(), Refusal> {
 
 /// Nobody else waits for it, unlike in Redis; only the connection does.
 fn save(context: &mut Context<'_>) -> Outcome {
-    let ended = context.state.persistence.ended().borrow().ended;
-    begin(context)?;
-    Ok(Flow::Save { ended })
+    Ok(Flow::Save { ended: begin(context)? })
 }
 
 fn bgsave(context: &mut Context<'_>) -> Outcome {
@@ -63,4 +61,41 @@ fn bgsave(context: &mut Context<'_>) -> Outcome {
 fn lastsave(context: &mut Context<'_>) -> Outcome {
     let seconds = context.state.persistence.report().last_save / 1000;
     context.reply_integer(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Fixture;
+
+    #[test]
+    fn what_is_no_save() {
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("bgsave x", "-ERR syntax error\r\n"),
+            ("bgsave schedule x", "-ERR syntax error\r\n"),
+            ("lastsave", ":1700000000\r\n"),
+            ("multi", "+OK\r\n"),
+            ("bgsave", "+QUEUED\r\n"),
+            ("exec", "*1\r\n+Background saving scheduled\r\n"),
+            ("multi", "+OK\r\n"),
+            ("save", "-ERR Command not allowed inside a transaction\r\n"),
+            ("exec", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+            (
+                "config set save 900",
+                "-ERR CONFIG SET failed (possibly related to argument 'save') - Invalid save parameters\r\n",
+            ),
+            (
+                "config set dir /tmp",
+                "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config\r\n",
+            ),
+        ]);
+        fixture.run_words(&[b"config", b"set", b"save", b"900 1 300 10"]);
+        fixture.expect(&[("config get save", "*2\r\n$4\r\nsave\r\n$12\r\n900 1 300 10\r\n")]);
+        fixture.run("set k v");
+        let text = fixture.run("info persistence");
+        for line in ["\r\nrdb_changes_since_last_save:1\r\n", "\r\nrdb_bgsave_in_progress:0\r\n", "\r\nrdb_saves:0\r\n"]
+        {
+            assert!(text.contains(line), "{line:?} in {text}");
+        }
+    }
 }

@@ -139,7 +139,7 @@ const WORD: usize = u64::BITS as usize;
 impl Pending {
     fn new(shared: Arc<Shared>, number: u32, entries: usize) -> Pending {
         let mut left = vec![u64::MAX; entries.div_ceil(WORD)];
-        if let Some(last) = left.last_mut().filter(|_| entries % WORD > 0) {
+        if let Some(last) = left.last_mut().filter(|_| !entries.is_multiple_of(WORD)) {
             *last = (1 << (entries % WORD)) - 1;
         }
         Pending { shared, number, left, covered: entries, below: entries, begun: None, rest: None, kept: Vec::new() }

@@ -192,24 +192,29 @@ impl Persistence {
         self.ended.subscribe()
     }
 
-    /// Begins a save of the data as it is now, on a thread of its own. Not within a transaction.
+    /// Begins a save of the data as it is now, on a thread of its own. Not within a transaction. Returns how many saves had
+    /// ended by then: this one has ended when [`Persistence::ended`] tells of more.
     ///
     /// # Errors
     /// See [`Refused`]. What goes wrong later is told by [`Persistence::ended`] and the log.
-    pub fn begin(self: &Arc<Self>, keyspace: &Arc<Keyspace>, now: Millis, hint: UseHint) -> Result<(), Refused> {
+    pub fn begin(self: &Arc<Self>, keyspace: &Arc<Keyspace>, now: Millis, hint: UseHint) -> Result<u64, Refused> {
         if self.is_loading() {
             return Err(Refused::Loading);
         }
-        {
+        let ended = {
             let mut state = self.state.lock();
             if state.running.is_some() {
                 return Err(Refused::Busy);
             }
             state.running = Some(Instant::now());
-        }
+            // The end of a save is told under the lock.
+            self.ended.borrow().ended
+        };
         // Without the lock: who has locked the keyspace may ask for a report.
         let changes = keyspace.changes();
+        let begun = Instant::now();
         let cut = Cut::begin(keyspace, now, Arc::new(FileForm { hint, now }));
+        let pause = begun.elapsed();
         let mut state = self.state.lock();
         let Some(cut) = cut else {
             state.running = None;
@@ -219,12 +224,12 @@ impl Persistence {
         self.cancelled.store(false, Relaxed);
         state.keys_in_all = cut.sizes().iter().map(|size| size.keys as u64).sum();
         let (this, memory) = (Arc::clone(self), keyspace.memory());
-        let work = move || this.run(cut, memory, changes);
+        let work = move || this.run(cut, memory, changes, pause);
         match thread::Builder::new().name("save".to_owned()).spawn(work) {
             Ok(thread) => state.thread = Some(thread),
             Err(error) => self.note_end(&mut state, now, changes, Err(format!("cannot start a thread: {error}"))),
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// Begins a save as soon as that is possible: at the next [`Persistence::keep_up`].
@@ -261,8 +266,8 @@ impl Persistence {
             && points.is_due(since_save, since_failure, keyspace.changes().saturating_sub(changes_saved))
     }
 
-    /// Writes a cut, and notes how that ended.
-    fn run(&self, mut cut: Cut, memory: usize, changes: u64) {
+    /// Writes a cut, which held everything up for so long, and notes how that ended.
+    fn run(&self, mut cut: Cut, memory: usize, changes: u64, pause: Duration) {
         let (started, begun) = (cut.now(), Instant::now());
         let path = self.path();
         let about = About { created: started / 1000, memory, redis_version: self.options.redis_version };
@@ -275,7 +280,8 @@ impl Persistence {
         let elapsed = begun.elapsed();
         match &outcome {
             Ok(bytes) => {
-                tracing::info!(path = %path.display(), keys, bytes, millis = elapsed.as_millis() as u64, "saved")
+                let (millis, pause_micros) = (elapsed.as_millis() as u64, pause.as_micros() as u64);
+                tracing::info!(path = %path.display(), keys, bytes, millis, pause_micros, "saved");
             }
             Err(SaveError::Cancelled { .. }) => tracing::info!(path = %path.display(), "a save was given up"),
             Err(error) => tracing::error!("{error}"),
@@ -331,7 +337,7 @@ impl Persistence {
             return Ok(());
         }
         match self.begin(keyspace, now, hint) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Refused::Busy) => return Err("cannot save: another save began at the same moment".to_owned()),
             Err(Refused::Loading) => return Err("cannot save: the data is being loaded".to_owned()),
         }
