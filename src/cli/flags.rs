@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::values;
 use super::values::BindList;
+use crate::commands::DebugAccess;
 use crate::server::{ClusterSettings, LogFormat, Options};
 
 /// How far above the client port the cluster port is, unless it is given.
@@ -101,6 +102,17 @@ pub(super) struct RedisFlags {
     )]
     timeout: u64,
 
+    /// Who may use the command DEBUG: no (nobody), local (clients of this machine) or yes
+    #[arg(
+        long,
+        env = "SWYTCH_ENABLE_DEBUG_COMMAND",
+        hide_env_values = true,
+        default_value = "no",
+        value_name = "WHO",
+        value_parser = values::debug_access
+    )]
+    enable_debug_command: DebugAccess,
+
     /// How to log to standard error: text or json
     #[arg(
         long,
@@ -167,6 +179,7 @@ impl RedisFlags {
             password: self.requirepass.filter(|password| !password.is_empty()),
             max_clients: self.maxclients,
             timeout: self.timeout,
+            debug_access: self.enable_debug_command,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
             cluster,

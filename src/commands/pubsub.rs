@@ -49,16 +49,14 @@ pub const COMMANDS: &[Command] = &[
         PER_CHANNEL,
         "Stops listening to shard channels, or to all",
     ),
-    row("publish", 3, ASKING.with(Flags::FAST), publish).docs(
+    row("publish", 3, ASKING.with(Flags::FAST).with(Flags::MAY_REPLICATE), publish).docs(
         "2.0.0",
         "O(N+M) with N subscribers and M patterns",
         "Sends a message to a channel",
     ),
-    row("spublish", 3, ASKING.with(Flags::FAST), spublish).keys(&[KeySpec::one(1, Access::NOT_KEY)]).docs(
-        "7.0.0",
-        "O(N) with N subscribers",
-        "Sends a message to a shard channel",
-    ),
+    row("spublish", 3, ASKING.with(Flags::FAST).with(Flags::MAY_REPLICATE), spublish)
+        .keys(&[KeySpec::one(1, Access::NOT_KEY)])
+        .docs("7.0.0", "O(N) with N subscribers", "Sends a message to a shard channel"),
     Command::new(Group::PubSub, "pubsub", -2, container)
         .docs("2.8.0", "Depends on subcommand.", "Tells what is listened to")
         .subcommands(&[

@@ -7,8 +7,8 @@ use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_optio
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
 use crate::effects::StreamId;
 use crate::keyspace::{
-    Contents, Group as ConsumerGroup, HashValue, Keyspace, ListValue, Millis, SetValue, SortedSetValue, StreamEntry,
-    StreamValue, Value, integer,
+    Contents, Group as ConsumerGroup, HashValue, Key, Keyspace, ListValue, Millis, SetValue, SortedSetValue,
+    StreamEntry, StreamValue, Transaction, Value, integer,
 };
 use crate::rdb::{self, HashField, RdbError, RdbValue, dump_payload, load_payload};
 
@@ -174,6 +174,14 @@ fn dump(context: &mut Context<'_>) -> Outcome {
     context.count_read(value.is_some());
     context.reply.bulk_or_null(value.as_ref().map(dump_payload).as_deref());
     Ok(Flow::Continue)
+}
+
+/// How long the serialized form of a value is, without the type in front and what checks it behind.
+pub(super) fn dumped_bytes(transaction: &mut Transaction<'_>, key: Key<'_>, now: Millis) -> usize {
+    /// The type, the version of the form, and the checksum.
+    const AROUND: usize = 1 + 2 + 8;
+    let payload = transaction.value(key).map(|value| dump_payload(&to_rdb(&value, now)));
+    payload.map_or(0, |payload| payload.len().saturating_sub(AROUND))
 }
 
 /// What RESTORE is asked for beside the value.

@@ -39,6 +39,7 @@ impl Fixture {
             channels: Arc::default(),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
+            supervision: Supervision::default(),
             cluster: None,
             serving: AtomicBool::new(true),
             started: now,

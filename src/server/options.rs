@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::commands::DebugAccess;
+
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindAddress {
@@ -58,6 +60,8 @@ pub struct Options {
     pub max_clients: u64,
     /// Seconds after which silent clients are disconnected; 0 for never.
     pub timeout: u64,
+    /// Who may use DEBUG.
+    pub debug_access: DebugAccess,
     /// How to log.
     pub log_format: LogFormat,
     /// The TCP port for `/health` and `/metrics`; none of it without.

@@ -22,7 +22,7 @@ use super::options::Options;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
 use crate::cluster::{Clock, ClusterHandle, SystemClock};
-use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, resident_memory, table};
+use crate::commands::{ClientRegistry, Config, Ending, ServerFacts, ServerState, Supervision, resident_memory, table};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
 
@@ -86,8 +86,18 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     }
     announce(&options, &state);
 
-    let name = signals.next().await;
-    info!(signal = name, "stopping: no new clients; what is in flight is completed");
+    let mut wishes = state.supervision.ending();
+    let (cause, ending) = tokio::select! {
+        biased;
+        name = signals.next() => (name, Ending::Orderly),
+        ending = wished(&mut wishes) => ("SHUTDOWN", ending),
+    };
+    if ending == Ending::Now {
+        warn!(cause, "exiting at once");
+        drop(unix);
+        std::process::exit(0);
+    }
+    info!(signal = cause, "stopping: no new clients; what is in flight is completed");
     // Nobody listening any more is no failure here.
     let _ = stop_sender.send(true);
     let ending = async {
@@ -113,6 +123,15 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     drop(unix);
     info!("stopped");
     Ok(())
+}
+
+/// Waits until a client wishes the process to end.
+async fn wished(wishes: &mut watch::Receiver<Option<Ending>>) -> Ending {
+    match wishes.wait_for(Option::is_some).await.map(|ending| *ending) {
+        Ok(Some(ending)) => ending,
+        // Nobody can wish anything any more.
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
 }
 
 /// Keeps `state.serving` as the cluster says, until `stop` turns true.
@@ -184,6 +203,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         channels: Arc::default(),
         stats: Arc::new(Stats::new(threads, table().ids())),
         clients: ClientRegistry::default(),
+        supervision: Supervision::new(options.debug_access),
         cluster: None,
         serving: AtomicBool::new(false),
         started: now,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::cluster::SystemClock;
-use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, Supervision, table};
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
@@ -59,6 +59,7 @@ pub(super) fn make_state(
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions { node, ..KeyspaceOptions::default() })),
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
         channels: Arc::default(),
+        supervision: Supervision::default(),
         cluster,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
