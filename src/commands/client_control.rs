@@ -118,8 +118,10 @@ pub fn pause(context: &mut Context<'_>) -> Outcome {
     let timeout = integer::parse(context.word(2));
     let timeout = timeout.ok_or(Refusal::Fixed("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| Refusal::Fixed("ERR timeout is negative"))?;
+    let until = context.now.checked_add(timeout).filter(|until| i64::try_from(*until).is_ok());
+    let until = until.ok_or(Refusal::Fixed("ERR timeout is out of range"))?;
     let supervision = &context.state.supervision;
-    supervision.pausing.pause(&supervision.attention, mode, context.now.saturating_add(timeout), context.now);
+    supervision.pausing.pause(&supervision.attention, mode, until, context.now);
     context.ok()
 }
 
@@ -265,6 +267,7 @@ mod tests {
         fixture.expect(&[
             ("client pause x", "-ERR timeout is not an integer or out of range\r\n"),
             ("client pause -1", "-ERR timeout is negative\r\n"),
+            ("client pause 9223372036854775807", "-ERR timeout is out of range\r\n"),
             ("client pause 1 foo", "-ERR CLIENT PAUSE mode must be WRITE or ALL\r\n"),
             ("multi", "+OK\r\n"),
             ("set k v", "+QUEUED\r\n"),

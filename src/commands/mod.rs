@@ -11,6 +11,7 @@ mod assign;
 mod attention;
 mod bitfield;
 mod bitmaps;
+mod bundle;
 mod client_control;
 mod clients;
 mod cluster_commands;
@@ -75,6 +76,7 @@ mod transactions;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use bundle::{Bundle, Progress, may_bundle};
 pub use clients::{BatchNote, ClientKind, ClientNames, ClientRecord, ClientRegistry, Connected, Wake};
 pub use config::Config;
 use context::shown;
@@ -186,7 +188,9 @@ fn call(context: &mut Context<'_>) -> Flow {
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
         outcome = Err(LOADING);
     }
-    if let Some((read, begun, calls)) = timed {
+    // Who waits does nothing.
+    let waits = matches!(outcome, Ok(Flow::Block { .. }));
+    if let Some((read, begun, calls)) = timed.filter(|_| !waits) {
         let taken = (read().saturating_sub(begun), calls);
         timing::note(state, context.session, entry, &context.arguments, context.now, taken);
     }

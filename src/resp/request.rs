@@ -104,6 +104,11 @@ impl Parser {
         Arguments::new(if self.inline { &self.unquoted } else { input }, &self.ranges)
     }
 
+    /// Was the request that `parse` has just found an inline one?
+    pub fn is_inline(&self) -> bool {
+        self.inline
+    }
+
     /// How many bytes at least must follow `available` bytes of an incomplete request.
     pub fn missing(&self, available: usize) -> usize {
         let end = self.length.map_or(0, |length| self.position + length + 2);

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::front::Front;
 use super::handle::{Asked, Handle};
-use crate::commands::{BatchNote, Connected, Flow, Session, execute, note_batch};
+use crate::commands::{BatchNote, Bundle, Connected, Flow, ServerState, Session, execute, may_bundle, note_batch};
 use crate::keyspace::{Keyspace, MOST_WARMED, Millis, Verdict};
 use crate::resp::{Parsed, Parser, Protocol, Reply, look_ahead};
 
@@ -95,12 +95,32 @@ enum Next {
     Abandon,
 }
 
-/// Has the keys ready that the next requests of a pipeline most likely need.
-fn warm(keyspace: &Keyspace, database: u32, input: &[u8]) {
+/// Has the keys ready that the next requests of a pipeline most likely need. Do the first two of them need the same lock?
+fn warm(keyspace: &Keyspace, database: u32, input: &[u8]) -> bool {
     let targets = look_ahead(input).take(MOST_WARMED);
     let targets: SmallVec<[_; MOST_WARMED]> = targets.map(|[key, words @ ..]| (keyspace.key(key), words)).collect();
     if targets.len() > 1 {
         keyspace.warm(database, &targets);
+    }
+    matches!(&targets[..], [(first, _), (second, _), ..] if first.shard() == second.shard())
+}
+
+/// As many of the next requests as can be carried out together.
+fn bundle<'i>(
+    state: &ServerState,
+    session: &mut Session,
+    parser: &mut Parser,
+    input: &'i [u8],
+    reply: &Reply,
+    now: Millis,
+) -> Bundle<'i> {
+    let mut bundle = Bundle::new(input);
+    loop {
+        let rest = &input[bundle.end()..];
+        let Parsed::Request { consumed } = parser.parse(rest, session.authenticated) else { return bundle };
+        if parser.is_inline() || !bundle.add(state, session, &parser.arguments(rest), consumed, reply.protocol(), now) {
+            return bundle;
+        }
     }
 }
 
@@ -225,14 +245,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.front.state.supervision.attention.has_killed() && session.is_killed() {
                 return Next::Abandon;
             }
-            *only = (requests == 0).then_some(self.consumed);
-            requests += 1;
             let input = &self.input[self.consumed..];
             if since_warming == MOST_WARMED && session.authenticated {
-                warm(&self.front.state.keyspace, session.database, input);
+                let share_lock = warm(&self.front.state.keyspace, session.database, input);
                 since_warming = 0;
+                if share_lock && may_bundle(&self.front.state, session) {
+                    let state = &self.front.state;
+                    let bundle = bundle(state, session, &mut self.parser, input, &self.reply, self.now);
+                    let progress = bundle.run(state, session, &mut self.reply, self.now, FLUSH_SIZE);
+                    since_warming = progress.requests;
+                    requests += progress.requests;
+                    *only = None;
+                    self.consumed += progress.bytes;
+                    if self.reply.bytes().len() >= FLUSH_SIZE {
+                        return Next::Flush;
+                    }
+                    continue;
+                }
             }
             since_warming += 1;
+            *only = (requests == 0).then_some(self.consumed);
+            requests += 1;
             match self.parser.parse(input, session.authenticated) {
                 Parsed::Incomplete => {
                     *only = None;

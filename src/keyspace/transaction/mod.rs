@@ -44,6 +44,13 @@ pub struct Key<'a> {
     pub hash: u64,
 }
 
+impl Key<'_> {
+    /// Behind which lock the key lies.
+    pub fn shard(&self) -> usize {
+        Keyspace::shard_of(self.hash)
+    }
+}
+
 /// What becomes of the time to live when a string is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
