@@ -112,7 +112,7 @@ fn server(context: &Context<'_>, out: &mut String) {
     // The background work runs ten times a second.
     field(out, "hz", 10);
     field(out, "configured_hz", 10);
-    field(out, "lru_clock", now / 1000 & 0x00ff_ffff);
+    field(out, "lru_clock", (now / 1000) & 0x00ff_ffff);
     field(out, "executable", &facts.executable);
     field(out, "config_file", "");
     field(out, "io_threads_active", u8::from(facts.threads > 1));
