@@ -3,11 +3,13 @@
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
 //! `pubsub` carries what PUBLISH sends past all that.
+//! `tls` is what the connections of clients take their certificates from.
 //! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
 
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod config_file;
 pub mod effects;
 mod glob;
 pub mod keyspace;
@@ -18,3 +20,4 @@ pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod server;
+pub mod tls;

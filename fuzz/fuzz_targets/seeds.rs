@@ -9,7 +9,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use libfuzzer_sys::fuzz_target;
-use swytch::effects::{Action, Dot, Effect, Frontier, NodeId, Operation, OperationsWriter};
+use swytch::effects::{Action, Dot, Effect, Frontier, NodeId, Operation, OperationsWriter, Reach};
 use swytch::replication::{Frame, Hello, Stage};
 
 #[path = "../../src/rdb/tests/recorded.rs"]
@@ -79,7 +79,8 @@ fn effects() -> Vec<Vec<u8>> {
     writer.push(Operation::Flush { database: Some(3) });
     let dot = Dot { node: NodeId(7), seq: 300 };
     let frontier: Frontier = [(NodeId(3), 9), (NodeId(u64::MAX), 1 << 40)].into_iter().collect();
-    [None, Some(&frontier)]
+    let reach = Reach { frontier, stable: true };
+    [None, Some(&reach)]
         .map(|acts_on| {
             let mut out = Vec::new();
             Effect::encode(&mut out, dot, 99, &[(NodeId(8), 4)], acts_on, writer.bytes());

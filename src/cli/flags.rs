@@ -8,7 +8,8 @@ use clap::Args;
 use super::values;
 use super::values::BindList;
 use crate::commands::DebugAccess;
-use crate::server::{ClusterSettings, LogFormat, Options};
+use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
+use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
 /// How far above the client port the cluster port is, unless it is given.
 const CLUSTER_PORT_OFFSET: u16 = 1000;
@@ -17,7 +18,11 @@ const SHORTEST_PASSPHRASE: usize = 16;
 
 #[derive(Args)]
 pub(super) struct RedisFlags {
-    /// TCP port for clients; 0 for no TCP
+    /// Configuration file in the form of redis.conf; flags and environment variables override it
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+
+    /// TCP port for clients, with TLS if there is a certificate and no --tls-port; 0 for none
     #[arg(long, env = "SWYTCH_PORT", hide_env_values = true, default_value = "6379", value_parser = values::port_or_none)]
     port: u16,
 
@@ -128,6 +133,49 @@ pub(super) struct RedisFlags {
     #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
     metrics_port: Option<u16>,
 
+    /// Certificate for clients that use TLS, a PEM file, with those that lead to its authority behind it
+    #[arg(long, env = "SWYTCH_TLS_CERT_FILE", hide_env_values = true, value_name = "FILE")]
+    tls_cert_file: Option<PathBuf>,
+
+    /// Key of the certificate, a PEM file without a passphrase
+    #[arg(long, env = "SWYTCH_TLS_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    tls_key_file: Option<PathBuf>,
+
+    /// Authorities from which clients must have certificates (mutual TLS), a PEM file
+    #[arg(long, env = "SWYTCH_TLS_CA_CERT_FILE", hide_env_values = true, value_name = "FILE")]
+    tls_ca_cert_file: Option<PathBuf>,
+
+    /// Must clients present a certificate: yes, no or optional; by default yes if there is --tls-ca-cert-file
+    #[arg(
+        long,
+        env = "SWYTCH_TLS_AUTH_CLIENTS",
+        hide_env_values = true,
+        value_name = "WHO",
+        value_parser = values::client_auth
+    )]
+    tls_auth_clients: Option<ClientAuth>,
+
+    /// Oldest version of TLS that is spoken: 1.2 or 1.3
+    #[arg(
+        long,
+        env = "SWYTCH_TLS_MIN_VERSION",
+        hide_env_values = true,
+        default_value = "1.2",
+        value_name = "VERSION",
+        value_parser = values::tls_version
+    )]
+    tls_min_version: MinVersion,
+
+    /// TCP port for clients that use TLS, beside --port for those that do not; 0 for none
+    #[arg(
+        long,
+        env = "SWYTCH_TLS_PORT",
+        hide_env_values = true,
+        value_name = "PORT",
+        value_parser = values::port_or_none
+    )]
+    tls_port: Option<u16>,
+
     /// Passphrase that all nodes of the cluster share, at least 16 characters; see `swytch gen-passphrase`
     #[arg(
         long,
@@ -165,11 +213,15 @@ impl RedisFlags {
     /// What the flags mean together, or what is wrong with them.
     pub(super) fn check(self) -> Result<Options, String> {
         let cluster = self.cluster()?;
-        if self.unixsocket.is_none() && (self.port == 0 || self.bind.0.is_empty()) {
+        let tls = self.tls()?;
+        let no_port = self.port == 0 && tls.is_none();
+        if self.unixsocket.is_none() && (no_port || self.bind.0.is_empty()) {
             return Err("nothing to listen on: --bind is empty or --port is 0; give --unixsocket=PATH".into());
         }
+        let is_tls = |port| tls.as_ref().is_some_and(|tls| tls.port == port);
         Ok(Options {
-            port: if self.bind.0.is_empty() { 0 } else { self.port },
+            port: if self.bind.0.is_empty() || is_tls(self.port) { 0 } else { self.port },
+            tls,
             bind: self.bind.0,
             unix_socket: self.unixsocket,
             max_memory: self.maxmemory,
@@ -182,8 +234,60 @@ impl RedisFlags {
             debug_access: self.enable_debug_command,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
+            config_file: None,
+            parameters: Vec::new(),
+            passed_over: Vec::new(),
             cluster,
         })
+    }
+
+    fn tls(&self) -> Result<Option<TlsOptions>, String> {
+        let (cert_file, key_file) = match (&self.tls_cert_file, &self.tls_key_file) {
+            (Some(cert_file), Some(key_file)) => (cert_file.clone(), key_file.clone()),
+            (Some(_), None) => {
+                return Err("--tls-cert-file needs --tls-key-file=FILE, the key of that certificate".into());
+            }
+            (None, Some(_)) => {
+                return Err("--tls-key-file needs --tls-cert-file=FILE, the certificate of that key".into());
+            }
+            (None, None) => {
+                let others = [
+                    ("--tls-ca-cert-file", self.tls_ca_cert_file.is_some()),
+                    ("--tls-auth-clients", self.tls_auth_clients.is_some_and(|auth| auth != ClientAuth::No)),
+                    ("--tls-port", self.tls_port.is_some_and(|port| port != 0)),
+                ];
+                return match others.iter().find(|(_, given)| *given) {
+                    Some((flag, _)) => Err(format!("{flag} needs --tls-cert-file=FILE and --tls-key-file=FILE")),
+                    None => Ok(None),
+                };
+            }
+        };
+        let (port, port_flag) = match self.tls_port {
+            Some(port) if port != 0 => (port, "--tls-port"),
+            _ => (self.port, "--port"),
+        };
+        if port == 0 || self.bind.0.is_empty() {
+            return Err("--tls-cert-file needs a port to serve TLS on: give --bind and --tls-port=PORT".into());
+        }
+        if port_flag == "--tls-port" && port == self.port {
+            return Err(format!(
+                "--tls-port={port} is the same as --port: give another, or leave --tls-port out and --port is served with TLS"
+            ));
+        }
+        let settings = TlsSettings {
+            cert_file,
+            key_file,
+            ca_file: self.tls_ca_cert_file.clone(),
+            auth_clients: self.tls_auth_clients,
+            min_version: self.tls_min_version,
+        };
+        if settings.client_auth() != ClientAuth::No && settings.ca_file.is_none() {
+            let auth = settings.client_auth().name();
+            return Err(format!(
+                "--tls-auth-clients={auth} needs --tls-ca-cert-file=FILE, whose certificates clients have"
+            ));
+        }
+        Ok(Some(TlsOptions { port, port_flag, settings }))
     }
 
     fn cluster(&self) -> Result<Option<ClusterSettings>, String> {
@@ -199,12 +303,16 @@ impl RedisFlags {
                  `swytch gen-passphrase` prints a good one"
             ));
         }
-        let port = match (self.cluster_port, self.port) {
+        let (flag, client_port) = match self.tls_port {
+            Some(port) if self.port == 0 => ("--tls-port", port),
+            _ => ("--port", self.port),
+        };
+        let port = match (self.cluster_port, client_port) {
             (Some(port), _) => port,
             (None, 0) => return Err("with --port=0, a cluster node needs --cluster-port=PORT".into()),
             (None, port) => port.checked_add(CLUSTER_PORT_OFFSET).ok_or_else(|| {
                 format!(
-                    "--port={port} leaves no room for the cluster port, which is {CLUSTER_PORT_OFFSET} above it: give \
+                    "{flag}={port} leaves no room for the cluster port, which is {CLUSTER_PORT_OFFSET} above it: give \
                      --cluster-port=PORT, 1 to 65535"
                 )
             })?,

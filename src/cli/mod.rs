@@ -3,13 +3,21 @@
 //! Architecture invariant: the command line turns words into [`Options`] and knows nothing of how a node runs. A mistake
 //! costs one line that names the flag, the value and what is accepted, and exit status 2.
 
+mod directives;
 mod flags;
+mod meaningless;
 mod values;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use std::error::Error;
+use std::ffi::OsString;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cluster::generate_passphrase;
+use crate::config_file;
 use crate::server::Options;
+use directives::{Resolved, resolve};
 use flags::RedisFlags;
 
 /// What the process was started for.
@@ -40,15 +48,20 @@ enum Command {
     Version,
 }
 
-/// Reads the command line and the environment.
-pub fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Invocation {
-    let command_line = match CommandLine::try_parse_from(words) {
-        Ok(command_line) => command_line,
+/// Reads the command line, the environment, and the configuration file if there is one.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Invocation {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let parsed = CommandLine::command().try_get_matches_from(&words).and_then(|matches| {
+        let command_line = CommandLine::from_arg_matches(&matches)?;
+        Ok((matches, command_line))
+    });
+    let (matches, command_line) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => return Invocation::Print(error.render().to_string()),
         Err(error) => return Invocation::Mistake(one_line(&error)),
     };
     match command_line.command {
-        Command::Redis(flags) => match flags.check() {
+        Command::Redis(flags) => match options(*flags, &matches, words) {
             Ok(options) => Invocation::Serve(Box::new(options)),
             Err(mistake) => Invocation::Mistake(format!("swytch: {mistake}\n")),
         },
@@ -58,6 +71,49 @@ pub fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Invocation 
         },
         Command::Version => Invocation::Print(CommandLine::command().render_version()),
     }
+}
+
+/// What flags, environment and file mean together.
+fn options(flags: RedisFlags, matches: &ArgMatches, mut words: Vec<OsString>) -> Result<Options, String> {
+    let Some(file) = flags.file.clone() else { return flags.check() };
+    let directives = config_file::read(&file).map_err(|error| error.to_string())?;
+    let Resolved { flags: from_file, parameters, passed_over } =
+        resolve(&directives, check_flag).map_err(|error| error.to_string())?;
+    // The file speaks where nobody else does: as if its words stood on the command line.
+    let given = matches.subcommand_matches("redis");
+    let is_given = |name: &str| {
+        let source = given.and_then(|given| given.value_source(&name.replace('-', "_")));
+        matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    let unsaid = from_file.into_iter().filter(|(name, _)| !is_given(name));
+    let place = words.iter().position(|word| word == "redis").map_or(words.len(), |place| place + 1);
+    words.splice(place..place, unsaid.map(|(name, value)| flag_word(&name, &value)));
+    let flags = match CommandLine::try_parse_from(words) {
+        Ok(CommandLine { command: Command::Redis(flags) }) => flags,
+        Ok(_) => return Err(format!("{}: cannot be read together with these flags", file.display())),
+        Err(error) => return Err(one_line(&error).trim_end().trim_start_matches("swytch: ").to_string()),
+    };
+    let config_file = std::path::absolute(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let options = flags.check().map_err(|mistake| format!("{}, or the flags: {mistake}", file.display()))?;
+    Ok(Options { config_file: Some(config_file), parameters, passed_over, ..options })
+}
+
+fn flag_word(name: &str, value: &OsString) -> OsString {
+    let mut word = OsString::from(format!("--{name}="));
+    word.push(value);
+    word
+}
+
+/// What is wrong with the value of a flag; `None`: there is no such flag.
+fn check_flag(name: &str, value: &OsString) -> Option<Result<(), String>> {
+    let command = CommandLine::command();
+    let mut known = command.find_subcommand("redis")?.get_arguments().filter_map(clap::Arg::get_long);
+    if name == "help" || !known.any(|flag| flag == name) {
+        return None;
+    }
+    let words = [OsString::from("swytch"), OsString::from("redis"), flag_word(name, value)];
+    let reason = |error: clap::Error| error.source().map_or_else(|| one_line(&error), ToString::to_string);
+    Some(CommandLine::try_parse_from(words).map(drop).map_err(reason))
 }
 
 /// A passphrase that nobody can guess.
@@ -78,6 +134,7 @@ fn one_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::testing::Scratch;
 
     fn run(words: &[&str]) -> Invocation {
         parse(["swytch"].iter().chain(words).map(Into::into))
@@ -143,6 +200,39 @@ mod tests {
     }
 
     #[test]
+    fn tls_takes_the_main_port_or_one_of_its_own() {
+        let pair = ["--tls-cert-file=c", "--tls-key-file=k"];
+        let with = |words: &[&str]| options(&[&pair, words].concat());
+        let ports = |options: &Options| (options.port, options.tls.as_ref().map(|tls| tls.port));
+        assert_eq!(ports(&options(&[])), (6379, None));
+        assert_eq!(ports(&with(&[])), (0, Some(6379)));
+        assert_eq!(ports(&with(&["--port=7000"])), (0, Some(7000)));
+        assert_eq!(ports(&with(&["--tls-port=7001"])), (6379, Some(7001)));
+        assert_eq!(ports(&with(&["--port=0", "--tls-port=7001"])), (0, Some(7001)));
+        assert_eq!(with(&["--port=0", "--tls-port=7001"]).client_port(), 7001);
+        let cluster = with(&["--port=0", "--tls-port=7001", "--cluster-passphrase=0123456789abcdef"]).cluster;
+        assert_eq!(cluster.expect("a cluster").port, 8001);
+        let settings = with(&["--tls-ca-cert-file=a", "--tls-min-version=1.3"]).tls.expect("TLS").settings;
+        assert_eq!((settings.client_auth().name(), settings.min_version.protocols()), ("yes", "TLSv1.3"));
+        for (words, said) in [
+            (vec!["--tls-cert-file=c"], "--tls-key-file"),
+            (vec!["--tls-key-file=k"], "--tls-cert-file"),
+            (vec!["--tls-port=1"], "--tls-cert-file"),
+            (vec!["--tls-ca-cert-file=a"], "--tls-cert-file"),
+            (vec!["--tls-auth-clients=yes"], "--tls-cert-file"),
+            ([&pair[..], &["--tls-auth-clients=optional"]].concat(), "--tls-ca-cert-file"),
+            ([&pair[..], &["--port=0"]].concat(), "--tls-port"),
+            ([&pair[..], &["--bind=", "--unixsocket=s"]].concat(), "--bind"),
+            ([&pair[..], &["--port=5", "--tls-port=5"]].concat(), "the same as --port"),
+            (vec!["--tls-auth-clients=maybe"], "yes, no or optional"),
+            (vec!["--tls-min-version=1.1"], "1.2 or 1.3"),
+        ] {
+            let text = mistake(&words);
+            assert!(text.contains(said) && text.lines().count() == 1, "{words:?}: {text}");
+        }
+    }
+
+    #[test]
     fn a_mistake_is_one_line_with_flag_value_and_what_is_accepted() {
         let cases = [
             ("--port=abc", "--port", "abc", "0 to 65535"),
@@ -166,10 +256,53 @@ mod tests {
     fn every_flag_is_an_environment_variable_that_help_does_not_show_the_value_of() {
         let command = CommandLine::command();
         let redis = command.find_subcommand("redis").expect("there");
-        for flag in redis.get_arguments().filter(|flag| flag.get_id() != "help") {
+        for flag in redis.get_arguments().filter(|flag| flag.get_id() != "help" && !flag.is_positional()) {
             let name = flag.get_long().expect("long names only").to_uppercase().replace('-', "_");
             assert_eq!(flag.get_env().expect("has one"), format!("SWYTCH_{name}").as_str());
             assert!(flag.is_hide_env_values_set(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_speaks_where_no_flag_does() {
+        let scratch = Scratch::new();
+        let text = "port 7000\nmaxmemory 1g\nbind * -::*\nrequirepass \"a b\"\ntimeout 7\nmetrics-port 9090\n\
+                    hash-max-listpack-entries 3\ndaemonize no\nunixsocket \"\"\n";
+        let path = scratch.write("swytch.conf", text);
+        let path = path.to_str().expect("text");
+        let options = options(&[path, "--timeout=8", "--port", "7001"]);
+        assert_eq!((options.port, options.timeout, options.max_memory), (7001, 8, 1_000_000_000));
+        assert_eq!((options.bind.len(), options.password.as_deref()), (2, Some("a b")));
+        assert_eq!((options.metrics_port, options.unix_socket), (Some(9090), None));
+        assert_eq!(options.parameters, [("hash-max-listpack-entries".to_string(), b"3".to_vec())]);
+        assert_eq!(options.passed_over, ["daemonize"]);
+        assert_eq!(options.config_file.as_deref(), Some(std::path::Path::new(path)));
+    }
+
+    #[test]
+    fn mistakes_of_a_file_name_its_line() {
+        let scratch = Scratch::new();
+        let cases = [
+            ("\nport abc\n", ":2: port abc: expected a whole number from 0 to 65535"),
+            ("maxmemory 1xb\n", ":1: maxmemory 1xb: expected a size such as 64mb"),
+            ("nonsense\n", ":1: nonsense: a value is missing"),
+            ("help 1\n", ":1: unknown directive 'help'"),
+            ("port 0\n", "nothing to listen on"),
+            ("databases 0", ":1: databases 0: expected a whole number from 1 to"),
+        ];
+        for (text, said) in cases {
+            let path = scratch.write("swytch.conf", text);
+            let text = mistake(&[path.to_str().expect("text")]);
+            assert!(text.starts_with(&format!("swytch: {}", path.display())), "{text}");
+            assert!(text.contains(said) && text.lines().count() == 1, "{text}");
+        }
+        assert!(mistake(&["/nowhere/at/all.conf"]).contains("/nowhere/at/all.conf: cannot read"));
+    }
+
+    #[test]
+    fn what_means_nothing_is_no_flag() {
+        for (name, _) in meaningless::MEANINGLESS {
+            assert!(check_flag(name, &"".into()).is_none(), "{name} is a flag");
         }
     }
 

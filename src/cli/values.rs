@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use crate::commands::DebugAccess;
+use crate::commands::{DebugAccess, parse_memory};
 use crate::server::{BindAddress, LogFormat};
+use crate::tls::{ClientAuth, MinVersion};
 
 /// The addresses of one `--bind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,21 +33,12 @@ pub(super) fn port_or_none(text: &str) -> Result<u16, String> {
     whole_number(text, 0..=u64::from(u16::MAX)).map(|number| number as u16)
 }
 
-/// A number of bytes: digits and a unit of powers of 1024.
+/// A number of bytes: digits and a unit; kb, mb, gb and tb are powers of 1024, k, m, g and t of 1000, as in Redis.
 pub(super) fn size(text: &str) -> Result<usize, String> {
-    let expected = || "expected a size such as 64mb; units are b, kb, mb, gb and tb".to_string();
+    // What Redis takes for 0 or for the largest number is more likely a slip.
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "kb" => 10,
-        "mb" => 20,
-        "gb" => 30,
-        "tb" => 40,
-        _ => return Err(expected()),
-    };
-    let number: usize = number.parse().map_err(|_| expected())?;
-    number.checked_mul(1 << shift).ok_or_else(expected)
+    let bytes = text[..digits].parse::<usize>().ok().and_then(|_| parse_memory(text.as_bytes()));
+    bytes.ok_or_else(|| "expected a size such as 64mb; units are b, kb, mb, gb and tb".to_string())
 }
 
 /// Addresses, separated by commas or spaces; a minus sign in front of one makes it optional; `*` stands for all of IPv4
@@ -97,6 +89,20 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
+/// `yes`, `no` or `optional`.
+pub(super) fn client_auth(text: &str) -> Result<ClientAuth, String> {
+    one_of(text, &ClientAuth::NAMES).ok_or_else(|| "expected yes, no or optional".to_string())
+}
+
+/// `1.2` or `1.3`.
+pub(super) fn tls_version(text: &str) -> Result<MinVersion, String> {
+    one_of(text, &MinVersion::NAMES).ok_or_else(|| "expected 1.2 or 1.3".to_string())
+}
+
+fn one_of<T: Copy>(text: &str, names: &[(&str, T)]) -> Option<T> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,7 +122,7 @@ mod tests {
             ("-1", None),
             ("1.5gb", None),
             ("1 gb", None),
-            ("1k", None),
+            ("1k", Some(1000)),
             ("99999999999999tb", None),
             ("99999999999999999999", None),
         ];

@@ -3,16 +3,26 @@
 //! Each parameter is one row: how it is read, and how it is changed if it can be. Values that the hot path looks at are
 //! atomics. Must not know how a request is parsed.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::floats::parse_float;
 use super::output_limits::{OutputLimitChange, OutputLimits};
+use super::rewrite::{Defaults, defaults};
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::{Limits, NodeLimit, integer};
+use crate::keyspace::{Limit, Limits, integer};
+use crate::observe::{LogLevel, set_log_level};
+use crate::tls::{ClientAuth, MinVersion, TlsSettings};
+
+/// Seconds after which a silent client is probed.
+const DEFAULT_KEEPALIVE: u64 = 300;
 
 /// The parameters of a running node.
 #[derive(Debug)]
@@ -22,6 +32,11 @@ pub struct Config {
     password: RwLock<Vec<u8>>,
     password_required: AtomicBool,
     output_limits: RwLock<OutputLimits>,
+    keepalive: AtomicU64,
+    log_level: AtomicUsize,
+    /// Held while parameters change: those of one CONFIG SET change together.
+    pub changing: Mutex<()>,
+    defaults: OnceLock<Defaults>,
 }
 
 impl Config {
@@ -35,6 +50,10 @@ impl Config {
             password_required: AtomicBool::new(!password.is_empty()),
             password: RwLock::new(password),
             output_limits: RwLock::default(),
+            keepalive: AtomicU64::new(DEFAULT_KEEPALIVE),
+            log_level: AtomicUsize::new(LogLevel::default() as usize),
+            changing: Mutex::default(),
+            defaults: OnceLock::new(),
         }
     }
 
@@ -46,6 +65,21 @@ impl Config {
     /// Idle connections are closed after so many seconds, 0: never.
     pub fn timeout_seconds(&self) -> u64 {
         self.timeout.load(Ordering::Relaxed)
+    }
+
+    /// Clients that connect from now on are probed after so many silent seconds, 0: never.
+    pub fn keepalive_seconds(&self) -> u64 {
+        self.keepalive.load(Ordering::Relaxed)
+    }
+
+    /// What parameters are before anything was changed; none in a state that only tests made.
+    pub fn defaults(&self) -> Option<&Defaults> {
+        self.defaults.get()
+    }
+
+    /// Notes what parameters are before anything was changed. Only the first time counts.
+    pub fn note_defaults(&self, defaults: Defaults) {
+        let _ = self.defaults.set(defaults);
     }
 
     /// Must clients say a password?
@@ -79,8 +113,36 @@ pub enum Change {
     EventThreshold(u64),
     Tracking(bool),
     Percentiles(Vec<f64>),
+    Tls(TlsChange),
+    Limit(Limit, usize),
+    ListChunk(i32),
+    Keepalive(u64),
+    LogLevel(LogLevel),
     /// The value that it has anyhow.
     Nothing,
+}
+
+/// One of the parameters of TLS. They take effect together: see [`super::configuration`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsChange {
+    CertFile(PathBuf),
+    KeyFile(PathBuf),
+    CaFile(Option<PathBuf>),
+    AuthClients(ClientAuth),
+    MinVersion(MinVersion),
+}
+
+impl TlsChange {
+    /// Enters it into the settings.
+    pub fn enter(self, settings: &mut TlsSettings) {
+        match self {
+            TlsChange::CertFile(path) => settings.cert_file = path,
+            TlsChange::KeyFile(path) => settings.key_file = path,
+            TlsChange::CaFile(path) => settings.ca_file = path,
+            TlsChange::AuthClients(auth) => settings.auth_clients = Some(auth),
+            TlsChange::MinVersion(version) => settings.min_version = version,
+        }
+    }
 }
 
 /// Checks a new value; the error says what is wrong with it.
@@ -99,6 +161,17 @@ pub struct Parameter {
 
 const fn fixed(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Parameter {
     Parameter { name, read, check: None }
+}
+
+/// A limit of the small form of a collection; a number, or a size with a unit.
+macro_rules! limit {
+    ($name:literal, $limit:expr, $kind:ident) => {
+        Parameter {
+            name: $name,
+            read: |_| number($limit.get() as u64),
+            check: Some(|value| $kind(value).map(|number| Change::Limit($limit, number))),
+        }
+    };
 }
 
 const EVICTION_POLICY: &str = "allkeys-lfu";
@@ -151,36 +224,76 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| state.config.output_limits.read().text().into_bytes(),
         check: Some(|value| OutputLimitChange::parse(value).map(Change::OutputLimits)),
     },
-    fixed("stream-node-max-bytes", |_| number(NodeLimit::DEFAULT.bytes() as u64)),
-    fixed("stream-node-max-entries", |_| number(NodeLimit::DEFAULT.entries() as u64)),
+    limit!("stream-node-max-bytes", Limit::NodeBytes, size),
+    limit!("stream-node-max-entries", Limit::NodeEntries, count),
+    Parameter { name: "tcp-keepalive", read: |state| number(state.config.keepalive_seconds()), check: Some(keepalive) },
+    Parameter {
+        name: "loglevel",
+        read: |state| LogLevel::NAMES[state.config.log_level.load(Ordering::Relaxed)].into(),
+        check: Some(log_level),
+    },
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
     fixed("port", |state| number(u64::from(state.facts.port))),
     fixed("bind", |state| state.facts.bind.clone().into_bytes()),
+    fixed("tls-port", |state| number(u64::from(state.facts.tls_port))),
+    Parameter {
+        name: "tls-cert-file",
+        read: |state| tls(state, |settings| settings.cert_file.into_os_string().into_vec()),
+        check: Some(|value| Ok(Change::Tls(TlsChange::CertFile(path(value))))),
+    },
+    Parameter {
+        name: "tls-key-file",
+        read: |state| tls(state, |settings| settings.key_file.into_os_string().into_vec()),
+        check: Some(|value| Ok(Change::Tls(TlsChange::KeyFile(path(value))))),
+    },
+    Parameter {
+        name: "tls-ca-cert-file",
+        read: |state| tls(state, |settings| settings.ca_file.unwrap_or_default().into_os_string().into_vec()),
+        check: Some(|value| Ok(Change::Tls(TlsChange::CaFile(Some(path(value)).filter(|_| !value.is_empty()))))),
+    },
+    Parameter {
+        name: "tls-auth-clients",
+        read: |state| match &state.tls {
+            Some(certificates) => certificates.settings().client_auth().name().into(),
+            // What Redis says when it has no certificates either.
+            None => ClientAuth::Yes.name().into(),
+        },
+        check: Some(auth_clients),
+    },
+    Parameter {
+        name: "tls-protocols",
+        read: |state| tls(state, |settings| settings.min_version.protocols().into()),
+        check: Some(tls_protocols),
+    },
     fixed("unixsocket", |state| state.facts.unix_socket.clone().into_bytes()),
     fixed("io-threads", |state| number(state.facts.threads as u64)),
     fixed("proto-max-bulk-len", |_| number(MAX_STRING_BYTES as u64)),
     fixed("hll-sparse-max-bytes", |_| number(MAX_SPARSE_BYTES as u64)),
     // How far the small forms of collections go, under the names of today and those of Redis 6.
-    fixed("hash-max-listpack-entries", |_| number(Limits::DEFAULT.hash_fields as u64)),
-    fixed("hash-max-ziplist-entries", |_| number(Limits::DEFAULT.hash_fields as u64)),
-    fixed("hash-max-listpack-value", |_| number(Limits::DEFAULT.hash_bytes as u64)),
-    fixed("hash-max-ziplist-value", |_| number(Limits::DEFAULT.hash_bytes as u64)),
-    fixed("set-max-intset-entries", |_| number(Limits::DEFAULT.set_integers as u64)),
-    fixed("set-max-listpack-entries", |_| number(Limits::DEFAULT.set_members as u64)),
-    fixed("set-max-listpack-value", |_| number(Limits::DEFAULT.set_bytes as u64)),
-    fixed("zset-max-listpack-entries", |_| number(Limits::DEFAULT.sorted_set_members as u64)),
-    fixed("zset-max-ziplist-entries", |_| number(Limits::DEFAULT.sorted_set_members as u64)),
-    fixed("zset-max-listpack-value", |_| number(Limits::DEFAULT.sorted_set_bytes as u64)),
-    fixed("zset-max-ziplist-value", |_| number(Limits::DEFAULT.sorted_set_bytes as u64)),
-    fixed("list-max-listpack-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
-    fixed("list-max-ziplist-size", |_| Limits::DEFAULT.list_chunk.to_string().into_bytes()),
+    limit!("hash-max-listpack-entries", Limit::HashFields, count),
+    limit!("hash-max-ziplist-entries", Limit::HashFields, count),
+    limit!("hash-max-listpack-value", Limit::HashBytes, size),
+    limit!("hash-max-ziplist-value", Limit::HashBytes, size),
+    limit!("set-max-intset-entries", Limit::SetIntegers, count),
+    limit!("set-max-listpack-entries", Limit::SetMembers, count),
+    limit!("set-max-listpack-value", Limit::SetBytes, size),
+    limit!("zset-max-listpack-entries", Limit::SortedSetMembers, count),
+    limit!("zset-max-ziplist-entries", Limit::SortedSetMembers, count),
+    limit!("zset-max-listpack-value", Limit::SortedSetBytes, size),
+    limit!("zset-max-ziplist-value", Limit::SortedSetBytes, size),
+    Parameter { name: "list-max-listpack-size", read: read_list_chunk, check: Some(list_chunk) },
+    Parameter { name: "list-max-ziplist-size", read: read_list_chunk, check: Some(list_chunk) },
     // Nothing is ever written to disk, and clients need no knowledge of shards: tools ask for these.
     fixed("save", |_| Vec::new()),
     fixed("appendonly", |_| b"no".to_vec()),
     fixed("cluster-enabled", |_| b"no".to_vec()),
+    fixed("activedefrag", |_| b"no".to_vec()),
+    fixed("notify-keyspace-events", |_| Vec::new()),
+    fixed("tcp-backlog", |_| b"511".to_vec()),
+    fixed("client-query-buffer-limit", |_| b"1073741824".to_vec()),
 ];
 
-/// Carries a checked change out.
+/// Carries a checked change out; not those of TLS.
 pub fn apply(state: &ServerState, change: Change) {
     match change {
         Change::MaxMemory(bytes) => state.keyspace.set_memory_limit(bytes),
@@ -197,7 +310,14 @@ pub fn apply(state: &ServerState, change: Change) {
             limits.change(&change);
             state.channels.set_limit(limits.pubsub());
         }
-        Change::Nothing => {}
+        Change::Limit(limit, value) => limit.set(value),
+        Change::ListChunk(size) => Limits::set_list_chunk(size),
+        Change::Keepalive(seconds) => state.config.keepalive.store(seconds, Ordering::Relaxed),
+        Change::LogLevel(level) => {
+            state.config.log_level.store(level as usize, Ordering::Relaxed);
+            set_log_level(level);
+        }
+        Change::Tls(_) | Change::Nothing => {}
     }
 }
 
@@ -205,11 +325,89 @@ fn number(value: u64) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
+fn tls(state: &ServerState, read: fn(TlsSettings) -> Vec<u8>) -> Vec<u8> {
+    state.tls.as_ref().map(|certificates| read(certificates.settings())).unwrap_or_default()
+}
+
+fn path(value: &[u8]) -> PathBuf {
+    OsStr::from_bytes(value).into()
+}
+
+fn auth_clients(value: &[u8]) -> Result<Change, &'static str> {
+    let known = ClientAuth::NAMES.iter().find(|(name, _)| value.eq_ignore_ascii_case(name.as_bytes()));
+    let (_, auth) = known.ok_or("argument(s) must be one of the following: no, yes, optional")?;
+    Ok(Change::Tls(TlsChange::AuthClients(*auth)))
+}
+
+fn tls_protocols(value: &[u8]) -> Result<Change, &'static str> {
+    let words: Vec<Vec<u8>> = value.split(|byte| *byte == b' ').map(<[u8]>::to_ascii_lowercase).collect();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).filter(|word| !word.is_empty()).collect();
+    let version = match words[..] {
+        [] | [b"tlsv1.2", b"tlsv1.3"] | [b"tlsv1.3", b"tlsv1.2"] => MinVersion::Tls12,
+        [b"tlsv1.3"] => MinVersion::Tls13,
+        _ => return Err("argument must be 'TLSv1.2 TLSv1.3' or 'TLSv1.3'"),
+    };
+    Ok(Change::Tls(TlsChange::MinVersion(version)))
+}
+
+/// Is this a value that the parameter can have when a node begins? `None`: no parameter of this name can be changed.
+pub fn check_parameter(name: &str, value: &[u8]) -> Option<Result<(), &'static str>> {
+    let parameter = PARAMETERS.iter().find(|parameter| parameter.name == name)?;
+    parameter.check.map(|check| check(value).map(drop))
+}
+
+/// Notes the defaults, and gives parameters the values that the configuration file has for them, which are checked.
+pub fn begin_with(state: &ServerState, values: &[(String, Vec<u8>)]) {
+    state.config.note_defaults(defaults(state));
+    for (name, value) in values {
+        let parameter = PARAMETERS.iter().find(|parameter| parameter.name == name);
+        let check = parameter.and_then(|parameter| parameter.check);
+        if let Some(Ok(change)) = check.map(|check| check(value)) {
+            apply(state, change);
+        }
+    }
+}
+
+fn count(value: &[u8]) -> Result<usize, &'static str> {
+    let number = in_range(value, 0..=i64::MAX, "argument must be between 0 and 9223372036854775807 inclusive")?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+fn keepalive(value: &[u8]) -> Result<Change, &'static str> {
+    let range = 0..=i64::from(i32::MAX);
+    in_range(value, range, "argument must be between 0 and 2147483647 inclusive").map(Change::Keepalive)
+}
+
+fn list_chunk(value: &[u8]) -> Result<Change, &'static str> {
+    let size = integer::parse(value).ok_or("argument couldn't be parsed into an integer")?;
+    let size = i32::try_from(size).map_err(|_| "argument must be between -2147483648 and 2147483647 inclusive")?;
+    Ok(Change::ListChunk(size))
+}
+
+fn read_list_chunk(_: &ServerState) -> Vec<u8> {
+    Limits::list_chunk_parameter().to_string().into_bytes()
+}
+
+fn size(value: &[u8]) -> Result<usize, &'static str> {
+    let bytes = parse_memory(value).ok_or("argument must be a memory value")?;
+    match i64::try_from(bytes) {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err("argument must be between 0 and 9223372036854775807 inclusive"),
+    }
+}
+
+fn log_level(value: &[u8]) -> Result<Change, &'static str> {
+    let known = LogLevel::NAMES.iter().position(|name| value.eq_ignore_ascii_case(name.as_bytes()));
+    let level = known.and_then(LogLevel::from_place);
+    level.map(Change::LogLevel).ok_or("argument(s) must be one of the following: debug, verbose, notice, warning")
+}
+
 fn max_memory(value: &[u8]) -> Result<Change, &'static str> {
     parse_memory(value).map(Change::MaxMemory).ok_or("argument must be a memory value")
 }
 
-/// Bytes: digits and a unit in any case. `k` is 1000, `kb` is 1024.
+/// Bytes: digits and a unit in any case. `k` is 1000, `kb` is 1024. As in Redis, no digits are 0, and too many of them
+/// the largest number.
 pub fn parse_memory(value: &[u8]) -> Option<usize> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, unit) = value.split_at(digits);
@@ -225,7 +423,8 @@ pub fn parse_memory(value: &[u8]) -> Option<usize> {
         b"tb" => 1 << 40,
         _ => return None,
     };
-    std::str::from_utf8(digits).ok()?.parse::<usize>().ok()?.checked_mul(factor)
+    let add = |sum: usize, digit: &u8| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
+    digits.iter().fold(0, add).checked_mul(factor)
 }
 
 fn policy(value: &[u8]) -> Result<Change, &'static str> {
@@ -304,7 +503,9 @@ mod tests {
         for (text, bytes) in known {
             assert_eq!(parse_memory(text.as_bytes()), Some(bytes), "{text}");
         }
-        for text in ["", "kb", "-1", "1.5gb", "1xb", "99999999999999999999", "99999999999tb"] {
+        assert_eq!(parse_memory(b""), Some(0));
+        assert_eq!(parse_memory(b"99999999999999999999"), Some(usize::MAX));
+        for text in ["-1", "1.5gb", "1xb", "1 ", "+1", "99999999999999999999kb", "99999999999tb"] {
             assert_eq!(parse_memory(text.as_bytes()), None, "{text}");
         }
     }

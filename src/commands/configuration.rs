@@ -1,10 +1,15 @@
 //! CONFIG.
 
-use super::config::{PARAMETERS, Parameter, apply};
+use tracing::{info, warn};
+
+use super::config::{Change, PARAMETERS, Parameter, apply};
 use super::context::{Context, Outcome, Refusal, SYNTAX, shown};
 use super::glob;
+use super::rewrite::rewrite_file;
 use super::spec::{Command, Flags, Group, Handler};
+use super::state::ServerState;
 use super::{Flow, wrong_arity};
+use crate::tls::Prepared;
 
 const fn subcommand(name: &'static str, arity: isize, handler: Handler) -> Command {
     Command::new(Group::Server, name, arity, handler)
@@ -22,6 +27,7 @@ pub const COMMANDS: &[Command] = &[Command::new(Group::Server, "config", -2, con
             "Changes parameters, all or none",
         ),
         subcommand("resetstat", 2, resetstat).docs("2.0.0", "O(1)", "Sets the statistics to zero"),
+        subcommand("rewrite", 2, rewrite).docs("2.8.0", "O(1)", "Writes the parameters to the configuration file"),
         Command::new(Group::Server, "help", 2, help).flags(Flags::LOADING.with(Flags::STALE)).docs(
             "5.0.0",
             "O(1)",
@@ -36,13 +42,20 @@ fn container(context: &mut Context<'_>) -> Outcome {
 
 fn get(context: &mut Context<'_>) -> Outcome {
     let patterns = context.arguments.from(2);
-    let is_asked = |parameter: &&Parameter| {
-        patterns.iter().any(|pattern| glob::matches_in_any_case(pattern, parameter.name.as_bytes()))
-    };
-    let found: Vec<&Parameter> = PARAMETERS.iter().filter(is_asked).collect();
+    let mut found: Vec<(&[u8], &Parameter)> = Vec::new();
+    for pattern in patterns.iter() {
+        let is_name = !pattern.iter().any(|byte| b"*?[".contains(byte));
+        for parameter in PARAMETERS {
+            let is_asked = glob::matches_in_any_case(pattern, parameter.name.as_bytes());
+            if is_asked && !found.iter().any(|(_, before)| std::ptr::eq(*before, parameter)) {
+                // Who asks by name gets the name as he wrote it.
+                found.push((if is_name { pattern } else { parameter.name.as_bytes() }, parameter));
+            }
+        }
+    }
     context.reply.map(found.len());
-    for parameter in found {
-        context.reply.bulk(parameter.name.as_bytes());
+    for (name, parameter) in found {
+        context.reply.bulk(name);
         context.reply.bulk(&(parameter.read)(context.state));
     }
     Ok(Flow::Continue)
@@ -62,22 +75,47 @@ fn set(context: &mut Context<'_>) -> Outcome {
         };
         found.push((name, parameter, value));
     }
-    let mut changes = Vec::new();
-    for (at, &(name, parameter, value)) in found.iter().enumerate() {
+    for (at, &(name, parameter, _)) in found.iter().enumerate() {
         if parameter.check.is_none() {
             return Err(failed(name, "can't set immutable config"));
         }
         if found[..at].iter().any(|before| std::ptr::eq(before.1, parameter)) {
             return Err(failed(name, "duplicate parameter"));
         }
+    }
+    let mut changes = Vec::new();
+    for (name, parameter, value) in found {
         if let Some(check) = parameter.check {
-            changes.push(check(value).map_err(|error| failed(name, error))?);
+            changes.push((name, check(value).map_err(|error| failed(name, error))?));
         }
     }
-    for change in changes {
+    let _changing = context.state.config.changing.lock();
+    let prepared = prepare_tls(context.state, &changes)?;
+    if let (Some(certificates), Some(prepared)) = (&context.state.tls, prepared) {
+        certificates.install(prepared);
+    }
+    for (_, change) in changes {
         apply(context.state, change);
     }
     context.ok()
+}
+
+/// What concerns TLS takes effect together, and only if all of it serves: a certificate and its key, for example.
+fn prepare_tls(state: &ServerState, changes: &[(&[u8], Change)]) -> Result<Option<Prepared>, Refusal> {
+    let mut settings = None;
+    for (name, change) in changes {
+        let Change::Tls(change) = change else { continue };
+        let Some(certificates) = &state.tls else {
+            return Err(failed(name, "TLS is off: start with tls-cert-file and tls-key-file"));
+        };
+        let (_, settings) = settings.get_or_insert_with(|| (*name, certificates.settings()));
+        change.clone().enter(settings);
+    }
+    let Some((name, settings)) = settings else { return Ok(None) };
+    Prepared::new(settings).map(Some).map_err(|error| {
+        warn!("the TLS certificates stay as they were: {error}");
+        failed(name, "Unable to update TLS configuration. Check server logs.")
+    })
 }
 
 fn failed(name: &[u8], reason: &str) -> Refusal {
@@ -92,12 +130,27 @@ fn resetstat(context: &mut Context<'_>) -> Outcome {
     context.ok()
 }
 
+fn rewrite(context: &mut Context<'_>) -> Outcome {
+    let (true, Some(defaults)) = (context.state.facts.config_file.is_some(), context.state.config.defaults()) else {
+        return Err(Refusal::Fixed("ERR The server is running without a config file"));
+    };
+    let _changing = context.state.config.changing.lock();
+    if let Err(error) = rewrite_file(context.state, defaults) {
+        warn!("CONFIG REWRITE failed: {error}");
+        return Err(Refusal::Built(format!("ERR Rewriting config file: {error}").into_bytes()));
+    }
+    info!("the configuration file was rewritten");
+    context.ok()
+}
+
 fn help(context: &mut Context<'_>) -> Outcome {
     context.reply_help(&[
         "GET <pattern> [<pattern> ...]",
         "    Return the parameters whose names match a pattern, with their values.",
         "SET <parameter> <value> [<parameter> <value> ...]",
         "    Change parameters: all of them, or none when one is refused.",
+        "REWRITE",
+        "    Write the parameters to the configuration file.",
         "RESETSTAT",
         "    Set the statistics of INFO to zero.",
     ])
@@ -113,7 +166,7 @@ mod tests {
         fixture.expect(&[
             ("config get nosuch", "*0\r\n"),
             ("config get timeout timeout", "*2\r\n$7\r\ntimeout\r\n$1\r\n0\r\n"),
-            ("config get SAVE", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+            ("config get SAVE sav*", "*2\r\n$4\r\nSAVE\r\n$0\r\n\r\n"),
             (
                 "config get maxmem* port",
                 "*6\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n$16\r\nmaxmemory-policy\r\n$11\r\nallkeys-lfu\r\n\

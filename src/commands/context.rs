@@ -124,7 +124,11 @@ impl<'c> Context<'c> {
         let state = self.state;
         let mut transaction = match (keys, &self.held) {
             ([key], _) => self.lock(*key),
-            (keys, None) => state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied()),
+            (keys, None) => {
+                let transaction = state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied());
+                transaction.warm(keys);
+                transaction
+            }
             (_, Some(held)) => held.lend(self.session.database),
         };
         if self.session.no_touch {

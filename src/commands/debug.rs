@@ -151,7 +151,7 @@ fn protocol(context: &mut Context<'_>) -> Outcome {
     match place {
         Some(0) => reply.bulk(b"Hello World"),
         Some(1) => reply.integer(12345),
-        Some(2) => reply.double(3.141),
+        Some(2) => reply.double(3141.0 / 1000.0),
         Some(3) => reply.big_number("1234567999999999999999999999999999999"),
         Some(4) => reply.null(),
         Some(5) => {

@@ -44,6 +44,7 @@ mod output_limits;
 mod pausing;
 mod pubsub;
 mod redaction;
+mod rewrite;
 mod sampling;
 mod scan;
 mod serialization;
@@ -78,7 +79,7 @@ use std::time::Duration;
 
 pub use bundle::{Bundle, Progress, may_bundle};
 pub use clients::{BatchNote, ClientKind, ClientNames, ClientRecord, ClientRegistry, Connected, Wake};
-pub use config::Config;
+pub use config::{Config, begin_with, check_parameter, parse_memory};
 use context::shown;
 pub use context::{Context, Outcome, Refusal};
 pub use pausing::{PauseMode, Pausing};

@@ -2,6 +2,7 @@
 //!
 //! Must not know how requests arrive, or how effects reach other nodes: of the cluster it sees a report.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,12 +15,15 @@ use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
 use crate::pubsub::Channels;
 use crate::replication::ClusterReport;
+use crate::tls::Certificates;
 
 /// What does not change while the process lives, known by whoever started it.
 #[derive(Clone, Debug)]
 pub struct ServerFacts {
-    /// The TCP port for clients, 0 for none.
+    /// The TCP port for clients without TLS, 0 for none.
     pub port: u16,
+    /// The TCP port for clients with TLS, 0 for none.
+    pub tls_port: u16,
     /// Addresses that are listened on, separated by spaces.
     pub bind: String,
     /// The path of the unix socket, or nothing.
@@ -28,6 +32,8 @@ pub struct ServerFacts {
     pub process: u32,
     /// The path of the executable.
     pub executable: String,
+    /// The file that it was started with.
+    pub config_file: Option<PathBuf>,
     /// Server threads.
     pub threads: usize,
     /// Reads how many bytes of memory the process occupies; a simulation hands in a constant.
@@ -55,6 +61,8 @@ pub struct ServerState {
     pub supervision: Supervision,
     /// The cluster as this node sees it, when it is in one.
     pub cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
+    /// The certificates that clients are shown, when there is TLS.
+    pub tls: Option<Arc<Certificates>>,
     /// When the process started.
     pub started: Millis,
     /// 40 hexadecimal digits, fresh at each start.

@@ -6,7 +6,7 @@ use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handl
 use super::stream_ids::{Written, parse, parse_end, parse_start, reply_entry, reply_id, written};
 use super::{Flow, wrong_arity};
 use crate::effects::{Elements, StreamId};
-use crate::keyspace::{Key, NodeLimit, StreamValue, Transaction, Trim, TrimTo, integer};
+use crate::keyspace::{Key, Limits, NodeLimit, StreamValue, Transaction, Trim, TrimTo, integer};
 
 pub const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const LOOK: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
@@ -135,7 +135,7 @@ impl Options {
             (Some(trim), limit) => {
                 trim.limit = match limit {
                     // So much work is too much unless it was asked for.
-                    None if trim.approximate => Some(100 * NodeLimit::DEFAULT.entries()),
+                    None if trim.approximate => Some(Limits::current().stream_node.entries().saturating_mul(100)),
                     limit => limit.filter(|limit| *limit > 0),
                 };
                 Ok(options)

@@ -54,7 +54,7 @@ pub use scan::ScanPage;
 pub use space::Keyspace;
 pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{
-    ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limits, ListValue, NodeLimit,
+    ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limit, Limits, ListValue, NodeLimit,
     Pending, SetValue, SortedSetValue, StreamEntry, StreamValue, Trim, TrimTo, Value,
 };
 pub use waiting::{Verdict, Waiter};

@@ -51,6 +51,18 @@ fn clients(page: &Page, state: &ServerState) {
         "Client connections refused because there were too many.",
         total(|thread| &thread.connections_rejected),
     );
+    if let Some(certificates) = &state.tls {
+        page.gauge(
+            "swytch_tls_certificate_not_after_seconds",
+            "When the certificate that clients are shown expires, since the Unix epoch.",
+            certificates.not_after(),
+        );
+        page.counter(
+            "swytch_tls_handshakes_failed_total",
+            "Clients that were not let in over TLS.",
+            certificates.failed_handshakes(),
+        );
+    }
     page.counter("swytch_received_bytes_total", "Bytes received from clients.", total(|thread| &thread.input_bytes));
     page.counter("swytch_sent_bytes_total", "Bytes sent to clients.", total(|thread| &thread.output_bytes));
     page.counter("swytch_error_replies_total", "Errors replied to clients.", total(|thread| &thread.errors));

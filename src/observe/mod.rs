@@ -14,7 +14,7 @@ pub mod stats;
 pub use health::{Subject, serve_http};
 pub use latency_events::{LatencyEvents, SAMPLES, Sample, Series, Summary};
 pub use latency_histogram::LatencyHistogram;
-pub use logging::start_logging;
+pub use logging::{LogLevel, set_log_level, start_logging};
 pub use metrics::render;
 pub use slow_log::{SlowCommand, SlowEntry, SlowLog};
 pub use stats::{Stats, ThreadStats};

@@ -27,6 +27,14 @@ pub(super) fn split(line: &[u8], unquoted: &mut Vec<u8>, ranges: &mut Vec<Range<
     }
 }
 
+/// The words of a line in this form, of at most 64 KiB; none when a quote is not closed, or closed in the middle of a
+/// word.
+pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut unquoted, mut ranges) = (Vec::new(), Vec::new());
+    split(line, &mut unquoted, &mut ranges).ok()?;
+    Some(ranges.into_iter().map(|range| unquoted[range.start as usize..range.end as usize].to_vec()).collect())
+}
+
 /// Reads one word; returns what follows it.
 fn word<'a>(mut rest: &'a [u8], unquoted: &mut Vec<u8>) -> Result<&'a [u8], Unbalanced> {
     loop {

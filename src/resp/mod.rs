@@ -13,6 +13,7 @@ mod request;
 
 pub use arguments::Arguments;
 pub use double::{format_double, format_fixed};
+pub use inline::split_words;
 pub use lookahead::look_ahead;
 pub use reply::{Protocol, Reply};
 pub use request::{Parsed, Parser, ProtocolError};

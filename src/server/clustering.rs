@@ -47,7 +47,7 @@ pub fn start(
         advertise: settings.advertise.clone(),
         join: settings.join.clone(),
         channels: Arc::clone(channels),
-        ..ClusterOptions::new(secret, identity, bind, options.port)
+        ..ClusterOptions::new(secret, identity, bind, options.client_port())
     };
     let resolver = Arc::new(SystemResolver::new(settings.dns_server));
     cluster::start(options, Arc::clone(keyspace), Arc::new(SystemNet::default()), clock, resolver, seed)

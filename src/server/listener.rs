@@ -62,11 +62,11 @@ pub fn bind_tcp(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
     })
 }
 
-/// TCP listeners on all addresses; those that are optional may be missing.
-pub fn bind_all(addresses: &[BindAddress], port: u16) -> Result<Vec<TcpListener>, BindError> {
+/// TCP listeners on all addresses; those that are optional may be missing. `flag` is the one that chose the port.
+pub fn bind_all(addresses: &[BindAddress], port: u16, flag: &'static str) -> Result<Vec<TcpListener>, BindError> {
     let mut listeners = Vec::new();
     for BindAddress { address, optional } in addresses {
-        match bind_tcp(SocketAddr::new(*address, port), "--port") {
+        match bind_tcp(SocketAddr::new(*address, port), flag) {
             Ok(listener) => listeners.push(listener),
             Err(error @ BindError::Address { .. }) if *optional => warn!("{error} (it is optional)"),
             Err(error) => return Err(error),
@@ -165,8 +165,8 @@ mod tests {
         let foreign: IpAddr = [192, 0, 2, 1].into();
         let local: IpAddr = [127, 0, 0, 1].into();
         let at = |address, optional| BindAddress { address, optional };
-        assert_eq!(bind_all(&[at(local, false), at(foreign, true)], 0).expect("optional").len(), 1);
-        assert!(matches!(bind_all(&[at(foreign, false)], 0), Err(BindError::Address { .. })));
-        assert!(matches!(bind_all(&[at(foreign, true)], 0), Err(BindError::NoAddress)));
+        assert_eq!(bind_all(&[at(local, false), at(foreign, true)], 0, "--port").expect("optional").len(), 1);
+        assert!(matches!(bind_all(&[at(foreign, false)], 0, "--port"), Err(BindError::Address { .. })));
+        assert!(matches!(bind_all(&[at(foreign, true)], 0, "--port"), Err(BindError::NoAddress)));
     }
 }

@@ -30,6 +30,9 @@ mod supervision_tests;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 #[cfg(test)]
 mod transaction_tests;
 
@@ -37,6 +40,6 @@ pub use connection::serve_connection;
 pub use front::Front;
 pub use handle::Handle;
 pub use listener::BindError;
-pub use options::{BindAddress, ClusterSettings, LogFormat, Options};
+pub use options::{BindAddress, ClusterSettings, LogFormat, Options, TlsOptions};
 pub use serve::{Accepted, ClientListener, keep_up, serve};
 pub use start::{StartError, follow_cluster, run};

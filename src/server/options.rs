@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::commands::DebugAccess;
+use crate::tls::TlsSettings;
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +40,24 @@ pub struct ClusterSettings {
     pub dns_server: Option<SocketAddr>,
 }
 
+/// How to speak TLS with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// The TCP port, other than 0.
+    pub port: u16,
+    /// The flag that says so.
+    pub port_flag: &'static str,
+    /// Certificates, and who has to present one.
+    pub settings: TlsSettings,
+}
+
 /// How to run a node. Not printable: it holds secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The TCP port for clients; 0 for none.
+    /// The TCP port for clients without TLS; 0 for none.
     pub port: u16,
+    /// TLS for clients, if there is to be any.
+    pub tls: Option<TlsOptions>,
     /// The addresses for clients; none for no TCP at all.
     pub bind: Vec<BindAddress>,
     /// The path of a unix socket.
@@ -66,6 +80,22 @@ pub struct Options {
     pub log_format: LogFormat,
     /// The TCP port for `/health` and `/metrics`; none of it without.
     pub metrics_port: Option<u16>,
+    /// The configuration file.
+    pub config_file: Option<PathBuf>,
+    /// Further parameters from it, with values that were checked.
+    pub parameters: Vec<(String, Vec<u8>)>,
+    /// What stands in it and means nothing here.
+    pub passed_over: Vec<String>,
     /// Part of a cluster, or alone.
     pub cluster: Option<ClusterSettings>,
+}
+
+impl Options {
+    /// The port that clients are told of: that without TLS, or else the one with TLS; 0 when there is no TCP.
+    pub fn client_port(&self) -> u16 {
+        match &self.tls {
+            Some(tls) if self.port == 0 => tls.port,
+            _ => self.port,
+        }
+    }
 }

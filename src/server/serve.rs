@@ -44,6 +44,11 @@ pub trait ClientListener: Send {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// Waits for the next client. Dropping the future loses none.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+    /// What has to be settled with a client before it is served, a TLS handshake for example. In a task of its own, and
+    /// bounded in time.
+    fn settle(stream: Self::Stream) -> impl Future<Output = io::Result<Self::Stream>> + Send {
+        async { Ok(stream) }
+    }
 }
 
 /// Serves all clients that `listener` brings, each in a task of its own, until `stop` turns true: then it accepts no
@@ -82,9 +87,18 @@ pub async fn serve<L: ClientListener>(
                     let handle = Arc::new(Handle::default());
                     handles.push(Arc::clone(&handle));
                     let (second, front) = (Arc::clone(&second), Arc::clone(&front));
+                    let mut stop = stop.clone();
                     connections.spawn(async move {
                         let _place = place;
-                        serve_connection(stream, connected, thread, second, handle, front).await;
+                        let settled = tokio::select! {
+                            biased;
+                            settled = L::settle(stream) => settled,
+                            () = stopped(&mut stop) => return,
+                        };
+                        match settled {
+                            Ok(stream) => serve_connection(stream, connected, thread, second, handle, front).await,
+                            Err(error) => note_unsettled(&front, &connected, &error),
+                        }
                     });
                 }
                 Err(error) => {
@@ -134,6 +148,15 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
 /// Waits until `stop` is true, or until whoever could set it has gone.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Whoever connects and leaves without a word is no news: so do probes.
+fn note_unsettled(front: &Front, connected: &Connected, error: &io::Error) {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let has_left = matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof);
+    if let Some(certificates) = front.state.tls.as_ref().filter(|_| !has_left) {
+        certificates.note_failure(&connected.address, error);
+    }
 }
 
 /// A command that panics ends its connection, and only that. What it said went to the log when it happened.

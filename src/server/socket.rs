@@ -1,22 +1,30 @@
-//! A client's socket: TCP or unix.
+//! A client's socket: TCP, with or without TLS, or unix.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+
+use rustls::ServerConfig;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls::TlsStream;
 
 /// A socket that its server thread has taken over.
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// In a box: the other kinds are to stay small.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A socket on its way to its server thread: it belongs to no event loop.
 pub(super) enum LooseSocket {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    Tls(std::net::TcpStream, Arc<ServerConfig>),
 }
 
 impl LooseSocket {
@@ -25,6 +33,9 @@ impl LooseSocket {
         Ok(match self {
             LooseSocket::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
             LooseSocket::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+            LooseSocket::Tls(stream, config) => {
+                Socket::Tls(Box::new(TlsStream::new(TcpStream::from_std(stream)?, config)?))
+            }
         })
     }
 }
@@ -34,6 +45,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(context, into),
             Socket::Unix(stream) => Pin::new(stream).poll_read(context, into),
+            Socket::Tls(stream) => Pin::new(&mut **stream).poll_read(context, into),
         }
     }
 }
@@ -43,6 +55,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Socket::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
         }
     }
 
@@ -50,6 +63,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_flush(context),
             Socket::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Socket::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
         }
     }
 
@@ -57,6 +71,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
         }
     }
 }

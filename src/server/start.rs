@@ -22,9 +22,12 @@ use super::options::Options;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
 use crate::cluster::{Clock, ClusterHandle, SystemClock};
-use crate::commands::{ClientRegistry, Config, Ending, ServerFacts, ServerState, Supervision, resident_memory, table};
+use crate::commands::{
+    ClientRegistry, Config, Ending, ServerFacts, ServerState, Supervision, begin_with, resident_memory, table,
+};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
+use crate::tls::{Certificates, Prepared, TlsError};
 
 /// Why a node does not start. Displayed as one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum StartError {
     /// Where clients, peers or scrapers should have connected.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The certificates for clients.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no randomness, threads, event loops or descriptors left.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -49,7 +55,10 @@ pub fn run(options: Options) -> Result<(), StartError> {
 async fn run_node(mut options: Options) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     options.max_clients = descriptors::make_room(options.max_clients);
-    let tcp = if options.port == 0 { Vec::new() } else { bind_all(&options.bind, options.port)? };
+    let certificates = options.tls.as_ref().map(|tls| Prepared::new(tls.settings.clone())).transpose()?;
+    let certificates = certificates.map(|prepared| Arc::new(Certificates::new(prepared)));
+    let tcp = if options.port == 0 { Vec::new() } else { bind_all(&options.bind, options.port, "--port")? };
+    let tls = options.tls.as_ref().map(|tls| bind_all(&options.bind, tls.port, tls.port_flag)).transpose()?;
     let unix = options.unix_socket.as_deref().map(UnixSocket::bind).transpose()?;
     let metrics = options.metrics_port.map(|port| bind_metrics(&options, port)).transpose()?;
 
@@ -64,6 +73,12 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         _ => None,
     };
     state.cluster = cluster.as_ref().map(ClusterHandle::report);
+    state.tls = certificates;
+    begin_with(&state, &options.parameters);
+    if !options.passed_over.is_empty() {
+        let names = options.passed_over.join(", ");
+        warn!("these directives of the configuration file mean nothing here and are passed over: {names}");
+    }
     let state = Arc::new(state);
     if let Some(listener) = metrics {
         observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state) }))?;
@@ -73,13 +88,16 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     let (stop_sender, stop) = watch::channel(false);
     let threads = Threads::start(state.facts.threads, &front, &stop)?;
     let mut tasks = JoinSet::new();
-    for listener in tcp {
-        tasks.spawn(threads.dispatcher().accept_tcp(TcpListener::from_std(listener)?, stop.clone()));
+    let plain = tcp.into_iter().map(|listener| (listener, None));
+    let with_tls = tls.into_iter().flatten().map(|listener| (listener, state.tls.clone()));
+    for (listener, tls) in plain.chain(with_tls) {
+        tasks.spawn(threads.dispatcher().accept_tcp(TcpListener::from_std(listener)?, tls, stop.clone()));
     }
     if let Some(socket) = &unix {
         spawn_unix(&mut tasks, threads.dispatcher(), socket, &state, &stop)?;
     }
     tasks.spawn(keep_up(Arc::clone(&front), stop.clone()));
+    tasks.spawn(reload_when_asked(signal(SignalKind::hangup())?, Arc::clone(&state), stop.clone()));
     match &cluster {
         Some(cluster) => drop(tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()))),
         None => state.serving.store(true, Ordering::Relaxed),
@@ -152,6 +170,20 @@ pub async fn follow_cluster(
     }
 }
 
+/// SIGHUP: the certificate files are read again. Whoever has none takes it without harm, as with Redis.
+async fn reload_when_asked(mut hangups: Signal, state: Arc<ServerState>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return,
+            _ = hangups.recv() => match &state.tls {
+                Some(certificates) => certificates.reload(),
+                None => info!("SIGHUP: there is nothing to read again"),
+            }
+        }
+    }
+}
+
 fn spawn_unix(
     tasks: &mut JoinSet<()>,
     dispatcher: Dispatcher,
@@ -185,10 +217,12 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
     let addresses: Vec<String> = options.bind.iter().map(|bind| bind.address.to_string()).collect();
     let facts = ServerFacts {
         port: options.port,
+        tls_port: options.tls.as_ref().map_or(0, |tls| tls.port),
         bind: addresses.join(" "),
         unix_socket: options.unix_socket.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         process: std::process::id(),
         executable: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("swytch")).display().to_string(),
+        config_file: options.config_file.clone(),
         threads,
         resident_memory,
         stopwatch: Some(nanoseconds),
@@ -205,6 +239,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         clients: ClientRegistry::default(),
         supervision: Supervision::new(options.debug_access),
         cluster: None,
+        tls: None,
         serving: AtomicBool::new(false),
         started: now,
         run_id: run_id()?,
@@ -237,8 +272,9 @@ fn announce(options: &Options, state: &ServerState) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         mode = if options.cluster.is_some() { "cluster" } else { "single node" },
-        bind = if options.port == 0 { "" } else { &state.facts.bind },
+        bind = if options.client_port() == 0 { "" } else { &state.facts.bind },
         port = options.port,
+        tls_port = state.facts.tls_port,
         unixsocket = state.facts.unix_socket,
         threads = state.facts.threads,
         maxmemory = options.max_memory,

@@ -17,11 +17,10 @@ use super::front::Front;
 use super::serve::{Accepted, ClientListener, serve, stopped};
 use super::socket::{LooseSocket, Socket};
 use crate::commands::Connected;
+use crate::tls::Certificates;
 
-/// A silent client is probed after this long; Redis's `tcp-keepalive`.
-const KEEPALIVE: Duration = Duration::from_secs(300);
-/// After an unanswered probe, the next one comes after this long.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(100);
+/// The system takes no longer time than this before the first probe, in seconds.
+const LONGEST_SILENCE: u64 = 32_767;
 /// After so many unanswered probes the client is gone.
 const KEEPALIVE_PROBES: u32 = 3;
 /// After a failed accept (no descriptors left, usually), the next one comes after this long.
@@ -33,6 +32,7 @@ type Handed = Accepted<LooseSocket>;
 pub(super) struct Threads {
     queues: Arc<[mpsc::UnboundedSender<Handed>]>,
     next: Arc<AtomicUsize>,
+    front: Arc<Front>,
     running: Vec<JoinHandle<()>>,
 }
 
@@ -41,6 +41,7 @@ pub(super) struct Threads {
 pub(super) struct Dispatcher {
     queues: Arc<[mpsc::UnboundedSender<Handed>]>,
     next: Arc<AtomicUsize>,
+    front: Arc<Front>,
 }
 
 impl Threads {
@@ -55,12 +56,12 @@ impl Threads {
             running.push(thread::Builder::new().name(format!("swytch-{index}")).spawn(serving)?);
             queues.push(sender);
         }
-        Ok(Threads { queues: queues.into(), next: Arc::default(), running })
+        Ok(Threads { queues: queues.into(), next: Arc::default(), front: Arc::clone(front), running })
     }
 
     /// Who brings clients to these threads.
     pub(super) fn dispatcher(&self) -> Dispatcher {
-        Dispatcher { queues: Arc::clone(&self.queues), next: Arc::clone(&self.next) }
+        Dispatcher { queues: Arc::clone(&self.queues), next: Arc::clone(&self.next), front: Arc::clone(&self.front) }
     }
 
     /// Waits until all threads have ended. Blocks.
@@ -75,8 +76,13 @@ impl Threads {
 }
 
 impl Dispatcher {
-    /// Accepts TCP clients until `stop` turns true.
-    pub(super) async fn accept_tcp(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    /// Accepts TCP clients until `stop` turns true; they speak TLS if there are certificates.
+    pub(super) async fn accept_tcp(
+        self,
+        listener: TcpListener,
+        tls: Option<Arc<Certificates>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         while let Some(accepted) = unless_stopped(&mut stop, listener.accept()).await {
             let handed = accepted.and_then(|(stream, address)| {
                 let connected = Connected {
@@ -86,12 +92,20 @@ impl Dispatcher {
                     unix: false,
                 };
                 stream.set_nodelay(true)?;
-                let keepalive = TcpKeepalive::new()
-                    .with_time(KEEPALIVE)
-                    .with_interval(KEEPALIVE_INTERVAL)
-                    .with_retries(KEEPALIVE_PROBES);
-                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                Ok(Accepted { stream: LooseSocket::Tcp(stream.into_std()?), connected })
+                let silence = self.front.state.config.keepalive_seconds().min(LONGEST_SILENCE);
+                if silence > 0 {
+                    let keepalive = TcpKeepalive::new()
+                        .with_time(Duration::from_secs(silence))
+                        .with_interval(Duration::from_secs((silence / u64::from(KEEPALIVE_PROBES)).max(1)))
+                        .with_retries(KEEPALIVE_PROBES);
+                    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                }
+                let stream = stream.into_std()?;
+                let stream = match &tls {
+                    Some(certificates) => LooseSocket::Tls(stream, certificates.config()),
+                    None => LooseSocket::Tcp(stream),
+                };
+                Ok(Accepted { stream, connected })
             });
             self.hand_over(handed).await;
         }
@@ -156,5 +170,12 @@ impl ClientListener for Queue {
             // Nobody accepts any more; what is left to do here is to serve those who are here.
             None => pending().await,
         }
+    }
+
+    async fn settle(mut stream: Socket) -> io::Result<Socket> {
+        if let Socket::Tls(stream) = &mut stream {
+            stream.handshake().await?;
+        }
+        Ok(stream)
     }
 }

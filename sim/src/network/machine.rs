@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use swytch::cluster::{Clock, ClusterOptions, ClusterSecret, ClusterTask, fresh_identity};
-use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, Supervision, table};
 use swytch::effects::NodeId;
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
 use swytch::observe::Stats;
@@ -176,15 +176,19 @@ impl Machine {
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             serving: AtomicBool::new(false),
+            supervision: Supervision::default(),
             cluster: Some(report),
+            tls: None,
             started: self.clock.wall(),
             run_id: "0".repeat(40),
             facts: ServerFacts {
                 port: CLIENT_PORT,
+                tls_port: 0,
                 bind: self.address.to_string(),
                 unix_socket: String::new(),
                 process: 1,
                 executable: "swytch".to_owned(),
+                config_file: None,
                 threads: 1,
                 resident_memory: || 0,
                 stopwatch: None,

@@ -105,7 +105,7 @@ fn server(context: &Context<'_>, out: &mut String) {
     field(out, "process_id", facts.process);
     field(out, "process_supervised", "no");
     field(out, "run_id", &state.run_id);
-    field(out, "tcp_port", facts.port);
+    field(out, "tcp_port", if facts.port == 0 { facts.tls_port } else { facts.port });
     field(out, "server_time_usec", now.saturating_mul(1000));
     field(out, "uptime_in_seconds", uptime);
     field(out, "uptime_in_days", uptime / 86_400);
@@ -114,7 +114,8 @@ fn server(context: &Context<'_>, out: &mut String) {
     field(out, "configured_hz", 10);
     field(out, "lru_clock", (now / 1000) & 0x00ff_ffff);
     field(out, "executable", &facts.executable);
-    field(out, "config_file", "");
+    let file = facts.config_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    field(out, "config_file", file);
     field(out, "io_threads_active", u8::from(facts.threads > 1));
     field(out, "server_threads", facts.threads);
     if facts.port > 0 {

@@ -160,7 +160,7 @@ impl<'k> Transaction<'k> {
         if self.void { &[] } else { &self.guards }
     }
 
-    fn shard(&self, key: Key<'_>) -> &Shard {
+    pub(super) fn shard(&self, key: Key<'_>) -> &Shard {
         &self.guards[self.guard_of(key)].1
     }
 

@@ -194,7 +194,7 @@ impl HashValue {
 
     /// Sets a field, which keeps its deadline; true when it is new.
     pub fn insert(&mut self, field: &[u8], value: &[u8]) -> bool {
-        self.insert_within(&Limits::DEFAULT, field, value)
+        self.insert_within(&Limits::current(), field, value)
     }
 
     /// As [`HashValue::insert`], with other limits of the small form.

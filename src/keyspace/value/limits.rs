@@ -1,6 +1,6 @@
 //! How far the small forms of the collections go.
 
-use std::fmt;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 /// Up to how many elements, and up to how many bytes in each of them, a collection keeps its small form. The names in
 /// Redis's configuration are in brackets.
@@ -83,13 +83,6 @@ impl ChunkLimit {
     }
 }
 
-/// As Redis's configuration puts it.
-impl fmt::Display for ChunkLimit {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
 impl Limits {
     /// Redis's defaults.
     pub const DEFAULT: Limits = Limits {
@@ -108,6 +101,113 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits::DEFAULT
+    }
+}
+
+/// The limits of the whole process, as CONFIG SET may change them. How a node keeps its collections is its own affair, and
+/// a limit takes effect when a collection next grows, so each may change by itself.
+#[repr(align(128))]
+struct Live {
+    hash_fields: AtomicUsize,
+    hash_bytes: AtomicUsize,
+    set_integers: AtomicUsize,
+    set_members: AtomicUsize,
+    set_bytes: AtomicUsize,
+    sorted_set_members: AtomicUsize,
+    sorted_set_bytes: AtomicUsize,
+    node_bytes: AtomicUsize,
+    node_entries: AtomicUsize,
+    list_chunk: AtomicI32,
+}
+
+static LIVE: Live = Live {
+    hash_fields: AtomicUsize::new(Limits::DEFAULT.hash_fields),
+    hash_bytes: AtomicUsize::new(Limits::DEFAULT.hash_bytes),
+    set_integers: AtomicUsize::new(Limits::DEFAULT.set_integers),
+    set_members: AtomicUsize::new(Limits::DEFAULT.set_members),
+    set_bytes: AtomicUsize::new(Limits::DEFAULT.set_bytes),
+    sorted_set_members: AtomicUsize::new(Limits::DEFAULT.sorted_set_members),
+    sorted_set_bytes: AtomicUsize::new(Limits::DEFAULT.sorted_set_bytes),
+    node_bytes: AtomicUsize::new(Limits::DEFAULT.stream_node.bytes),
+    node_entries: AtomicUsize::new(Limits::DEFAULT.stream_node.entries),
+    list_chunk: AtomicI32::new(Limits::DEFAULT.list_chunk.0),
+};
+
+/// A limit that can be changed, under the name that it has in Redis's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `hash-max-listpack-entries`
+    HashFields,
+    /// `hash-max-listpack-value`
+    HashBytes,
+    /// `set-max-intset-entries`
+    SetIntegers,
+    /// `set-max-listpack-entries`
+    SetMembers,
+    /// `set-max-listpack-value`
+    SetBytes,
+    /// `zset-max-listpack-entries`
+    SortedSetMembers,
+    /// `zset-max-listpack-value`
+    SortedSetBytes,
+    /// `stream-node-max-bytes`
+    NodeBytes,
+    /// `stream-node-max-entries`
+    NodeEntries,
+}
+
+impl Limit {
+    /// What it is for the whole process.
+    pub fn get(self) -> usize {
+        self.live().load(Ordering::Relaxed)
+    }
+
+    /// Changes it for the whole process.
+    pub fn set(self, value: usize) {
+        self.live().store(value, Ordering::Relaxed);
+    }
+
+    fn live(self) -> &'static AtomicUsize {
+        match self {
+            Limit::HashFields => &LIVE.hash_fields,
+            Limit::HashBytes => &LIVE.hash_bytes,
+            Limit::SetIntegers => &LIVE.set_integers,
+            Limit::SetMembers => &LIVE.set_members,
+            Limit::SetBytes => &LIVE.set_bytes,
+            Limit::SortedSetMembers => &LIVE.sorted_set_members,
+            Limit::SortedSetBytes => &LIVE.sorted_set_bytes,
+            Limit::NodeBytes => &LIVE.node_bytes,
+            Limit::NodeEntries => &LIVE.node_entries,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of the whole process.
+    #[inline]
+    pub fn current() -> Limits {
+        Limits {
+            hash_fields: Limit::HashFields.get(),
+            hash_bytes: Limit::HashBytes.get(),
+            set_integers: Limit::SetIntegers.get(),
+            set_members: Limit::SetMembers.get(),
+            set_bytes: Limit::SetBytes.get(),
+            sorted_set_members: Limit::SortedSetMembers.get(),
+            sorted_set_bytes: Limit::SortedSetBytes.get(),
+            list_chunk: ChunkLimit::new(Limits::list_chunk_parameter()),
+            stream_node: NodeLimit::new(Limit::NodeBytes.get(), Limit::NodeEntries.get()),
+        }
+    }
+
+    /// `list-max-listpack-size` of the whole process, as it was set. See [`ChunkLimit::new`].
+    #[inline]
+    pub fn list_chunk_parameter() -> i32 {
+        LIVE.list_chunk.load(Ordering::Relaxed)
+    }
+
+    /// Changes it: how large a chunk of a list that is made from now on may become.
+    pub fn set_list_chunk(size: i32) {
+        LIVE.list_chunk.store(size, Ordering::Relaxed);
     }
 }
 

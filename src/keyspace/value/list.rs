@@ -52,7 +52,7 @@ impl Short {
 impl ListValue {
     /// An empty list.
     pub fn new() -> ListValue {
-        ListValue::within(&Limits::DEFAULT)
+        ListValue::within(&Limits::current())
     }
 
     /// An empty list whose buffers have these limits.

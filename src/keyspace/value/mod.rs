@@ -29,7 +29,7 @@ mod weight;
 pub use element::Element;
 pub use hash::HashValue;
 pub use hash_view::HashView;
-pub use limits::{ChunkLimit, Limits, NodeLimit};
+pub use limits::{ChunkLimit, Limit, Limits, NodeLimit};
 pub use list::ListValue;
 pub use set::SetValue;
 pub use sorted_set::SortedSetValue;

@@ -87,7 +87,7 @@ impl SetValue {
 
     /// Adds a member; true when it is new.
     pub fn insert(&mut self, member: &[u8]) -> bool {
-        self.insert_within(&Limits::DEFAULT, member)
+        self.insert_within(&Limits::current(), member)
     }
 
     /// As [`SetValue::insert`], with other limits of the small forms.

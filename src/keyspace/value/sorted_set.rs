@@ -182,7 +182,7 @@ impl SortedSetValue {
 
     /// Adds a member or changes its score; returns the former score. The score must not be NaN.
     pub fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        self.insert_within(&Limits::DEFAULT, member, score)
+        self.insert_within(&Limits::current(), member, score)
     }
 
     /// As [`SortedSetValue::insert`], with other limits of the small form.

@@ -96,7 +96,7 @@ impl StreamValue {
 
     /// Adds an entry; nothing else changes. False when there is one of this id, which stays.
     pub fn insert<T: Deref<Target = [u8]>>(&mut self, id: StreamId, entry: impl Iterator<Item = T> + Clone) -> bool {
-        self.insert_within(&Limits::DEFAULT, id, entry)
+        self.insert_within(&Limits::current(), id, entry)
     }
 
     /// As [`StreamValue::insert`], with other limits.
