@@ -3,8 +3,10 @@
 import importlib.machinery
 import importlib.util
 import pathlib
+import random
 import struct
 import sys
+import types
 import unittest
 
 FOLDER = pathlib.Path(__file__).parent
@@ -24,7 +26,9 @@ def load_script(name):
 
 
 differential = load_script("differential")
+notifications = load_script("notifications")
 recorded = load_script("recorded")
+access_control = load_script("access_control")
 
 
 def bulk(text):
@@ -33,6 +37,33 @@ def bulk(text):
 
 def array(*texts, kind=b"*"):
     return b"%b%d\r\n" % (kind, len(texts)) + b"".join(bulk(text) for text in texts)
+
+
+class Notifications(unittest.TestCase):
+    """A listener that hears what a test says, and a publisher whose marks it hears as well."""
+
+    def side(self, *events):
+        side = notifications.Side.__new__(notifications.Side)
+        side.marks, heard = 0, list(events)
+        side.event = lambda: heard.pop(0)
+        return side, types.SimpleNamespace(call=lambda _, channel, __: heard.append((channel, b"")))
+
+    def test_what_comes_before_the_mark_is_what_the_command_caused(self):
+        first, second = (b"__keyevent@0__:set", b"a"), (b"__keyevent@0__:expire", b"a")
+        side, publisher = self.side(first, second, first)
+        self.assertEqual(side.events(publisher), [first, second, first])
+        self.assertEqual(side.events(publisher), [])
+
+    def test_a_miss_that_is_told_twice_counts_once_and_nothing_else_does(self):
+        miss, pushed = (b"__keyevent@0__:keymiss", b"x"), (b"__keyevent@0__:rpush", b"l")
+        side, publisher = self.side(miss, miss, pushed, pushed)
+        self.assertEqual(side.events(publisher), [miss, pushed, pushed])
+
+    def test_every_command_can_be_drawn(self):
+        draw = random.Random(1)
+        drawn = {notifications.drawn(draw)[0] for _ in range(20_000)}
+        written = {part.split(" ")[0].encode() for line in notifications.COMMANDS.split("\n") for part in line.split("|") if part}
+        self.assertEqual(drawn, written)
 
 
 class Replies(unittest.TestCase):
@@ -189,6 +220,26 @@ class Recorded(unittest.TestCase):
         self.assertFalse(recorded.fits(["*2", ":1"], b"*2\r\n:1\r\n:1\r\n"))
         self.assertFalse(recorded.fits(["*2", ":1", ":1"], b"*2\r\n:1\r\n"))
         self.assertFalse(recorded.fits([":1"], b":1"))
+
+
+class AccessControl(unittest.TestCase):
+    def test_replies_of_7_0_become_those_of_7_2(self):
+        def translated(reply, *command, user=b"u"):
+            return access_control.as_in_7_2(command, reply, user)
+        self.assertEqual(translated(b"-NOPERM this user has no permissions to run the 'get' command\r\n", b"get"),
+                         b"-NOPERM User u has no permissions to run the 'get' command\r\n")
+        self.assertEqual(translated(b"-NOPERM this user has no permissions to access one of the keys used as arguments\r\n", b"get"),
+                         b"-NOPERM No permissions to access a key\r\n")
+        self.assertEqual(translated(bulk("This user has no permissions to access the 'k' key"), b"acl", b"dryrun", b"bob", b"get", b"k"),
+                         bulk("User bob has no permissions to access the 'k' key"))
+        for other in (b"+OK\r\n", b"-ERR unknown command 'x'\r\n", bulk("This user")):
+            self.assertEqual(translated(other, b"acl", b"dryrun", b"bob", b"get", b"k"), other)
+
+    def test_only_ages_times_and_connections_are_masked(self):
+        def entry(age, client, count=b":1\r\n"):
+            return bulk("count") + count + bulk("object") + bulk("k") + bulk("age-seconds") + age + bulk("client-info") + bulk(client)
+        self.assertEqual(access_control.masked(entry(bulk("0.001"), "id=1")), access_control.masked(entry(b",12.5\r\n", "id=22")))
+        self.assertNotEqual(access_control.masked(entry(bulk("0"), "id=1")), access_control.masked(entry(bulk("0"), "id=1", b":2\r\n")))
 
 
 if __name__ == "__main__":

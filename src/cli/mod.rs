@@ -86,7 +86,8 @@ fn options(flags: RedisFlags, matches: &ArgMatches, mut words: Vec<OsString>) ->
         matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
     };
     let unsaid = from_file.into_iter().filter(|(name, _)| !is_given(name));
-    let place = words.iter().position(|word| word == "redis").map_or(words.len(), |place| place + 1);
+    // Behind the subcommand; the first word is the name of the program, which may be the same.
+    let place = words.iter().skip(1).position(|word| word == "redis").map_or(words.len(), |place| place + 2);
     words.splice(place..place, unsaid.map(|(name, value)| flag_word(&name, &value)));
     let flags = match CommandLine::try_parse_from(words) {
         Ok(CommandLine { command: Command::Redis(flags) }) => flags,
@@ -177,6 +178,25 @@ mod tests {
         let addresses: Vec<_> = options.bind.iter().map(|bind| (bind.address.to_string(), bind.optional)).collect();
         assert_eq!(addresses, [("0.0.0.0".into(), false), ("::1".into(), false), ("::".into(), true)]);
         assert_eq!(options.password.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn a_file_of_users_is_read_at_once() {
+        let path = std::env::temp_dir().join(format!("swytch-cli-{}.acl", std::process::id()));
+        std::fs::write(&path, "user alice on >secret\n").expect("written");
+        let flag = format!("--aclfile={}", path.display());
+        assert_eq!(options(&[&flag]).users.expect("read").users.len(), 1);
+        std::fs::write(&path, "user alice on\nuser bob +nosuch >\n").expect("written");
+        let expected = format!(
+            "swytch: --aclfile: {}, line 2: rule '+nosuch': Unknown command or category name in ACL\n",
+            path.display()
+        );
+        assert_eq!(mistake(&[&flag]), expected);
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(
+            mistake(&[&flag]),
+            format!("swytch: --aclfile: cannot read {}: No such file or directory\n", path.display())
+        );
     }
 
     #[test]

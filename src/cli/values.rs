@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use crate::commands::{DebugAccess, parse_memory};
+use crate::keyspace::EventClasses;
+use crate::persistence::SavePoints;
 use crate::server::{BindAddress, LogFormat};
 use crate::tls::{ClientAuth, MinVersion};
 
@@ -31,6 +34,13 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 /// A TCP port, or 0 for none.
 pub(super) fn port_or_none(text: &str) -> Result<u16, String> {
     whole_number(text, 0..=u64::from(u16::MAX)).map(|number| number as u16)
+}
+
+/// Classes of keyspace notifications, by their letters.
+pub(super) fn event_classes(text: &str) -> Result<EventClasses, String> {
+    let expected =
+        "expected letters out of Ag$lshzxeKEtmdn, with K or E among them: KEA is everything but misses and new keys";
+    EventClasses::parse(text.as_bytes()).ok_or_else(|| expected.to_string())
 }
 
 /// A number of bytes: digits and a unit; kb, mb, gb and tb are powers of 1024, k, m, g and t of 1000, as in Redis.
@@ -78,6 +88,24 @@ pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn name(text: &str) -> Result<String, String> {
     let is_name = !text.is_empty() && !text.contains(char::is_whitespace);
     if is_name { Ok(text.to_string()) } else { Err("expected a DNS name".to_string()) }
+}
+
+/// A directory that is there, by its full name.
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = std::fs::canonicalize(text).map_err(|error| format!("expected a directory that is there: {error}"))?;
+    if path.is_dir() { Ok(path) } else { Err("expected a directory".to_string()) }
+}
+
+/// The name of a file without its directory.
+pub(super) fn file_name(text: &str) -> Result<String, String> {
+    let is_name = std::path::Path::new(text).file_name().is_some_and(|name| name == text);
+    if is_name { Ok(text.to_string()) } else { Err("expected the name of a file, without a directory".to_string()) }
+}
+
+/// Pairs of seconds and changes.
+pub(super) fn save_points(text: &str) -> Result<SavePoints, String> {
+    let expected = "expected pairs of seconds and changes, such as \"3600 1 300 100\", or nothing";
+    SavePoints::parse(text.as_bytes()).ok_or_else(|| expected.to_string())
 }
 
 /// `text` or `json`.

@@ -4,7 +4,7 @@ use super::Flow;
 use super::context::{
     Context, Outcome, Refusal, SYNTAX, Since, Unit, absolute_time, invalid_expire_time, is_option, time_option,
 };
-use crate::keyspace::{Key, Life, Transaction};
+use crate::keyspace::{EventClasses, Key, Life, Transaction};
 
 /// Whether SET writes at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +85,20 @@ fn deadline(context: &Context<'_>, at: usize, unit: Unit, since: Since) -> Resul
 /// Sets a string, or removes the key when its time is over before it begins.
 fn store(transaction: &mut Transaction<'_>, key: Key<'_>, value: &[u8], life: Life) {
     match life {
+        // In Redis it is there until somebody looks.
         Life::Until(deadline) if deadline <= transaction.now() => {
             transaction.remove(key);
+            transaction.announce(EventClasses::STRING, "set", key);
+            transaction.announce(EventClasses::GENERIC, "expire", key);
+            transaction.announce(EventClasses::EXPIRED, "expired", key);
         }
-        life => transaction.string_set(key, value, life),
+        life => {
+            transaction.string_set(key, value, life);
+            transaction.announce(EventClasses::STRING, "set", key);
+            if matches!(life, Life::Until(_)) {
+                transaction.announce(EventClasses::GENERIC, "expire", key);
+            }
+        }
     }
 }
 
@@ -99,6 +109,7 @@ pub fn set(context: &mut Context<'_>) -> Outcome {
     if context.words() == 3 {
         let mut transaction = context.lock(key);
         transaction.string_set(key, value, Life::Forever);
+        transaction.announce(EventClasses::STRING, "set", key);
         context.commit(transaction);
         return context.ok();
     }
@@ -109,7 +120,7 @@ pub fn set(context: &mut Context<'_>) -> Outcome {
         true => {
             let old = transaction.string(key)?;
             context.reply.bulk_or_null(old);
-            context.count_read(old.is_some());
+            context.count_read(key, old.is_some());
             old.is_some()
         }
         false => options.condition != Condition::Always && transaction.kind(key).is_some(),
@@ -138,6 +149,7 @@ pub fn setnx(context: &mut Context<'_>) -> Outcome {
     let absent = transaction.kind(key).is_none();
     if absent {
         transaction.string_set(key, context.word(2), Life::Forever);
+        transaction.announce(EventClasses::STRING, "set", key);
         context.commit(transaction);
     }
     context.reply_flag(absent)
@@ -168,8 +180,9 @@ pub fn getset(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let old = transaction.string(key)?;
     context.reply.bulk_or_null(old);
-    context.count_read(old.is_some());
+    context.count_read(key, old.is_some());
     transaction.string_set(key, context.word(2), Life::Forever);
+    transaction.announce(EventClasses::STRING, "set", key);
     context.commit(transaction);
     Ok(Flow::Continue)
 }
@@ -180,9 +193,10 @@ pub fn getdel(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let old = transaction.string(key)?;
     context.reply.bulk_or_null(old);
-    context.count_read(old.is_some());
+    context.count_read(key, old.is_some());
     if old.is_some() {
         transaction.remove(key);
+        transaction.announce(EventClasses::GENERIC, "del", key);
         context.commit(transaction);
     }
     Ok(Flow::Continue)
@@ -195,7 +209,7 @@ pub fn getex(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let value = transaction.string(key)?;
     context.reply.bulk_or_null(value);
-    context.count_read(value.is_some());
+    context.count_read(key, value.is_some());
     if value.is_none() {
         return Ok(Flow::Continue);
     }
@@ -203,12 +217,15 @@ pub fn getex(context: &mut Context<'_>) -> Outcome {
     match options.life(context)? {
         Some(Life::Until(deadline)) if deadline <= context.now => {
             transaction.remove(key);
+            transaction.announce(EventClasses::GENERIC, "del", key);
         }
         Some(Life::Until(deadline)) => {
             transaction.set_deadline(key, Some(deadline));
+            transaction.announce(EventClasses::GENERIC, "expire", key);
         }
         _ if options.persists && transaction.deadline(key).flatten().is_some() => {
             transaction.set_deadline(key, None);
+            transaction.announce(EventClasses::GENERIC, "persist", key);
         }
         _ => {}
     }

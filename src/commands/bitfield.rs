@@ -5,7 +5,7 @@ use super::bitmaps::{bit_offset, checked_bit_offset};
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
 use crate::effects::{BitAddition, Overflow};
-use crate::keyspace::{Key, Transaction, WrongType, bits, integer};
+use crate::keyspace::{EventClasses, Key, Transaction, WrongType, bits, integer};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const FIELDS: &[KeySpec] = &[KeySpec {
@@ -156,13 +156,24 @@ fn run(transaction: &mut Transaction<'_>, key: Key<'_>, task: Task) -> Result<Op
 fn run_all(context: &mut Context<'_>, tasks: &[Task]) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
-    transaction.string(key)?;
+    let there = transaction.string(key)?.is_some();
+    let only_reads = tasks.iter().all(|task| matches!(task, Task::Get(_)));
+    if only_reads {
+        context.count_read(key, there);
+    }
     context.reply.array(tasks.len());
+    let mut writes = false;
     for &task in tasks {
         match run(&mut transaction, key, task)? {
-            Some(number) => context.reply.integer(number),
+            Some(number) => {
+                writes |= !matches!(task, Task::Get(_));
+                context.reply.integer(number);
+            }
             None => context.reply.null(),
         }
+    }
+    if writes {
+        transaction.announce(EventClasses::STRING, "setbit", key);
     }
     context.commit(transaction);
     Ok(Flow::Continue)

@@ -3,7 +3,7 @@
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use crate::keyspace::bits::{self, Combination, Span};
-use crate::keyspace::{Life, MAX_STRING_BYTES, integer};
+use crate::keyspace::{EventClasses, Life, MAX_STRING_BYTES, Transaction, WrongType, integer};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const CHANGE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::UPDATE))];
@@ -62,6 +62,7 @@ fn setbit(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let before = bits::get(transaction.string(key)?.unwrap_or_default(), offset, 1);
     transaction.string_set_bits(key, offset, 1, value)?;
+    transaction.announce(EventClasses::STRING, "setbit", key);
     context.commit(transaction);
     context.reply_flag(before == 1)
 }
@@ -71,7 +72,7 @@ fn getbit(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let text = transaction.string(key)?;
-    context.count_read(text.is_some());
+    context.count_read(key, text.is_some());
     context.reply_flag(bits::get(text.unwrap_or_default(), offset, 1) == 1)
 }
 
@@ -101,7 +102,7 @@ fn bitcount(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let text = transaction.string(key)?;
-    context.count_read(text.is_some());
+    context.count_read(key, text.is_some());
     // Only now, as Redis does it: without the key nothing else is looked at.
     let Some(text) = text else { return context.reply_integer(0) };
     let (start, end) = match context.words() {
@@ -127,7 +128,7 @@ fn bitpos(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let text = transaction.string(key)?;
-    context.count_read(text.is_some());
+    context.count_read(key, text.is_some());
     // Only now: without the key, which is as good as zeros without end, nothing else is looked at.
     let Some(text) = text else { return context.reply_integer(if bit { -1 } else { 0 }) };
     let words = context.words();
@@ -159,20 +160,27 @@ fn bitop(context: &mut Context<'_>) -> Outcome {
     let keys = context.keys(2..context.words());
     let mut transaction = context.lock_keys(&keys);
     let (destination, sources) = (keys[0], &keys[1..]);
-    let mut result = transaction.string(sources[0])?.unwrap_or_default().to_vec();
+    let read = |transaction: &mut Transaction<'_>, key| -> Result<Vec<u8>, WrongType> {
+        let text = transaction.string(key)?.map(<[u8]>::to_vec);
+        context.count_read(key, text.is_some());
+        Ok(text.unwrap_or_default())
+    };
+    let mut result = read(&mut transaction, sources[0])?;
     match combination {
         None => bits::complement(&mut result),
         Some(combination) => {
             for &source in &sources[1..] {
-                bits::combine(&mut result, transaction.string(source)?.unwrap_or_default(), combination);
+                bits::combine(&mut result, &read(&mut transaction, source)?, combination);
             }
         }
     }
+    let existed = transaction.kind(destination).is_some();
     if result.is_empty() {
         transaction.remove(destination);
     } else {
         transaction.string_set(destination, &result, Life::Forever);
     }
+    transaction.announce_stored(EventClasses::STRING, "set", destination, existed);
     context.commit(transaction);
     context.reply_count(result.len())
 }

@@ -85,8 +85,12 @@ impl<'i> Bundle<'i> {
         if self.requests.len() == MOST_BUNDLED {
             return false;
         }
+        // What is refused is told and logged when the request is carried out by itself.
+        if !session.user.is_unlimited() {
+            return false;
+        }
         let Some(entry) = arguments.get(0).and_then(|name| find(session, name, arguments).ok()) else { return false };
-        if !works_on_one_key(entry) || check(state, session, entry, arguments, protocol).is_err() {
+        if !works_on_one_key(entry) || check(state, session, entry, arguments, protocol, now, false).is_err() {
             return false;
         }
         if check_memory(state, entry, now).is_err() {

@@ -6,6 +6,7 @@ use super::Flow;
 use super::clients::{ClientKind, ClientRecord};
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::pausing::PauseMode;
+use crate::acl::User;
 use crate::keyspace::{Millis, Verdict, integer};
 
 /// Which connections are meant; all that is said has to apply.
@@ -13,7 +14,7 @@ use crate::keyspace::{Millis, Verdict, integer};
 struct Filter<'a> {
     id: Option<u64>,
     kind: Option<ClientKind>,
-    user: Option<&'a [u8]>,
+    user: Option<&'a Arc<User>>,
     address: Option<&'a [u8]>,
     local_address: Option<&'a [u8]>,
     /// Milliseconds since it connected, at least.
@@ -24,7 +25,7 @@ impl Filter<'_> {
     fn fits(&self, record: &ClientRecord, now: Millis) -> bool {
         self.id.is_none_or(|id| record.id == id)
             && self.kind.is_none_or(|kind| record.kind() == kind)
-            && self.user.is_none_or(|user| record.user().as_bytes() == user)
+            && self.user.is_none_or(|user| record.has_user(user))
             && self.address.is_none_or(|address| record.address.as_bytes() == address)
             && self.local_address.is_none_or(|address| record.local_address.as_bytes() == address)
             && self.age.is_none_or(|age| now.saturating_sub(record.connected_at) >= age)
@@ -39,7 +40,7 @@ pub fn kill(context: &mut Context<'_>) -> Outcome {
         }
         return context.ok();
     }
-    let (mut filter, mut skips_me) = (Filter::default(), true);
+    let (mut filter, mut user, mut skips_me) = (Filter::default(), None, true);
     if !context.words().is_multiple_of(2) {
         return Err(SYNTAX);
     }
@@ -53,10 +54,10 @@ pub fn kill(context: &mut Context<'_>) -> Outcome {
         } else if is_option(option, "type") {
             filter.kind = Some(kind(value)?);
         } else if is_option(option, "user") {
-            if value != b"default" {
+            user = context.state.users.find(value);
+            if user.is_none() {
                 return Err(Refusal::Built([b"ERR No such user '", shown(value), b"'"].concat()));
             }
-            filter.user = Some(value);
         } else if is_option(option, "addr") {
             filter.address = Some(value);
         } else if is_option(option, "laddr") {
@@ -71,6 +72,7 @@ pub fn kill(context: &mut Context<'_>) -> Outcome {
             return Err(SYNTAX);
         }
     }
+    let filter = Filter { user: user.as_ref(), ..filter };
     let count = kill_all(context, &filter, skips_me);
     context.reply_count(count)
 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::attention::Attention;
 use super::table::table;
+use crate::acl::User;
 use crate::keyspace::{Millis, Verdict, Waiter, Watcher};
 use crate::pubsub::Subscriber;
 
@@ -92,17 +93,19 @@ pub struct ClientRecord {
     names: Mutex<ClientNames>,
     database: AtomicU32,
     protocol: AtomicU32,
-    authenticated: AtomicBool,
+    user: Mutex<Arc<User>>,
+    killed: AtomicBool,
+    /// What it listens to may be forbidden by now.
+    recheck: AtomicBool,
+    wake: OnceLock<Wake>,
     last_command: AtomicUsize,
     last_active: AtomicU64,
     input: AtomicUsize,
     input_room: AtomicUsize,
     output: AtomicUsize,
     output_room: AtomicUsize,
-    wake: OnceLock<Wake>,
     /// Where messages and lines for it wait, once it has ever wanted some.
     subscriber: OnceLock<Arc<Subscriber>>,
-    killed: AtomicBool,
     /// A request of it waits for the end of a pause.
     postponed: AtomicBool,
     /// CLIENT NO-EVICT. Clients are never evicted here, so it only shows.
@@ -136,27 +139,6 @@ impl ClientRecord {
         self.output_room.store(note.output_room, Ordering::Relaxed);
     }
 
-    /// How to wake its task.
-    pub(super) fn set_wake(&self, wake: Wake) {
-        // A connection has one task, and says so once.
-        let _ = self.wake.set(wake);
-    }
-
-    /// Asks it to end, without the replies that it has not got yet. The session says when it has ended.
-    pub fn kill(&self, attention: &Attention) {
-        if !self.killed.swap(true, Ordering::SeqCst) {
-            attention.add_killed();
-        }
-        if let Some(Wake(wake)) = self.wake.get() {
-            wake();
-        }
-    }
-
-    /// Is it asked to end?
-    pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::SeqCst)
-    }
-
     /// A request of it waits for the end of a pause, or does so no longer.
     pub fn note_postponed(&self, postponed: bool) {
         self.postponed.store(postponed, Ordering::Relaxed);
@@ -177,11 +159,6 @@ impl ClientRecord {
     /// What kind of client it is.
     pub fn kind(&self) -> ClientKind {
         if self.is_listening() { ClientKind::PubSub } else { ClientKind::Normal }
-    }
-
-    /// The name of the user that it acts for.
-    pub fn user(&self) -> &'static str {
-        if self.authenticated.load(Ordering::Relaxed) { "default" } else { "(superuser)" }
     }
 
     /// When it last sent something.
@@ -276,8 +253,48 @@ impl ClientRecord {
         waiter.inspect(|waiter| waiter.unblock(verdict)).is_some()
     }
 
-    pub(super) fn note_authenticated(&self, authenticated: bool) {
-        self.authenticated.store(authenticated, Ordering::Relaxed);
+    pub(super) fn note_user(&self, user: Arc<User>) {
+        *self.user.lock() = user;
+    }
+
+    /// Is this the user that it has logged in as?
+    pub fn has_user(&self, user: &Arc<User>) -> bool {
+        Arc::ptr_eq(&self.user.lock(), user)
+    }
+
+    /// How to wake its task.
+    pub(super) fn set_wake(&self, wake: Wake) {
+        // A connection has one task, and says so once.
+        let _ = self.wake.set(wake);
+    }
+
+    /// Asks it to end, whatever its client does. The session says when it has ended.
+    pub fn kill(&self, attention: &Attention) {
+        if !self.killed.swap(true, Ordering::SeqCst) {
+            attention.add_killed();
+        }
+        self.wake();
+    }
+
+    /// Is it asked to end?
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+
+    /// Lets the connection see whether its user still may listen to what it listens to.
+    pub(super) fn recheck(&self) {
+        self.recheck.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn take_recheck(&self) -> bool {
+        self.recheck.load(Ordering::Acquire) && self.recheck.swap(false, Ordering::AcqRel)
+    }
+
+    fn wake(&self) {
+        if let Some(Wake(wake)) = self.wake.get() {
+            wake();
+        }
     }
 
     /// Bytes of memory that the connection takes, about.
@@ -311,8 +328,7 @@ impl ClientRecord {
         let queued_bytes = self.queued_bytes.load(Ordering::Relaxed);
         let middle = format!(
             " age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} watch={watched} qbuf={input} qbuf-free={} \
-             argv-mem=0 multi-mem={queued_bytes} rbs={output_room} rbp={output_room} obl={output} oll={mail} omem={mail_bytes} tot-mem={} events=r cmd={command} user={} redir=-1 \
-             resp={} lib-name=",
+             argv-mem=0 multi-mem={queued_bytes} rbs={output_room} rbp={output_room} obl={output} oll={mail} omem={mail_bytes} tot-mem={} events=r cmd={command} user=",
             seconds_since(self.connected_at),
             seconds_since(self.last_active()),
             self.flags(),
@@ -320,10 +336,10 @@ impl ClientRecord {
             self.queued.load(Ordering::Relaxed),
             input_room.saturating_sub(input),
             self.memory(),
-            self.user(),
-            self.protocol.load(Ordering::Relaxed),
         );
         out.extend_from_slice(middle.as_bytes());
+        out.extend_from_slice(self.user.lock().name());
+        out.extend_from_slice(format!(" redir=-1 resp={} lib-name=", self.protocol.load(Ordering::Relaxed)).as_bytes());
         out.extend_from_slice(&names.library);
         out.extend_from_slice(b" lib-ver=");
         out.extend_from_slice(&names.library_version);
@@ -352,7 +368,7 @@ pub struct ClientRegistry {
 
 impl ClientRegistry {
     /// Adds a connection.
-    pub(super) fn add(&self, connected: Connected, now: Millis, authenticated: bool) -> Arc<ClientRecord> {
+    pub(super) fn add(&self, connected: Connected, now: Millis, user: Arc<User>) -> Arc<ClientRecord> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let record = Arc::new(ClientRecord {
             id,
@@ -364,16 +380,17 @@ impl ClientRegistry {
             names: Mutex::default(),
             database: AtomicU32::new(0),
             protocol: AtomicU32::new(2),
-            authenticated: AtomicBool::new(authenticated),
+            user: Mutex::new(user),
+            killed: AtomicBool::new(false),
+            recheck: AtomicBool::new(false),
+            wake: OnceLock::new(),
             last_command: AtomicUsize::new(NO_COMMAND),
             last_active: AtomicU64::new(now),
             input: AtomicUsize::new(0),
             input_room: AtomicUsize::new(0),
             output: AtomicUsize::new(0),
             output_room: AtomicUsize::new(0),
-            wake: OnceLock::new(),
             subscriber: OnceLock::new(),
-            killed: AtomicBool::new(false),
             postponed: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),

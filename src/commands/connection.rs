@@ -1,10 +1,13 @@
 //! Connections: who one is, which database and protocol it uses, and CLIENT.
 
+use std::sync::Arc;
+
 use super::client_control;
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::session::Replies;
 use super::spec::{Categories, Command, Flags, Group, Handler};
-use super::{Flow, REDIS_VERSION, wrong_arity};
+use super::{Flow, REDIS_VERSION, acl, wrong_arity};
+use crate::acl::DEFAULT_USER;
 use crate::keyspace::integer;
 use crate::resp::Protocol;
 
@@ -133,13 +136,13 @@ const WRONG_PASSWORD: Refusal = Refusal::Fixed("WRONGPASS invalid username-passw
 
 fn auth(context: &mut Context<'_>) -> Outcome {
     match context.words() {
-        2 if !context.state.config.password_required() => {
+        2 if context.state.users.default_user().definition().needs_no_password() => {
             return Err(Refusal::Fixed(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
             ));
         }
-        2 => authenticate(context, b"default", context.word(1))?,
+        2 => authenticate(context, DEFAULT_USER, context.word(1))?,
         3 => authenticate(context, context.word(1), context.word(2))?,
         _ => return Err(SYNTAX),
     }
@@ -147,13 +150,16 @@ fn auth(context: &mut Context<'_>) -> Outcome {
 }
 
 fn authenticate(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-    let config = &context.state.config;
-    let right = config.is_password(password) || !config.password_required();
-    if user != b"default" || !right {
-        return Err(WRONG_PASSWORD);
+    match context.state.users.log_in(user, password) {
+        Some(user) => {
+            context.session.log_in(user, true);
+            Ok(())
+        }
+        None => {
+            acl::note_wrong_password(context, user);
+            Err(WRONG_PASSWORD)
+        }
     }
-    context.session.set_authenticated(true);
-    Ok(())
 }
 
 fn hello(context: &mut Context<'_>) -> Outcome {
@@ -182,7 +188,7 @@ fn hello(context: &mut Context<'_>) -> Outcome {
         }
         at += 1;
     }
-    if !context.session.authenticated && context.state.config.password_required() {
+    if !context.session.authenticated && context.state.users.login_required() {
         return Err(Refusal::Fixed(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
              option can be used to authenticate the client and select the RESP protocol version at the same time",
@@ -233,7 +239,8 @@ fn reset(context: &mut Context<'_>) -> Outcome {
     context.session.set_no_touch(false);
     context.session.select(0);
     context.session.set_protocol(Protocol::Resp2, context.reply);
-    context.session.set_authenticated(!context.state.config.password_required());
+    let users = &context.state.users;
+    context.session.log_in(Arc::clone(users.default_user()), !users.login_required());
     context.session.set_replies(Replies::On);
     context.session.record.change_names(|names| names.name.clear());
     context.reply.simple("RESET");

@@ -166,9 +166,14 @@ impl<'c> Context<'c> {
     }
 
     /// Counts a read of a key that was there or was not.
-    pub fn count_read(&self, found: bool) {
+    pub fn count_read(&self, key: Key<'_>, found: bool) {
         let block = self.state.stats.thread(self.session.thread);
-        if found { block.hits.add(1) } else { block.misses.add(1) }
+        if found {
+            block.hits.add(1);
+        } else {
+            block.misses.add(1);
+            self.state.keyspace.announce_miss(self.now, self.session.database, key.bytes);
+        }
     }
 
     /// May a blocking command take what the key has? Not if others wait for it longer.

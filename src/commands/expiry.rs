@@ -2,7 +2,7 @@
 
 use super::context::{Context, Outcome, Refusal, Since, Unit, absolute_time, invalid_expire_time, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
-use crate::keyspace::Millis;
+use crate::keyspace::{EventClasses, Millis};
 
 const CHANGE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::UPDATE))];
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -116,10 +116,12 @@ fn set_deadline(context: &mut Context<'_>, unit: Unit, since: Since) -> Outcome 
     match u64::try_from(deadline) {
         Ok(deadline) if deadline > context.now => {
             transaction.set_deadline(key, Some(deadline));
+            transaction.announce(EventClasses::GENERIC, "expire", key);
         }
         // Its time is over already.
         _ => {
             transaction.remove(key);
+            transaction.announce(EventClasses::GENERIC, "del", key);
         }
     }
     context.commit(transaction);
@@ -132,6 +134,7 @@ fn persist(context: &mut Context<'_>) -> Outcome {
     let had_deadline = transaction.deadline(key).flatten().is_some();
     if had_deadline {
         transaction.set_deadline(key, None);
+        transaction.announce(EventClasses::GENERIC, "persist", key);
         context.commit(transaction);
     }
     context.reply_flag(had_deadline)
@@ -157,7 +160,7 @@ fn pexpiretime(context: &mut Context<'_>) -> Outcome {
 fn reply_deadline(context: &mut Context<'_>, number: fn(u64, Millis) -> u64) -> Outcome {
     let key = context.key(1);
     let deadline = context.lock(key).deadline(key);
-    context.count_read(deadline.is_some());
+    context.count_read(key, deadline.is_some());
     let reply = match deadline {
         None => -2,
         Some(None) => -1,

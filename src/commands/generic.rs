@@ -4,7 +4,7 @@ use super::Flow;
 use super::context::{Context, Outcome};
 use super::glob;
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
-use crate::keyspace::Kind;
+use crate::keyspace::{EventClasses, Key, Kind, Transaction};
 
 const LOOK: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
 const LOOK_AT_ALL: &[KeySpec] = &[KeySpec::to_the_end(1, 1, Access::READ)];
@@ -77,7 +77,7 @@ fn randomkey(context: &mut Context<'_>) -> Outcome {
 fn kind(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let kind = context.lock(key).kind(key);
-    context.count_read(kind.is_some());
+    context.count_read(key, kind.is_some());
     context.reply.simple(kind.map_or("none", Kind::name));
     Ok(Flow::Continue)
 }
@@ -88,7 +88,7 @@ fn exists(context: &mut Context<'_>) -> Outcome {
     let mut found = 0;
     for &key in &keys {
         let there = transaction.kind(key).is_some();
-        context.count_read(there);
+        context.count_read(key, there);
         found += usize::from(there);
     }
     context.reply_count(found)
@@ -100,23 +100,31 @@ fn touch(context: &mut Context<'_>) -> Outcome {
     let mut found = 0;
     for &key in &keys {
         let there = transaction.touch(key);
-        context.count_read(there);
+        context.count_read(key, there);
         found += usize::from(there);
     }
     context.reply_count(found)
+}
+
+fn delete(transaction: &mut Transaction<'_>, key: Key<'_>) -> bool {
+    let removed = transaction.remove(key);
+    if removed {
+        transaction.announce(EventClasses::GENERIC, "del", key);
+    }
+    removed
 }
 
 fn del(context: &mut Context<'_>) -> Outcome {
     if context.words() == 2 {
         let key = context.key(1);
         let mut transaction = context.lock(key);
-        let removed = transaction.remove(key);
+        let removed = delete(&mut transaction, key);
         context.commit(transaction);
         return context.reply_flag(removed);
     }
     let keys = context.keys(1..context.words());
     let mut transaction = context.lock_keys(&keys);
-    let removed = keys.iter().filter(|&&key| transaction.remove(key)).count();
+    let removed = keys.iter().filter(|&&key| delete(&mut transaction, key)).count();
     context.commit(transaction);
     context.reply_count(removed)
 }

@@ -426,13 +426,14 @@ fn run(context: &mut Context<'_>, form: Form) -> Outcome {
     keys.extend(wanted.iter().map(|&at| context.key(at)));
     let mut transaction = context.lock_keys(&keys);
     let set = transaction.sorted_set(keys[0])?;
-    context.count_read(set.is_some());
+    context.count_read(keys[0], set.is_some());
     let search = parse(context, form, set)?;
     let found = set.map(|set| find(set, &search)).unwrap_or_default();
     if let Some(at) = search.store {
         let score = |found: &Found| if search.store_distance { found.distance / search.unit } else { found.hash };
         let members: Scored = found.iter().map(|found| (found.member.clone(), score(found))).collect();
-        store(&mut transaction, context.key(at), &members)?;
+        let event = if form == Form::SearchStore { "geosearchstore" } else { "georadiusstore" };
+        store(&mut transaction, context.key(at), &members, event)?;
         context.commit(transaction);
         return context.reply_count(members.len());
     }

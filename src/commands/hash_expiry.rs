@@ -5,7 +5,7 @@ use super::context::{
 };
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
-use crate::keyspace::{Key, Life, Millis, Transaction, integer};
+use crate::keyspace::{EventClasses, Key, Life, Millis, Transaction, integer};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const UPDATE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::UPDATE))];
@@ -141,6 +141,28 @@ impl Condition {
     }
 }
 
+/// What a command has done to fields, in the order in which that is announced.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    set: bool,
+    limited: bool,
+    freed: bool,
+    removed: bool,
+}
+
+impl Done {
+    fn announce(self, transaction: &mut Transaction<'_>, key: Key<'_>) {
+        for (happened, name) in [(self.set, "hset"), (self.limited, "hexpire"), (self.freed, "hpersist")] {
+            if happened {
+                transaction.announce(EventClasses::HASH, name, key);
+            }
+        }
+        if self.removed {
+            transaction.announce_taken(EventClasses::HASH, "hdel", key);
+        }
+    }
+}
+
 fn hexpire(context: &mut Context<'_>) -> Outcome {
     set_deadlines(context, Unit::Seconds, Since::Now)
 }
@@ -166,22 +188,24 @@ fn set_deadlines(context: &mut Context<'_>, unit: Unit, since: Since) -> Outcome
     let at = if condition.is_some() { 4 } else { 3 };
     let first = fields(context, at, Refusal::Fixed("ERR Parameter `numFields` should be greater than 0"))?;
     context.reply.array(context.words() - first);
+    let mut done = Done::default();
     for field in context.arguments.from(first).iter() {
         let reply = match deadline_of(&mut transaction, key, field)? {
             None => NO_FIELD,
             Some(current) if !condition.unwrap_or(Condition::Always).allows(current, deadline) => 0,
             // Its time is over already.
             Some(_) if deadline <= context.now => {
-                transaction.hash_remove(key, field)?;
+                done.removed |= transaction.hash_remove(key, field)?;
                 2
             }
             Some(_) => {
-                transaction.hash_set_deadline(key, field, Some(deadline))?;
+                done.limited |= transaction.hash_set_deadline(key, field, Some(deadline))?;
                 1
             }
         };
         context.reply.integer(reply);
     }
+    done.announce(&mut transaction, key);
     context.commit(transaction);
     Ok(Flow::Continue)
 }
@@ -201,17 +225,19 @@ fn hpersist(context: &mut Context<'_>) -> Outcome {
     transaction.hash(key)?;
     let first = fields(context, 2, NOT_A_NUMBER_OF_FIELDS)?;
     context.reply.array(context.words() - first);
+    let mut done = Done::default();
     for field in context.arguments.from(first).iter() {
         let reply = match deadline_of(&mut transaction, key, field)? {
             None => NO_FIELD,
             Some(None) => NO_DEADLINE,
             Some(Some(_)) => {
-                transaction.hash_set_deadline(key, field, None)?;
+                done.freed |= transaction.hash_set_deadline(key, field, None)?;
                 1
             }
         };
         context.reply.integer(reply);
     }
+    done.announce(&mut transaction, key);
     context.commit(transaction);
     Ok(Flow::Continue)
 }
@@ -238,7 +264,7 @@ fn reply_deadlines(context: &mut Context<'_>, number: fn(Millis, Millis) -> u64)
     let mut transaction = context.lock(key);
     let hash = transaction.hash(key)?;
     let first = fields(context, 2, NOT_A_NUMBER_OF_FIELDS)?;
-    context.count_read(hash.is_some());
+    context.count_read(key, hash.is_some());
     context.reply.array(context.words() - first);
     for field in context.arguments.from(first).iter() {
         context.reply.integer(match hash.and_then(|hash| hash.deadline(field)) {
@@ -256,11 +282,13 @@ fn hgetdel(context: &mut Context<'_>) -> Outcome {
     transaction.hash(key)?;
     let first = fields(context, 2, NOT_A_NUMBER_OF_FIELDS)?;
     context.reply.array(context.words() - first);
+    let mut done = Done::default();
     for field in context.arguments.from(first).iter() {
         let value = transaction.hash(key)?.and_then(|hash| hash.get(field));
         context.reply.bulk_or_null(value.as_deref());
-        transaction.hash_remove(key, field)?;
+        done.removed |= transaction.hash_remove(key, field)?;
     }
+    done.announce(&mut transaction, key);
     context.commit(transaction);
     Ok(Flow::Continue)
 }
@@ -278,23 +306,25 @@ fn hgetex(context: &mut Context<'_>) -> Outcome {
     };
     let first = fields(context, at, NOT_A_NUMBER_OF_FIELDS)?;
     context.reply.array(context.words() - first);
+    let mut done = Done::default();
     for field in context.arguments.from(first).iter() {
         let hash = transaction.hash(key)?;
         let current = hash.and_then(|hash| hash.deadline(field));
         context.reply.bulk_or_null(hash.and_then(|hash| hash.get(field)).as_deref());
         match (life, current) {
             (Some(Life::Until(deadline)), Some(_)) if deadline <= context.now => {
-                transaction.hash_remove(key, field)?;
+                done.removed |= transaction.hash_remove(key, field)?;
             }
             (Some(Life::Until(deadline)), Some(_)) => {
-                transaction.hash_set_deadline(key, field, Some(deadline))?;
+                done.limited |= transaction.hash_set_deadline(key, field, Some(deadline))?;
             }
             (Some(Life::Forever), Some(Some(_))) => {
-                transaction.hash_set_deadline(key, field, None)?;
+                done.freed |= transaction.hash_set_deadline(key, field, None)?;
             }
             _ => {}
         }
     }
+    done.announce(&mut transaction, key);
     context.commit(transaction);
     Ok(Flow::Continue)
 }
@@ -367,18 +397,22 @@ fn hsetex(context: &mut Context<'_>) -> Outcome {
             return context.reply_integer(0);
         }
     }
+    let mut done = Done::default();
     for at in words() {
         let (field, value) = (context.word(at), context.word(at + 1));
         match life {
             // Its time is over before it begins.
             Life::Until(deadline) if deadline <= context.now => {
-                transaction.hash_remove(key, field)?;
+                done.removed |= transaction.hash_remove(key, field)?;
             }
             life => {
                 transaction.hash_set_with_life(key, field, value, life)?;
+                done.set = true;
+                done.limited |= matches!(life, Life::Until(_));
             }
         }
     }
+    done.announce(&mut transaction, key);
     context.commit(transaction);
     context.reply_integer(1)
 }

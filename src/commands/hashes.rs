@@ -4,7 +4,7 @@ use super::context::{Context, Outcome, Refusal, SYNTAX, check_reply_size, is_opt
 use super::sampling::distinct_positions;
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
-use crate::keyspace::{HashView, WriteError, long_double};
+use crate::keyspace::{EventClasses, HashView, WriteError, long_double};
 use crate::resp::{Protocol, Reply};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -83,6 +83,7 @@ fn set_fields(context: &mut Context<'_>) -> Result<usize, Refusal> {
     for at in (2..context.words()).step_by(2) {
         added += usize::from(transaction.hash_set(key, context.word(at), context.word(at + 1))?);
     }
+    transaction.announce(EventClasses::HASH, "hset", key);
     context.commit(transaction);
     Ok(added)
 }
@@ -104,6 +105,7 @@ fn hsetnx(context: &mut Context<'_>) -> Outcome {
     let absent = transaction.hash(key)?.is_none_or(|hash| hash.get(field).is_none());
     if absent {
         transaction.hash_set(key, field, value)?;
+        transaction.announce(EventClasses::HASH, "hset", key);
         context.commit(transaction);
     }
     context.reply_flag(absent)
@@ -117,7 +119,7 @@ fn read_hash(
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let hash = transaction.hash(key)?;
-    context.count_read(hash.is_some());
+    context.count_read(key, hash.is_some());
     read(context, hash)
 }
 
@@ -146,6 +148,9 @@ fn hdel(context: &mut Context<'_>) -> Outcome {
     let mut removed = 0;
     for field in context.arguments.from(2).iter() {
         removed += usize::from(transaction.hash_remove(key, field)?);
+    }
+    if removed > 0 {
+        transaction.announce_taken(EventClasses::HASH, "hdel", key);
     }
     context.commit(transaction);
     context.reply_count(removed)
@@ -205,6 +210,7 @@ fn hincrby(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let sum = transaction.hash_add(key, context.word(2), increment)?;
+    transaction.announce(EventClasses::HASH, "hincrby", key);
     context.commit(transaction);
     context.reply_integer(sum)
 }
@@ -220,6 +226,7 @@ fn hincrbyfloat(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let sum = transaction.hash_add_float(key, context.word(2), increment)?;
+    transaction.announce(EventClasses::HASH, "hincrbyfloat", key);
     context.commit(transaction);
     context.reply.bulk(&sum);
     Ok(Flow::Continue)

@@ -5,7 +5,7 @@ use super::context::{Context, Outcome, Refusal, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use crate::effects::Registers;
 use crate::keyspace::hyperloglog::{self, Representation, Union, Unusable, register_of};
-use crate::keyspace::{Key, Transaction};
+use crate::keyspace::{EventClasses, Key, Transaction};
 
 const INSERT: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::INSERT))];
 const COUNT: &[KeySpec] = &[KeySpec {
@@ -69,6 +69,9 @@ fn pfadd(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let raised = transaction.raise_registers(key, Registers { packed: &packed, dense: false, recount: false });
+    if raised == Ok(true) {
+        transaction.announce(EventClasses::STRING, "pfadd", key);
+    }
     context.commit(transaction);
     context.reply_flag(raised?)
 }
@@ -86,14 +89,14 @@ fn pfcount(context: &mut Context<'_>) -> Outcome {
     let count = match keys[..] {
         [key] => {
             let count = transaction.count_elements(key)?;
-            context.count_read(count.is_some());
+            context.count_read(key, count.is_some());
             count.unwrap_or(0)
         }
         _ => {
             let mut union = Union::default();
             for &key in &keys {
                 let there = unite(&mut transaction, &mut union, key)?;
-                context.count_read(there);
+                context.count_read(key, there);
             }
             union.count()
         }
@@ -107,13 +110,16 @@ fn pfmerge(context: &mut Context<'_>) -> Outcome {
     let (destination, sources) = (keys[0], &keys[1..]);
     // Not for its registers, which it has anyhow: it must be one, and whole, and may be dense.
     let mut own = Union::default();
-    unite(&mut transaction, &mut own, destination)?;
+    let there = unite(&mut transaction, &mut own, destination)?;
+    context.count_read(destination, there);
     let mut union = Union::default();
     for &source in sources {
-        unite(&mut transaction, &mut union, source)?;
+        let there = unite(&mut transaction, &mut union, source)?;
+        context.count_read(source, there);
     }
     let dense = own.has_dense() || union.has_dense();
     transaction.raise_registers(destination, Registers { packed: &union.packed(), dense, recount: true })?;
+    transaction.announce(EventClasses::STRING, "pfadd", destination);
     context.commit(transaction);
     context.ok()
 }

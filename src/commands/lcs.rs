@@ -52,6 +52,9 @@ pub fn lcs(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock_keys(&keys);
     let mut strings = Vec::with_capacity(2);
     for &key in &keys {
+        context.count_read(key, transaction.kind(key).is_some());
+    }
+    for &key in &keys {
         let value = transaction.string(key);
         let value = value.map_err(|_| Refusal::Fixed("ERR The specified keys must contain string values"))?;
         strings.push(value.unwrap_or_default().to_vec());

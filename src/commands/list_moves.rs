@@ -3,9 +3,10 @@
 
 use super::Flow;
 use super::context::{Context, Outcome, Patience, Refusal, SYNTAX, is_option};
+use super::lists::push_event;
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 use crate::effects::{Elements, End, Ranges};
-use crate::keyspace::{Element, Key, Kind, ListValue, Transaction, WrongType, integer};
+use crate::keyspace::{Element, EventClasses, Key, Kind, ListValue, Transaction, WrongType, integer};
 use crate::resp::Reply;
 
 const TAKES: Access = Access::READ_WRITE.with(Access::ACCESS).with(Access::DELETE);
@@ -95,6 +96,14 @@ fn at_end(list: &ListValue, end: End) -> Option<Element<'_>> {
     }
 }
 
+/// What it is called when elements are taken off an end.
+fn pop_event(end: End) -> &'static str {
+    match end {
+        End::Left => "lpop",
+        End::Right => "rpop",
+    }
+}
+
 /// Replies with the elements at an end, nearest first, and takes them off. There must be so many, and at least one.
 fn take_off(
     transaction: &mut Transaction<'_>,
@@ -110,6 +119,7 @@ fn take_off(
             End::Right => list.range(length - count..length).rev().for_each(|element| reply.bulk(&element)),
         }
         transaction.list_remove(key, end, Ranges::first(count as u64))?;
+        transaction.announce_taken(EventClasses::LIST, pop_event(end), key);
     }
     Ok(())
 }
@@ -122,7 +132,6 @@ fn pop(context: &mut Context<'_>, end: End) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let length = transaction.list(key)?.map(ListValue::len);
-    context.count_read(length.is_some());
     let Some(length) = length else {
         match count {
             None => context.reply.null(),
@@ -174,7 +183,6 @@ fn pop_first(
     let mut transaction = context.lock_keys(keys);
     for &key in keys {
         let length = context.found(transaction.list(key).map(|list| list.map(ListValue::len)))?;
-        context.count_read(length.is_some());
         let Some(length) = length else { continue };
         if patience != Patience::None && !context.may_take(&transaction, key, Kind::List) {
             continue;
@@ -244,7 +252,6 @@ fn move_between(
 ) -> Outcome {
     let mut transaction = context.lock_keys(&[source, target]);
     let list = context.found(transaction.list(source))?;
-    context.count_read(list.is_some());
     let found = list.and_then(|list| Some((at_end(list, taken_at)?.to_vec(), list.len() == 1)));
     let may_take = patience == Patience::None || context.may_take(&transaction, source, Kind::List);
     let Some((element, alone)) = found.filter(|_| may_take) else {
@@ -261,6 +268,8 @@ fn move_between(
     } else {
         transaction.count_as_changed(source);
     }
+    transaction.announce(EventClasses::LIST, push_event(put_at), target);
+    transaction.announce_taken(EventClasses::LIST, pop_event(taken_at), source);
     context.commit(transaction);
     context.reply.bulk(&element);
     Ok(Flow::Continue)

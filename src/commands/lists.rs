@@ -4,7 +4,7 @@ use super::Flow;
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use crate::effects::{Elements, End, Ranges, RangesWriter};
-use crate::keyspace::ListValue;
+use crate::keyspace::{EventClasses, ListValue};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const LOOK: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
@@ -76,6 +76,14 @@ pub const COMMANDS: &[Command] = &[
     ),
 ];
 
+/// What it is called when elements are pushed to an end.
+pub fn push_event(end: End) -> &'static str {
+    match end {
+        End::Left => "lpush",
+        End::Right => "rpush",
+    }
+}
+
 fn push(context: &mut Context<'_>, end: End, creates: bool) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
@@ -84,6 +92,7 @@ fn push(context: &mut Context<'_>, end: End, creates: bool) -> Outcome {
     }
     let (buffer, parts) = context.arguments.from(2).parts();
     let length = transaction.list_push(key, end, Elements::parts(buffer, parts))?;
+    transaction.announce(EventClasses::LIST, push_event(end), key);
     context.commit(transaction);
     context.reply_count(length)
 }
@@ -109,7 +118,7 @@ fn read_list(context: &mut Context<'_>, read: impl FnOnce(&mut Context<'_>, Opti
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let list = transaction.list(key)?;
-    context.count_read(list.is_some());
+    context.count_read(key, list.is_some());
     read(context, list)
 }
 
@@ -259,6 +268,7 @@ fn linsert(context: &mut Context<'_>) -> Outcome {
     let length = list.len();
     let Some(pivot) = matches(list, End::Left, context.word(3)).next() else { return context.reply_integer(-1) };
     transaction.list_insert(key, pivot + usize::from(after), context.word(4))?;
+    transaction.announce(EventClasses::LIST, "linsert", key);
     context.commit(transaction);
     context.reply_count(length + 1)
 }
@@ -273,6 +283,7 @@ fn lset(context: &mut Context<'_>) -> Outcome {
     if !transaction.list_set(key, from, distance, context.word(3))? {
         return Err(Refusal::Fixed("ERR index out of range"));
     }
+    transaction.announce(EventClasses::LIST, "lset", key);
     context.commit(transaction);
     context.ok()
 }
@@ -295,6 +306,7 @@ fn lrem(context: &mut Context<'_>) -> Outcome {
     }
     if removed > 0 {
         transaction.list_remove(key, from, ranges.ranges())?;
+        transaction.announce_taken(EventClasses::LIST, "lrem", key);
         context.commit(transaction);
     }
     context.reply_count(removed)
@@ -316,6 +328,7 @@ fn ltrim(context: &mut Context<'_>) -> Outcome {
                 }
             }
         }
+        transaction.announce_taken(EventClasses::LIST, "ltrim", key);
         context.commit(transaction);
     }
     context.ok()

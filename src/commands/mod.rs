@@ -7,6 +7,7 @@
 //! Architecture invariant: commands know requests, replies and the keyspace. They know no socket and no peer, read no
 //! clock (the caller passes the time) and wait for nothing: what must be waited for is said by [`Flow`].
 
+mod acl;
 mod assign;
 mod attention;
 mod bitfield;
@@ -20,6 +21,8 @@ mod configuration;
 mod connection;
 mod context;
 mod debug;
+#[cfg(test)]
+mod event_tests;
 mod expiry;
 mod floats;
 mod generic;
@@ -42,6 +45,7 @@ mod object;
 mod operations;
 mod output_limits;
 mod pausing;
+mod persistence;
 mod pubsub;
 mod redaction;
 mod rewrite;
@@ -84,15 +88,16 @@ use context::shown;
 pub use context::{Context, Outcome, Refusal};
 pub use pausing::{PauseMode, Pausing};
 pub use session::Session;
-pub use spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
+pub use spec::{Access, Categories, ChannelUse, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 pub use state::{ServerFacts, ServerState, resident_memory};
-pub use supervision::{DebugAccess, Ending, Supervision};
+pub use supervision::{DebugAccess, Supervision};
 pub use table::{Entry, Table, command_names, table};
 pub use timing::note_batch;
 
 use attention::{MONITORED, PAUSED};
 use monitoring::Source;
 
+use crate::acl::LogContext;
 use crate::glob;
 use crate::keyspace::{Millis, is_system_key};
 use crate::resp::{Arguments, Protocol, Reply};
@@ -115,6 +120,8 @@ pub enum Flow {
     Block { timeout: Option<Duration> },
     /// Clients are paused. Carry the same request out when the pause is over.
     Pause,
+    /// A save has begun when so many had ended. When it has ended too, reply with `OK`, or with its error.
+    Save { ended: u64 },
 }
 
 /// Carries one request out and appends the reply. `now` is the time of this command, in milliseconds.
@@ -128,7 +135,9 @@ pub fn execute(
     let start = reply.bytes().len();
     let flow = run(state, session, arguments, reply, now);
     // Where the reply is still to come, whoever writes it asks whether it is wanted.
-    if !matches!(flow, Flow::Block { .. } | Flow::Wait { .. } | Flow::Pause) && !session.wants_reply() {
+    if !matches!(flow, Flow::Block { .. } | Flow::Wait { .. } | Flow::Save { .. } | Flow::Pause)
+        && !session.wants_reply()
+    {
         reply.bytes_mut().truncate(start);
     }
     if state.supervision.attention.has_killed() && session.is_closing() { Flow::Close } else { flow }
@@ -136,6 +145,10 @@ pub fn execute(
 
 fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, reply: &mut Reply, now: Millis) -> Flow {
     let Some(name) = arguments.get(0) else { return Flow::Continue };
+    let limited = !session.user.is_unlimited();
+    if limited && session.user.is_removed() {
+        return Flow::Close;
+    }
     let block = state.stats.thread(session.thread);
     let entry = match find(session, name, arguments) {
         Ok(entry) => entry,
@@ -144,7 +157,7 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
             return refuse(state, session, reply, &refusal);
         }
     };
-    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol()) {
+    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol(), now, limited) {
         block.command(entry.id).rejected.add(1);
         let refusal = transactions::rejected(state, session, Some(entry), refusal);
         return refuse(state, session, reply, &refusal);
@@ -187,7 +200,7 @@ fn call(context: &mut Context<'_>) -> Flow {
     let mut outcome = (entry.command.handler)(context);
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
-        outcome = Err(LOADING);
+        outcome = Err(loading(state));
     }
     // Who waits does nothing.
     let waits = matches!(outcome, Ok(Flow::Block { .. }));
@@ -235,7 +248,14 @@ fn show(context: &Context<'_>) {
 }
 
 const OUT_OF_MEMORY: Refusal = Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'.");
-const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
+
+/// Why commands about data do not run yet.
+fn loading(state: &ServerState) -> Refusal {
+    match state.persistence.is_loading() {
+        true => Refusal::Fixed("LOADING swytch is loading the dataset in memory"),
+        false => Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet"),
+    }
+}
 
 fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
     let mut text = refusal.text();
@@ -261,20 +281,26 @@ fn find(session: &mut Session, name: &[u8], arguments: &Arguments<'_>) -> Result
     }
 }
 
-/// May this request run?
+/// May this request run? `limited`: its user may not do everything.
 fn check(
     state: &ServerState,
-    session: &Session,
+    session: &mut Session,
     entry: &Entry,
     arguments: &Arguments<'_>,
     protocol: Protocol,
+    now: Millis,
+    limited: bool,
 ) -> Result<(), Refusal> {
     let command = entry.command;
     if !command.accepts(arguments.len()) {
         return Err(wrong_arity(entry));
     }
-    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && state.config.password_required() {
+    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && state.users.login_required() {
         return Err(Refusal::Fixed("NOAUTH Authentication required."));
+    }
+    if limited {
+        let context = if session.queue.is_some() { LogContext::Multi } else { LogContext::TopLevel };
+        acl::check(state, session, entry, arguments, context, now)?;
     }
     if session.is_restricted(protocol) && !command.flags.has(Flags::WHILE_SUBSCRIBED) {
         return Err(pubsub::only_listening(&entry.full_name));
@@ -283,7 +309,7 @@ fn check(
         monitor::check(entry)?;
     }
     if !command.flags.has(Flags::LOADING) && !state.serving.load(Ordering::Relaxed) {
-        return Err(LOADING);
+        return Err(loading(state));
     }
     if command.flags.has(Flags::WRITE) && touches_system_keys(entry, arguments) {
         return Err(Refusal::Fixed("ERR keys that begin with '__swytch:' belong to the system and are read-only"));

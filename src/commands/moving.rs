@@ -2,7 +2,7 @@
 
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
-use crate::keyspace::{Key, Transaction, integer};
+use crate::keyspace::{EventClasses, Key, Transaction, integer};
 
 const COPIED: KeySpec = KeySpec::one(1, Access::READ.with(Access::ACCESS));
 const RENAMED: KeySpec = KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::DELETE));
@@ -71,8 +71,11 @@ fn copy(context: &mut Context<'_>) -> Outcome {
     }
     let mut transaction = context.lock_keys(&[key, new]);
     let found = transaction.kind(key).is_some();
-    context.count_read(found);
+    context.count_read(key, found);
     let copied = (replace || !transaction.is_there((there, new))) && transaction.copy_key((here, key), (there, new))?;
+    if copied {
+        transaction.announce_at(EventClasses::GENERIC, "copy_to", (there, new));
+    }
     context.commit(transaction);
     context.reply_flag(copied)
 }
@@ -86,6 +89,10 @@ fn move_(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let moved = !transaction.is_there((there, key)) && transaction.move_key((here, key), (there, key))?;
+    if moved {
+        transaction.announce(EventClasses::GENERIC, "move_from", key);
+        transaction.announce_at(EventClasses::GENERIC, "move_to", (there, key));
+    }
     context.commit(transaction);
     context.reply_flag(moved)
 }
@@ -100,11 +107,17 @@ fn begin_rename<'c>(context: &Context<'c>) -> Result<(Transaction<'c>, Key<'c>, 
     }
 }
 
+fn announce_rename(transaction: &mut Transaction<'_>, key: Key<'_>, new: Key<'_>) {
+    transaction.announce(EventClasses::GENERIC, "rename_from", key);
+    transaction.announce(EventClasses::GENERIC, "rename_to", new);
+}
+
 fn rename(context: &mut Context<'_>) -> Outcome {
     let here = context.session.database;
     let (mut transaction, key, new) = begin_rename(context)?;
     if key.bytes != new.bytes {
         transaction.move_key((here, key), (here, new))?;
+        announce_rename(&mut transaction, key, new);
     }
     context.commit(transaction);
     context.ok()
@@ -116,6 +129,9 @@ fn renamenx(context: &mut Context<'_>) -> Outcome {
     // This includes its own name.
     let free = transaction.kind(new).is_none();
     let renamed = free && transaction.move_key((here, key), (here, new))?;
+    if renamed {
+        announce_rename(&mut transaction, key, new);
+    }
     context.commit(transaction);
     context.reply_flag(renamed)
 }

@@ -12,12 +12,16 @@ const FLAG_DEFAULTS: &[(&str, &str)] = &[
     ("maxmemory", "67108864"),
     ("maxclients", "10000"),
     ("timeout", "0"),
+    ("notify-keyspace-events", ""),
     ("requirepass", ""),
+    ("save", ""),
     ("tls-cert-file", ""),
     ("tls-key-file", ""),
     ("tls-ca-cert-file", ""),
     ("tls-auth-clients", "yes"),
     ("tls-protocols", ""),
+    ("dbfilename", "dump.rdb"),
+    ("save", ""),
 ];
 /// Names of Redis 6 and those of today for the same.
 const ALIASES: &[(&str, &str)] = &[

@@ -149,7 +149,7 @@ fn hscan(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let hash = transaction.hash(key)?;
-    context.count_read(hash.is_some());
+    context.count_read(key, hash.is_some());
     let Some(hash) = hash else {
         reply_page(context.reply, 0, &[]);
         return Ok(Flow::Continue);
@@ -170,7 +170,7 @@ fn sscan(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let set = transaction.set(key)?;
-    context.count_read(set.is_some());
+    context.count_read(key, set.is_some());
     let Some(set) = set else {
         reply_page(context.reply, 0, &[]);
         return Ok(Flow::Continue);
@@ -197,7 +197,7 @@ fn zscan(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let set = transaction.sorted_set(key)?;
-    context.count_read(set.is_some());
+    context.count_read(key, set.is_some());
     let Some(set) = set else {
         reply_page(context.reply, 0, &[]);
         return Ok(Flow::Continue);

@@ -12,6 +12,7 @@ use super::supervision::Supervision;
 use super::table::{Entry, table};
 use super::timing::Batch;
 use super::transactions::Queue;
+use crate::acl::{Definition, User};
 use crate::effects::StreamId;
 use crate::keyspace::{Millis, Waiter, Watcher};
 use crate::pubsub::{Channels, Subscriber, Topic};
@@ -26,8 +27,12 @@ pub struct Session {
     pub thread: usize,
     /// The selected database.
     pub database: u32,
-    /// Has a password been given, or was none needed when it connected?
+    /// Has it logged in, or was there no need to when it connected?
     pub authenticated: bool,
+    /// The user that it has logged in as, `default` before.
+    pub user: Arc<User>,
+    /// What the user was when that was last looked at, and its version.
+    permissions: (Arc<Definition>, u64),
     /// The seq of the last effect that this connection made, 0 for none: what WAIT waits for.
     pub last_written: u64,
     /// Random choices made for this client.
@@ -76,8 +81,9 @@ impl Session {
     /// A new connection, entered in the registry; [`Session::close`] takes it out again.
     /// `thread` is the index of the serving thread, `seed` makes the connection's random choices reproducible.
     pub fn open(state: &ServerState, connected: Connected, thread: usize, now: Millis, seed: u64) -> Session {
-        let authenticated = !state.config.password_required();
-        let record = state.clients.add(connected, now, authenticated);
+        let authenticated = !state.users.login_required();
+        let user = Arc::clone(state.users.default_user());
+        let record = state.clients.add(connected, now, Arc::clone(&user));
         let block = state.stats.thread(thread);
         block.connections_received.add(1);
         block.connections.add(1);
@@ -86,6 +92,8 @@ impl Session {
             thread,
             database: 0,
             authenticated,
+            permissions: (user.definition(), user.version()),
+            user,
             last_written: 0,
             random: fastrand::Rng::with_seed(seed),
             record,
@@ -107,8 +115,8 @@ impl Session {
 
     /// How to wake the connection when what a blocking command waits for is there.
     pub fn set_wake(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.record.set_wake(Wake(Arc::clone(&wake)));
         self.wake = Wake(wake);
-        self.record.set_wake(self.wake.clone());
     }
 
     /// Is the connection asked to end?
@@ -312,10 +320,40 @@ impl Session {
         });
     }
 
-    /// Says whether a password was given.
-    pub(super) fn set_authenticated(&mut self, authenticated: bool) {
+    /// It has logged in as this user, or is (`authenticated`: no more than) what it was when it connected.
+    pub(super) fn log_in(&mut self, user: Arc<User>, authenticated: bool) {
         self.authenticated = authenticated;
-        self.record.note_authenticated(authenticated);
+        // The version first: should the definition change in between, it is looked at once more.
+        let version = user.version();
+        self.permissions = (user.definition(), version);
+        self.record.note_user(Arc::clone(&user));
+        self.user = user;
+    }
+
+    /// What its user may do.
+    pub fn permissions(&mut self) -> &Arc<Definition> {
+        let version = self.user.version();
+        if self.permissions.1 != version {
+            self.permissions = (self.user.definition(), version);
+        }
+        &self.permissions.0
+    }
+
+    /// Must the connection end because of its user? That is so when the user was deleted, and when it must not listen any longer to
+    /// what the connection listens to.
+    pub fn is_ended(&mut self) -> bool {
+        if self.record.is_killed() {
+            return true;
+        }
+        if !self.record.take_recheck() {
+            return false;
+        }
+        let permissions = Arc::clone(self.permissions());
+        let forbidden = |topic| {
+            let names = self.subscriptions.as_ref().map(|subscriptions| subscriptions.names(topic)).unwrap_or_default();
+            names.iter().any(|name| !permissions.allows_channel(name, topic == Topic::Pattern))
+        };
+        [Topic::Channel, Topic::Pattern, Topic::Shard].into_iter().any(forbidden)
     }
 
     /// Changes which replies the client wants.

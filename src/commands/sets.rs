@@ -5,7 +5,7 @@ use super::context::{Context, Outcome, Refusal, SYNTAX, check_reply_size, is_opt
 use super::hashes::random_count;
 use super::sampling::distinct_positions;
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
-use crate::keyspace::{Key, SetValue, Transaction, WrongType, integer};
+use crate::keyspace::{EventClasses, Key, SetValue, Transaction, WrongType, integer};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const LOOK: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
@@ -109,6 +109,9 @@ fn sadd(context: &mut Context<'_>) -> Outcome {
     for member in context.arguments.from(2).iter() {
         added += usize::from(transaction.set_add(key, member)?);
     }
+    if added > 0 {
+        transaction.announce(EventClasses::SET, "sadd", key);
+    }
     context.commit(transaction);
     context.reply_count(added)
 }
@@ -120,6 +123,9 @@ fn srem(context: &mut Context<'_>) -> Outcome {
     for member in context.arguments.from(2).iter() {
         removed += usize::from(transaction.set_remove(key, member)?);
     }
+    if removed > 0 {
+        transaction.announce_taken(EventClasses::SET, "srem", key);
+    }
     context.commit(transaction);
     context.reply_count(removed)
 }
@@ -129,7 +135,7 @@ fn read_set(context: &mut Context<'_>, read: impl FnOnce(&mut Context<'_>, Optio
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let set = transaction.set(key)?;
-    context.count_read(set.is_some());
+    context.count_read(key, set.is_some());
     read(context, set)
 }
 
@@ -173,7 +179,10 @@ fn smove(context: &mut Context<'_>) -> Outcome {
     transaction.set(to)?;
     if there && from.bytes != to.bytes {
         transaction.set_remove(from, member)?;
-        transaction.set_add(to, member)?;
+        transaction.announce_taken(EventClasses::SET, "srem", from);
+        if transaction.set_add(to, member)? {
+            transaction.announce(EventClasses::SET, "sadd", to);
+        }
         context.commit(transaction);
     }
     context.reply_flag(there)
@@ -187,7 +196,6 @@ fn spop(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let set = transaction.set(key)?;
-    context.count_read(set.is_some());
     let length = set.map_or(0, SetValue::len);
     let positions = distinct_positions(&mut context.session.random, length, count.unwrap_or(1));
     let members: Vec<Box<[u8]>> = match set {
@@ -200,6 +208,9 @@ fn spop(context: &mut Context<'_>) -> Outcome {
         for member in &members {
             transaction.set_remove(key, member)?;
         }
+    }
+    if !members.is_empty() {
+        transaction.announce_taken(EventClasses::SET, "spop", key);
     }
     context.commit(transaction);
     match count {
@@ -263,13 +274,16 @@ enum Combination {
 
 /// The members of the combined sets, without repetition. A key that is absent is an empty set.
 fn combine(
+    context: &Context<'_>,
     transaction: &mut Transaction<'_>,
     keys: &[Key<'_>],
     combination: Combination,
 ) -> Result<Vec<Box<[u8]>>, WrongType> {
     let mut sizes = Vec::with_capacity(keys.len());
     for &key in keys {
-        sizes.push(transaction.set(key)?.map_or(0, SetValue::len));
+        let size = transaction.set(key)?.map(SetValue::len);
+        context.count_read(key, size.is_some());
+        sizes.push(size.unwrap_or(0));
     }
     let members = |set: Option<&SetValue>| -> Vec<Box<[u8]>> {
         set.into_iter().flat_map(SetValue::iter).map(Into::into).collect()
@@ -310,20 +324,21 @@ fn combine(
 fn reply_combined(context: &mut Context<'_>, combination: Combination) -> Outcome {
     let keys = context.keys(1..context.words());
     let mut transaction = context.lock_keys(&keys);
-    let members = combine(&mut transaction, &keys, combination)?;
+    let members = combine(context, &mut transaction, &keys, combination)?;
     drop(transaction);
     reply_set(context, &members);
     Ok(Flow::Continue)
 }
 
-fn store_combined(context: &mut Context<'_>, combination: Combination) -> Outcome {
+fn store_combined(context: &mut Context<'_>, combination: Combination, event: &'static str) -> Outcome {
     let keys = context.keys(1..context.words());
     let mut transaction = context.lock_keys(&keys);
-    let members = combine(&mut transaction, &keys[1..], combination)?;
-    transaction.remove(keys[0]);
+    let members = combine(context, &mut transaction, &keys[1..], combination)?;
+    let existed = transaction.remove(keys[0]);
     for member in &members {
         transaction.set_add(keys[0], member)?;
     }
+    transaction.announce_stored(EventClasses::SET, event, keys[0], existed);
     context.commit(transaction);
     context.reply_count(members.len())
 }
@@ -341,15 +356,15 @@ fn sdiff(context: &mut Context<'_>) -> Outcome {
 }
 
 fn sinterstore(context: &mut Context<'_>) -> Outcome {
-    store_combined(context, Combination::Intersection)
+    store_combined(context, Combination::Intersection, "sinterstore")
 }
 
 fn sunionstore(context: &mut Context<'_>) -> Outcome {
-    store_combined(context, Combination::Union)
+    store_combined(context, Combination::Union, "sunionstore")
 }
 
 fn sdiffstore(context: &mut Context<'_>) -> Outcome {
-    store_combined(context, Combination::Difference)
+    store_combined(context, Combination::Difference, "sdiffstore")
 }
 
 fn sintercard(context: &mut Context<'_>) -> Outcome {
@@ -370,7 +385,7 @@ fn sintercard(context: &mut Context<'_>) -> Outcome {
     }
     let keys = context.keys(2..2 + number);
     let mut transaction = context.lock_keys(&keys);
-    let common = combine(&mut transaction, &keys, Combination::Intersection)?.len();
+    let common = combine(context, &mut transaction, &keys, Combination::Intersection)?.len();
     context.reply_count(if limit > 0 { common.min(limit) } else { common })
 }
 

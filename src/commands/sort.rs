@@ -3,11 +3,14 @@
 //! With patterns (BY, GET) they read keys that are found only while they run, so they lock everything then.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, check_reply_size, is_option, shown};
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, KeySpec};
-use crate::keyspace::{Contents, Keyspace, ListValue, Transaction, Value, WrongType, integer, long_double};
+use crate::keyspace::{
+    Contents, EventClasses, Keyspace, ListValue, Transaction, Value, WrongType, integer, long_double,
+};
 
 const SORTED: KeySpec = KeySpec::one(1, Access::READ.with(Access::ACCESS));
 const BY_PATTERN: KeySpec = KeySpec {
@@ -99,6 +102,22 @@ impl<'c> Options<'c> {
         Ok(options)
     }
 
+    /// Who may not read every key may not have elements say which keys to read. Redis asks for it with any BY that has a star, and
+    /// with any GET but that of the element itself.
+    fn check_access(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        let by = self.by.iter().any(|pattern| matches!(pattern, Pattern::Of { .. }));
+        let get = self.get.iter().any(|pattern| !matches!(pattern, Pattern::Element));
+        if (!by && !get) || context.session.user.is_unlimited() {
+            return Ok(());
+        }
+        let permissions = Arc::clone(context.session.permissions());
+        match permissions.may_read_all_keys(context.entry, &context.arguments) {
+            true => Ok(()),
+            false if by => Err(Refusal::Fixed("ERR BY option of SORT denied due to insufficient ACL permissions.")),
+            false => Err(Refusal::Fixed("ERR GET option of SORT denied due to insufficient ACL permissions.")),
+        }
+    }
+
     /// Does it read keys that only the elements tell?
     fn reads_other_keys(&self) -> bool {
         self.by.iter().chain(&self.get).any(|pattern| matches!(pattern, Pattern::Of { .. }))
@@ -169,6 +188,7 @@ fn list_of(elements: &[Vec<u8>]) -> Value {
 
 fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
     let options = Options::parse(context, may_store)?;
+    options.check_access(context)?;
     let keyspace = &*context.state.keyspace;
     let key = context.key(1);
     let destination = options.store.map(|name| keyspace.key(name));
@@ -177,7 +197,7 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
         false => context.lock_keys(&[&[key], destination.as_slice()].concat()),
     };
     let (all, ordered) = transaction.value(key).map_or(Ok((Vec::new(), true)), |value| elements(&value))?;
-    context.count_read(!all.is_empty());
+    context.count_read(key, !all.is_empty());
     let sorted = sort_elements(&options, keyspace, &mut transaction, all, ordered)?;
     let mut rows: Vec<Option<Vec<u8>>> = Vec::with_capacity(sorted.len() * options.get.len().max(1));
     for element in sorted {
@@ -189,6 +209,7 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
     }
     if let Some(destination) = destination {
         let count = rows.len();
+        let existed = transaction.kind(destination).is_some();
         if rows.is_empty() {
             transaction.remove(destination);
         } else {
@@ -196,6 +217,7 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
             let list = list_of(&elements);
             transaction.put(destination, Contents::new(list, None, context.now))?;
         }
+        transaction.announce_stored(EventClasses::LIST, "sortstore", destination, existed);
         context.commit(transaction);
         return context.reply_count(count);
     }

@@ -168,10 +168,12 @@ fn score(transaction: &mut Transaction<'_>, key: Key<'_>, member: &[u8]) -> Resu
 }
 
 /// How many members each key has; refuses keys of other types.
-fn sizes(transaction: &mut Transaction<'_>, keys: &[Key<'_>]) -> Result<Vec<usize>, WrongType> {
+fn sizes(context: &Context<'_>, transaction: &mut Transaction<'_>, keys: &[Key<'_>]) -> Result<Vec<usize>, WrongType> {
     let mut sizes = Vec::with_capacity(keys.len());
     for &key in keys {
-        sizes.push(match transaction.kind(key) {
+        let kind = transaction.kind(key);
+        context.count_read(key, kind.is_some());
+        sizes.push(match kind {
             Some(Kind::Set) => transaction.set(key)?.map_or(0, |set| set.len()),
             _ => transaction.sorted_set(key)?.map_or(0, |set| set.len()),
         });
@@ -254,12 +256,17 @@ fn run(context: &mut Context<'_>, combination: Combination, form: Form) -> Outco
     }
     let mut transaction = context.lock_keys(&all);
     let keys = &all[..sources];
-    let sizes = sizes(&mut transaction, keys)?;
+    let sizes = sizes(context, &mut transaction, keys)?;
     let options = parse_options(context, end, number, combination, form)?;
     let members = combine(&mut transaction, keys, &sizes, combination, &options)?;
     match form {
         Form::Store => {
-            store(&mut transaction, all[sources], &members)?;
+            let event = match combination {
+                Combination::Union => "zunionstore",
+                Combination::Intersection => "zinterstore",
+                Combination::Difference => "zdiffstore",
+            };
+            store(&mut transaction, all[sources], &members, event)?;
             context.commit(transaction);
             context.reply_count(members.len())
         }

@@ -8,7 +8,7 @@ use super::floats::parse_bound;
 use super::sorted_sets::{DELETE, Scored, open_scored, read, read_sorted_set, reply_scored, write};
 use super::spec::{Access, Command, Flags, KeySpec};
 use crate::effects::Score;
-use crate::keyspace::{Key, SortedSetValue, Transaction, WrongType};
+use crate::keyspace::{EventClasses, Key, SortedSetValue, Transaction, WrongType};
 
 const STORE: &[KeySpec] =
     &[KeySpec::one(1, Access::OVERWRITE.with(Access::UPDATE)), KeySpec::one(2, Access::READ.with(Access::ACCESS))];
@@ -297,14 +297,22 @@ fn zrevrangebylex(context: &mut Context<'_>) -> Outcome {
 }
 
 /// Replaces what a key holds by a sorted set; without members there is no key.
-pub fn store(transaction: &mut Transaction<'_>, key: Key<'_>, members: &[(Box<[u8]>, f64)]) -> Result<(), WrongType> {
-    transaction.remove(key);
+///
+/// `event`: what that is called.
+pub fn store(
+    transaction: &mut Transaction<'_>,
+    key: Key<'_>,
+    members: &[(Box<[u8]>, f64)],
+    event: &'static str,
+) -> Result<(), WrongType> {
+    let existed = transaction.remove(key);
     for (member, score) in members {
         // What is stored was computed from scores: never NaN.
         if let Ok(score) = Score::try_from(*score) {
             transaction.score_set(key, member, score)?;
         }
     }
+    transaction.announce_stored(EventClasses::SORTED_SET, event, key, existed);
     Ok(())
 }
 
@@ -313,29 +321,29 @@ fn zrangestore(context: &mut Context<'_>) -> Outcome {
     let keys = context.keys(1..3);
     let mut transaction = context.lock_keys(&keys);
     let set = transaction.sorted_set(keys[1])?;
-    context.count_read(set.is_some());
+    context.count_read(keys[1], set.is_some());
     let members: Scored = match set {
         None => Vec::new(),
         Some(set) => set.range(request.ranks(set)).map(|(member, score)| ((*member).into(), score)).collect(),
     };
-    store(&mut transaction, keys[0], &members)?;
+    store(&mut transaction, keys[0], &members, "zrangestore")?;
     context.commit(transaction);
     context.reply_count(members.len())
 }
 
 fn zremrangebyrank(context: &mut Context<'_>) -> Outcome {
-    remove_range(context, By::Rank)
+    remove_range(context, By::Rank, "zremrangebyrank")
 }
 
 fn zremrangebyscore(context: &mut Context<'_>) -> Outcome {
-    remove_range(context, By::Score)
+    remove_range(context, By::Score, "zremrangebyscore")
 }
 
 fn zremrangebylex(context: &mut Context<'_>) -> Outcome {
-    remove_range(context, By::Lex)
+    remove_range(context, By::Lex, "zremrangebylex")
 }
 
-fn remove_range(context: &mut Context<'_>, by: By) -> Outcome {
+fn remove_range(context: &mut Context<'_>, by: By, event: &'static str) -> Outcome {
     let selection = Selection::parse(context, by, 2, 3)?;
     let key = context.key(1);
     let mut transaction = context.lock(key);
@@ -349,6 +357,9 @@ fn remove_range(context: &mut Context<'_>, by: By) -> Outcome {
         for member in &members {
             transaction.score_remove(key, member)?;
         }
+    }
+    if count > 0 {
+        transaction.announce_taken(EventClasses::SORTED_SET, event, key);
     }
     context.commit(transaction);
     context.reply_count(count)

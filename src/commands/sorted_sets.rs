@@ -7,7 +7,7 @@ use super::sampling::distinct_positions;
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 use crate::effects::Score;
-use crate::keyspace::{Key, Kind, SortedSetValue, Transaction, WriteError, WrongType, integer};
+use crate::keyspace::{EventClasses, Key, Kind, SortedSetValue, Transaction, WriteError, WrongType, integer};
 use crate::resp::{Protocol, Reply};
 
 pub const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -194,10 +194,14 @@ pub fn add_members(context: &mut Context<'_>, options: AddOptions, pairs: &[(Sco
     let key = context.key(1);
     let mut transaction = context.lock(key);
     transaction.sorted_set(key)?;
-    let mut count = 0;
+    let (mut count, mut shows) = (0, false);
     for &(score, member) in pairs {
         let added = add_member(&mut transaction, key, options, score, member)?;
+        shows |= matches!(added, Added::New | Added::Changed);
         count += usize::from(added == Added::New || options.changed && added == Added::Changed);
+    }
+    if shows {
+        transaction.announce(EventClasses::SORTED_SET, "zadd", key);
     }
     context.commit(transaction);
     context.reply_count(count)
@@ -246,6 +250,9 @@ fn increment(context: &mut Context<'_>, options: AddOptions, number: f64, (by, m
         return Ok(Flow::Continue);
     }
     transaction.score_add(key, member, by)?;
+    if former != Some(sum) {
+        transaction.announce(EventClasses::SORTED_SET, "zincr", key);
+    }
     context.commit(transaction);
     context.reply.double(sum);
     Ok(Flow::Continue)
@@ -257,6 +264,9 @@ fn zrem(context: &mut Context<'_>) -> Outcome {
     let mut removed = 0;
     for member in context.arguments.from(2).iter() {
         removed += usize::from(transaction.score_remove(key, member)?);
+    }
+    if removed > 0 {
+        transaction.announce_taken(EventClasses::SORTED_SET, "zrem", key);
     }
     context.commit(transaction);
     context.reply_count(removed)
@@ -270,7 +280,7 @@ pub fn read_sorted_set(
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let set = transaction.sorted_set(key)?;
-    context.count_read(set.is_some());
+    context.count_read(key, set.is_some());
     read(context, set)
 }
 
@@ -381,6 +391,10 @@ fn pop(transaction: &mut Transaction<'_>, key: Key<'_>, end: End, count: usize) 
         for (member, _) in &popped {
             transaction.score_remove(key, member)?;
         }
+    }
+    if count > 0 {
+        let name = if end == End::Lowest { "zpopmin" } else { "zpopmax" };
+        transaction.announce_taken(EventClasses::SORTED_SET, name, key);
     }
     Ok(popped)
 }

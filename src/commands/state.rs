@@ -11,8 +11,10 @@ use tokio::sync::watch;
 use super::clients::ClientRegistry;
 use super::config::Config;
 use super::supervision::Supervision;
+use crate::acl::Users;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, UseHint};
 use crate::pubsub::Channels;
 use crate::replication::ClusterReport;
 use crate::tls::Certificates;
@@ -49,8 +51,12 @@ pub struct ServerState {
     pub keyspace: Arc<Keyspace>,
     /// Runtime parameters.
     pub config: Config,
+    /// Who may do what.
+    pub users: Users,
     /// Who listens to which channel.
     pub channels: Arc<Channels>,
+    /// The data in a file.
+    pub persistence: Arc<Persistence>,
     /// Counters.
     pub stats: Arc<Stats>,
     /// Connections.
@@ -72,6 +78,17 @@ pub struct ServerState {
 }
 
 impl ServerState {
+    /// What happens to keys is published to this node's subscribers from now on, as far as it is configured.
+    pub fn publish_events(&self) {
+        let channels = Arc::clone(&self.channels);
+        self.keyspace.on_event(Box::new(move |event| channels.announce(event)));
+    }
+
+    /// What a file says about the use of keys.
+    pub fn use_hint(&self) -> UseHint {
+        UseHint::Frequency
+    }
+
     /// May commands about data run?
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)

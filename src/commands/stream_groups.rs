@@ -8,7 +8,7 @@ use super::stream_ids::{parse, parse_bound, parse_end, parse_start, reply_entry,
 use super::streams::{DELETE, NONDETERMINISTIC, READ, UPDATE, read, write};
 use super::{Flow, wrong_arity};
 use crate::effects::{StreamClaim, StreamId};
-use crate::keyspace::{GroupOf, Pending, StreamValue, integer};
+use crate::keyspace::{EventClasses, GroupOf, Pending, StreamValue, integer};
 use crate::resp::Reply;
 
 const INSERT_AT: &[KeySpec] = &[KeySpec::one(2, Access::READ_WRITE.with(Access::INSERT))];
@@ -145,6 +145,7 @@ fn create(context: &mut Context<'_>) -> Outcome {
     }
     transaction.stream_create(of.key)?;
     transaction.group_create(of, delivered, entries_read);
+    transaction.announce(EventClasses::STREAM, "xgroup-create", of.key);
     context.commit(transaction);
     context.ok()
 }
@@ -165,6 +166,7 @@ fn setid(context: &mut Context<'_>) -> Outcome {
     let last = needed(transaction.stream(of.key)?, of)?.last_id;
     let delivered = position(context, last, false)?;
     transaction.group_set_position(of, delivered, entries_read);
+    transaction.announce(EventClasses::STREAM, "xgroup-setid", of.key);
     context.commit(transaction);
     context.ok()
 }
@@ -175,6 +177,7 @@ fn destroy(context: &mut Context<'_>) -> Outcome {
     let there = transaction.stream(of.key)?.ok_or(NO_KEY)?.group(of.group).is_some();
     if there {
         transaction.group_destroy(of);
+        transaction.announce(EventClasses::STREAM, "xgroup-destroy", of.key);
         context.commit(transaction);
     }
     context.reply_flag(there)
@@ -198,6 +201,7 @@ fn delete_consumer(context: &mut Context<'_>) -> Outcome {
     let pending = consumer.map(|consumer| consumer.pending().len());
     if pending.is_some() {
         transaction.consumer_remove(of, name);
+        transaction.announce(EventClasses::STREAM, "xgroup-delconsumer", of.key);
         context.commit(transaction);
     }
     context.reply_count(pending.unwrap_or(0))
@@ -225,8 +229,9 @@ fn help(context: &mut Context<'_>) -> Outcome {
 fn xack(context: &mut Context<'_>) -> Outcome {
     let of = GroupOf { key: context.key(1), group: context.word(2) };
     let mut transaction = context.lock(of.key);
-    let group = transaction.stream(of.key)?.and_then(|stream| stream.group(of.group));
-    let Some(group) = group else { return context.reply_integer(0) };
+    let stream = transaction.stream(of.key)?;
+    context.count_read(of.key, stream.is_some());
+    let Some(group) = stream.and_then(|stream| stream.group(of.group)) else { return context.reply_integer(0) };
     let mut ids = Vec::new();
     for word in context.arguments.from(3).iter() {
         ids.push(parse(word, 0)?);
@@ -306,6 +311,7 @@ fn xclaim(context: &mut Context<'_>) -> Outcome {
     let (consumer, now) = (context.word(3), context.now);
     let mut transaction = context.lock(of.key);
     let stream = transaction.stream(of.key)?;
+    context.count_read(of.key, stream.is_some());
     if stream.and_then(|stream| stream.group(of.group)).is_none() {
         return Err(no_group(of.key.bytes, of.group));
     }
@@ -393,6 +399,7 @@ fn xautoclaim(context: &mut Context<'_>) -> Outcome {
     }
     let mut transaction = context.lock(of.key);
     let stream = transaction.stream(of.key)?;
+    context.count_read(of.key, stream.is_some());
     if stream.and_then(|stream| stream.group(of.group)).is_none() {
         return Err(no_group(of.key.bytes, of.group));
     }
@@ -477,7 +484,7 @@ fn xpending(context: &mut Context<'_>) -> Outcome {
     let of = GroupOf { key: context.key(1), group: context.word(2) };
     let mut transaction = context.lock(of.key);
     let stream = transaction.stream(of.key)?;
-    context.count_read(stream.is_some());
+    context.count_read(of.key, stream.is_some());
     let group = stream.and_then(|stream| stream.group(of.group));
     let group = group.ok_or_else(|| no_group(of.key.bytes, of.group))?;
     let now = context.now;

@@ -108,7 +108,7 @@ fn stream(context: &mut Context<'_>) -> Outcome {
     let key = context.key(2);
     let mut transaction = context.lock(key);
     let stream = transaction.stream(key)?;
-    context.count_read(stream.is_some());
+    context.count_read(key, stream.is_some());
     let stream = stream.ok_or(NO_KEY)?;
     let full = shown_entries(context)?;
     let reply = &mut *context.reply;
@@ -230,7 +230,7 @@ fn groups(context: &mut Context<'_>) -> Outcome {
     let key = context.key(2);
     let mut transaction = context.lock(key);
     let stream = transaction.stream(key)?;
-    context.count_read(stream.is_some());
+    context.count_read(key, stream.is_some());
     let stream = stream.ok_or(NO_KEY)?;
     let reply = &mut *context.reply;
     reply.array(stream.groups().len());
@@ -253,7 +253,7 @@ fn consumers(context: &mut Context<'_>) -> Outcome {
     let key = context.key(2);
     let mut transaction = context.lock(key);
     let stream = transaction.stream(key)?;
-    context.count_read(stream.is_some());
+    context.count_read(key, stream.is_some());
     let name = context.word(3);
     let group = stream.ok_or(NO_KEY)?.group(name).ok_or_else(|| no_group_for(key.bytes, name))?;
     let (now, reply) = (context.now, &mut *context.reply);

@@ -119,6 +119,9 @@ impl<'c> Request<'c> {
         let mut after = Vec::with_capacity(self.number);
         for (number, key) in keys.iter().enumerate() {
             let stream = found(context, transaction.stream(*key), self.group.is_some())?;
+            if self.group.is_some() && stream.is_none() {
+                context.count_read(*key, false);
+            }
             if let Some((group, _)) = self.group
                 && stream.and_then(|stream| stream.group(group)).is_none()
             {
@@ -221,7 +224,7 @@ fn xread(context: &mut Context<'_>) -> Outcome {
     let mut replied = 0;
     for (key, after) in keys.iter().zip(&after) {
         let stream = found(context, transaction.stream(*key), false)?;
-        context.count_read(stream.is_some());
+        context.count_read(*key, stream.is_some());
         let (Some(stream), Some(from)) = (stream, after.next()) else { continue };
         let mut entries = stream.range(from, StreamId::MAX).take(request.count).peekable();
         if entries.peek().is_some() {
@@ -324,7 +327,7 @@ fn xreadgroup(context: &mut Context<'_>) -> Outcome {
     let mut replied = 0;
     for (key, after) in keys.iter().zip(after) {
         let of = GroupOf { key: *key, group };
-        context.count_read(true);
+        context.count_read(*key, true);
         transaction.consumer_seen(of, consumer);
         if let After::Id(after) = after {
             show_history(context.reply, &mut transaction, of, consumer, (after, request.count))?;

@@ -6,7 +6,7 @@ use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handl
 use super::stream_ids::{Written, parse, parse_end, parse_start, reply_entry, reply_id, written};
 use super::{Flow, wrong_arity};
 use crate::effects::{Elements, StreamId};
-use crate::keyspace::{Key, Limits, NodeLimit, StreamValue, Transaction, Trim, TrimTo, integer};
+use crate::keyspace::{EventClasses, Key, Limits, NodeLimit, StreamValue, Transaction, Trim, TrimTo, integer};
 
 pub const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const LOOK: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
@@ -193,8 +193,11 @@ fn xadd(context: &mut Context<'_>) -> Outcome {
         return Err(Refusal::Fixed("ERR Elements are too large to be stored"));
     }
     transaction.stream_add(key, id, Elements::parts(buffer, parts));
-    if let Some(options) = &options.trim {
-        trim(&mut transaction, key, options)?;
+    transaction.announce(EventClasses::STREAM, "xadd", key);
+    if let Some(options) = &options.trim
+        && trim(&mut transaction, key, options)? > 0
+    {
+        transaction.announce(EventClasses::STREAM, "xtrim", key);
     }
     context.commit(transaction);
     reply_id(context.reply, id);
@@ -209,6 +212,9 @@ fn xtrim(context: &mut Context<'_>) -> Outcome {
         Some(options) => trim(&mut transaction, key, options)?,
         None => 0,
     };
+    if removed > 0 {
+        transaction.announce(EventClasses::STREAM, "xtrim", key);
+    }
     context.commit(transaction);
     context.reply_count(removed)
 }
@@ -225,6 +231,9 @@ fn xdel(context: &mut Context<'_>) -> Outcome {
     ids.dedup();
     ids.retain(|id| stream.get(*id).is_some());
     transaction.stream_remove(key, &ids);
+    if !ids.is_empty() {
+        transaction.announce(EventClasses::STREAM, "xdel", key);
+    }
     context.commit(transaction);
     context.reply_count(ids.len())
 }
@@ -267,6 +276,7 @@ fn xsetid(context: &mut Context<'_>) -> Outcome {
     // Redis cannot tell 0-0 from what was not said.
     let max_deleted = max_deleted.filter(|deleted| *deleted != StreamId::MIN);
     transaction.stream_set_id(key, id, added, max_deleted);
+    transaction.announce(EventClasses::STREAM, "xsetid", key);
     context.commit(transaction);
     context.ok()
 }
@@ -275,7 +285,7 @@ fn xlen(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let stream = transaction.stream(key)?;
-    context.count_read(stream.is_some());
+    context.count_read(key, stream.is_some());
     context.reply_count(stream.map_or(0, StreamValue::len))
 }
 
@@ -294,7 +304,7 @@ fn range(context: &mut Context<'_>, start: usize, end: usize, ascending: bool) -
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let stream = transaction.stream(key)?;
-    context.count_read(stream.is_some());
+    context.count_read(key, stream.is_some());
     let reply = &mut *context.reply;
     match stream {
         None => reply.array(0),

@@ -4,7 +4,7 @@ use super::context::{Context, Outcome, Refusal, check_reply_size};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, assign, lcs};
 pub use crate::keyspace::MAX_STRING_BYTES;
-use crate::keyspace::{Key, Life};
+use crate::keyspace::{EventClasses, Key, Life};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const LENGTH: &[KeySpec] = &[KeySpec::one(1, Access::READ)];
@@ -137,7 +137,7 @@ fn get(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let value = transaction.string(key)?;
     context.reply.bulk_or_null(value);
-    context.count_read(value.is_some());
+    context.count_read(key, value.is_some());
     Ok(Flow::Continue)
 }
 
@@ -149,7 +149,7 @@ fn mget(context: &mut Context<'_>) -> Outcome {
     for &key in &keys {
         let value = transaction.string(key).unwrap_or(None);
         context.reply.bulk_or_null(value);
-        context.count_read(value.is_some());
+        context.count_read(key, value.is_some());
         check_reply_size(context.reply, start)?;
     }
     Ok(Flow::Continue)
@@ -167,6 +167,7 @@ fn mset(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock_keys(&keys);
     for (at, &key) in keys.iter().enumerate() {
         transaction.string_set(key, context.word(2 + 2 * at), Life::Forever);
+        transaction.announce(EventClasses::STRING, "set", key);
     }
     context.commit(transaction);
     context.ok()
@@ -180,6 +181,7 @@ fn msetnx(context: &mut Context<'_>) -> Outcome {
     }
     for (at, &key) in keys.iter().enumerate() {
         transaction.string_set(key, context.word(2 + 2 * at), Life::Forever);
+        transaction.announce(EventClasses::STRING, "set", key);
     }
     context.commit(transaction);
     context.reply_integer(1)
@@ -207,6 +209,7 @@ fn add(context: &mut Context<'_>, increment: i64) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let sum = transaction.string_add(key, increment)?;
+    transaction.announce(EventClasses::STRING, "incrby", key);
     context.commit(transaction);
     context.reply_integer(sum)
 }
@@ -216,6 +219,7 @@ fn incrbyfloat(context: &mut Context<'_>) -> Outcome {
     let increment = context.word(2);
     let mut transaction = context.lock(key);
     let sum = transaction.string_add_float(key, increment)?;
+    transaction.announce(EventClasses::STRING, "incrbyfloat", key);
     context.commit(transaction);
     context.reply.bulk(&sum);
     Ok(Flow::Continue)
@@ -239,6 +243,7 @@ fn append(context: &mut Context<'_>) -> Outcome {
         Some(length) if bytes.is_empty() => length,
         _ => transaction.string_append(key, bytes)?,
     };
+    transaction.announce(EventClasses::STRING, "append", key);
     context.commit(transaction);
     context.reply_count(length)
 }
@@ -247,7 +252,7 @@ fn strlen(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let value = transaction.string(key)?;
-    context.count_read(value.is_some());
+    context.count_read(key, value.is_some());
     context.reply_count(value.map_or(0, <[u8]>::len))
 }
 
@@ -262,6 +267,7 @@ fn setrange(context: &mut Context<'_>) -> Outcome {
     }
     check_length(offset.checked_add(bytes.len()))?;
     let length = transaction.string_set_range(key, offset, bytes)?;
+    transaction.announce(EventClasses::STRING, "setrange", key);
     context.commit(transaction);
     context.reply_count(length)
 }
@@ -271,7 +277,7 @@ fn getrange(context: &mut Context<'_>) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let value = transaction.string(key)?;
-    context.count_read(value.is_some());
+    context.count_read(key, value.is_some());
     context.reply.bulk(part(value.unwrap_or_default(), start, end));
     Ok(Flow::Continue)
 }

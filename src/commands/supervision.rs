@@ -34,15 +34,6 @@ impl DebugAccess {
     }
 }
 
-/// How the process is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// As with SIGTERM: what is in flight is completed.
-    Orderly,
-    /// At once.
-    Now,
-}
-
 /// Below this threshold, in microseconds, every command is timed: what takes so little may be any of them.
 const CLOSE_THRESHOLD: i64 = 1000;
 
@@ -140,7 +131,7 @@ pub struct Supervision {
     pub active_expire: AtomicBool,
     /// Who may use DEBUG.
     pub debug_access: DebugAccess,
-    ending: watch::Sender<Option<Ending>>,
+    ending: watch::Sender<bool>,
 }
 
 impl Supervision {
@@ -155,17 +146,17 @@ impl Supervision {
             latency: LatencyEvents::default(),
             active_expire: AtomicBool::new(true),
             debug_access,
-            ending: watch::Sender::new(None),
+            ending: watch::Sender::new(false),
         }
     }
 
     /// Asks for the process to end.
-    pub fn end(&self, ending: Ending) {
-        self.ending.send_replace(Some(ending));
+    pub fn end(&self) {
+        self.ending.send_replace(true);
     }
 
-    /// Tells when the process is to end.
-    pub fn ending(&self) -> watch::Receiver<Option<Ending>> {
+    /// Turns true when the process is to end.
+    pub fn ending(&self) -> watch::Receiver<bool> {
         self.ending.subscribe()
     }
 

@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 use super::spec::Command;
 use super::timing::is_quick;
 use super::{
-    bitfield, bitmaps, cluster_commands, configuration, connection, debug, expiry, generic, geo, hash_expiry, hashes,
-    hyperloglog, introspection, latency, list_moves, lists, memory, monitor, moving, object, operations, pubsub, scan,
-    serialization, server, sets, slowlog, sort, sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups,
-    stream_information, stream_reads, streams, strings, transactions,
+    acl, bitfield, bitmaps, cluster_commands, configuration, connection, debug, expiry, generic, geo, hash_expiry,
+    hashes, hyperloglog, introspection, latency, list_moves, lists, memory, monitor, moving, object, operations,
+    persistence, pubsub, scan, serialization, server, sets, slowlog, sort, sorted_set_operations, sorted_set_ranges,
+    sorted_sets, stream_groups, stream_information, stream_reads, streams, strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -75,8 +75,9 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 37] = [
+        let families: [&'static [Command]; 39] = [
             connection::COMMANDS,
+            acl::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
             monitor::COMMANDS,
@@ -85,6 +86,7 @@ impl Table {
             debug::COMMANDS,
             operations::COMMANDS,
             cluster_commands::COMMANDS,
+            persistence::COMMANDS,
             configuration::COMMANDS,
             generic::COMMANDS,
             scan::COMMANDS,

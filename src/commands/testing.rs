@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::acl::Users;
+use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, PersistenceOptions};
 use crate::resp::Protocol;
 
 /// A node without a cluster and one connection to it.
@@ -27,8 +30,11 @@ impl Fixture {
 
     /// A node of a cluster: writes leave effects.
     pub fn in_a_cluster() -> Fixture {
-        let node = Some(crate::effects::NodeId(7));
-        Fixture::build(KeyspaceOptions { node, ..KeyspaceOptions::default() }, b"")
+        Fixture::of_node(NodeId(7))
+    }
+
+    pub fn of_node(node: NodeId) -> Fixture {
+        Fixture::build(KeyspaceOptions { node: Some(node), ..KeyspaceOptions::default() }, b"")
     }
 
     fn build(options: KeyspaceOptions, password: &[u8]) -> Fixture {
@@ -36,7 +42,9 @@ impl Fixture {
         let state = ServerState {
             keyspace: Arc::new(Keyspace::new(options)),
             config: Config::new(Some(String::from_utf8_lossy(password).into_owned()), 10_000, 0),
+            users: Users::new(Some(password), None),
             channels: Arc::default(),
+            persistence: Arc::new(Persistence::new(PersistenceOptions::default(), now)),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             supervision: Supervision::default(),
@@ -58,6 +66,7 @@ impl Fixture {
                 stopwatch: None,
             },
         };
+        state.publish_events();
         let connected = Connected { address: "127.0.0.1:5000".to_string(), ..Connected::default() };
         let session = Session::open(&state, connected, 0, now, 1);
         Fixture { state, session, now, protocol: Protocol::Resp2 }

@@ -1,6 +1,7 @@
 //! Effects that were not made here: applying those of peers, and reissuing own ones after a rebase.
 
 use super::causality::{Mark, Seen};
+use super::events::Heard;
 use super::{Keyspace, Millis};
 use crate::effects::{Dot, Effect, Frontier, NodeId, Operation, Reissue};
 use crate::planted::{Bug, planted};
@@ -29,6 +30,7 @@ impl Keyspace {
         let applied = self.frontier();
         let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, known: seen, applied: &applied };
         let mut first_key = None;
+        let mut heard: Option<Heard<'_>> = None;
         for operation in effect.operations() {
             match operation {
                 Operation::Flush { database } => {
@@ -44,10 +46,24 @@ impl Keyspace {
                     }
                     let key = self.key(key);
                     if database < MAX_DATABASES && !has_already(transaction.imported(key), effect.dot) {
+                        if self.events.wants_any()
+                            && !heard.as_ref().is_some_and(|heard| heard.is_about(database, key.bytes))
+                        {
+                            if let Some(former) = heard.take() {
+                                former.announce(&mut transaction);
+                            }
+                            heard = Some(Heard::before(&mut transaction, (database, key)));
+                        }
                         transaction.apply(key, database, &action, &mark);
+                        if let Some(heard) = &mut heard {
+                            heard.note(&action);
+                        }
                     }
                 }
             }
+        }
+        if let Some(heard) = heard {
+            heard.announce(&mut transaction);
         }
         // Still under the locks: who locks these shards next has seen this effect, and says so.
         let time = if planted(Bug::IgnoreRemoteTime) { 0 } else { effect.time };

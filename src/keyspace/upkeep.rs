@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::entry::Entry;
-use super::{Keyspace, Millis, is_system_key};
+use super::{EventClasses, Keyspace, Millis, is_system_key};
 
 /// A sample of this size picks the key to evict; Redis's default is 5, 10 comes close to exact.
 const EVICTION_SAMPLE: usize = 10;
@@ -59,7 +59,6 @@ impl Keyspace {
             // It may have been renewed in between.
             if transaction.has_expired(key) {
                 transaction.remove(key);
-                self.expired.fetch_add(1, Relaxed);
             } else {
                 fields -= transaction.hash_expire(key, over, fields);
             }
@@ -109,7 +108,11 @@ impl Keyspace {
         }
         let Some((_, database, name)) = worst else { return false };
         let key = self.key(&name);
-        self.lock_one(now, database, key).remove(key);
+        let mut transaction = self.lock_one(now, database, key);
+        if transaction.remove(key) {
+            transaction.announce(EventClasses::EVICTED, "evicted", key);
+        }
+        drop(transaction);
         self.evicted.fetch_add(1, Relaxed);
         true
     }

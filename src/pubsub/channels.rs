@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use super::{Delivery, Message, Outbox, OutputLimit, Subscriber};
 use crate::glob;
-use crate::keyspace::Millis;
+use crate::keyspace::{Event, EventClasses, Millis};
 
 /// What one can listen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,21 @@ impl Channels {
         let receivers = self.deliver(&message, now);
         self.outbox.push(&message);
         receivers
+    }
+
+    /// Something happened to a key of this node: its subscribers learn of it. Peers have events of their own.
+    pub fn announce(&self, event: &Event<'_>) {
+        let Event { database, key, name, forms, at } = *event;
+        if forms.has(EventClasses::BY_KEY) {
+            let channel = [format!("__keyspace@{database}__:").as_bytes(), key].concat().into();
+            let payload = Bytes::from_static(name.as_bytes());
+            self.deliver(&Arc::new(Message { sharded: false, channel, payload }), at);
+        }
+        if forms.has(EventClasses::BY_EVENT) {
+            let channel = format!("__keyevent@{database}__:{name}").into();
+            let payload = Bytes::copy_from_slice(key);
+            self.deliver(&Arc::new(Message { sharded: false, channel, payload }), at);
+        }
     }
 
     /// Delivers a message here. Returns how often.

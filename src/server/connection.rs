@@ -89,10 +89,10 @@ enum Next {
     Block { request: usize },
     /// Clients are paused: carry the request (so many bytes) out again when they are not.
     Pause,
+    /// SAVE: answer when a save has ended that began when so many had.
+    Save { ended: u64 },
     /// Answer, then hang up.
     Close,
-    /// Hang up.
-    Abandon,
 }
 
 /// Has the keys ready that the next requests of a pipeline most likely need. Do the first two of them need the same lock?
@@ -199,8 +199,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     self.now = self.front.clock.wall();
                 }
+                Next::Save { ended } => {
+                    self.flush().await?;
+                    self.wait_for_save(ended).await;
+                    self.now = self.front.clock.wall();
+                }
                 Next::Close => return self.flush().await,
-                Next::Abandon => return Ok(()),
             }
         }
     }
@@ -234,6 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             // Messages are among the replies, behind that of the command during which they came.
             if session.has_mail() {
+                if session.is_ended() {
+                    return Next::Close;
+                }
                 session.deliver(&mut self.reply, FLUSH_SIZE);
                 if self.reply.bytes().len() >= FLUSH_SIZE {
                     return Next::Flush;
@@ -243,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 break;
             }
             if self.front.state.supervision.attention.has_killed() && session.is_killed() {
-                return Next::Abandon;
+                return Next::Close;
             }
             let input = &self.input[self.consumed..];
             if since_warming == MOST_WARMED && session.authenticated {
@@ -300,6 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             return Next::Pause;
                         }
                         Flow::Close => return Next::Close,
+                        Flow::Save { ended } => return Next::Save { ended },
                         Flow::Wait { replicas, timeout, seq } => return Next::Wait { replicas, timeout, seq },
                     }
                     if self.reply.bytes().len() >= FLUSH_SIZE {
@@ -334,7 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Pending => {
                     // A subscriber that takes nothing any more is woken for this as well.
                     self.handle.wake_me(context, &mut self.waker);
-                    if self.is_killed() {
+                    if self.is_ended() {
                         return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
                     }
                     if self.is_cut_off() {
@@ -354,9 +362,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.session.as_ref().is_some_and(Session::is_cut_off)
     }
 
-    /// Did somebody ask for this connection to end (CLIENT KILL)?
-    fn is_killed(&self) -> bool {
-        self.front.state.supervision.attention.has_killed() && self.session.as_ref().is_some_and(Session::is_killed)
+    /// Was the connection ended by somebody, because its user was deleted, for example?
+    fn is_ended(&mut self) -> bool {
+        self.session.as_mut().is_some_and(Session::is_ended)
     }
 
     /// Notes how the last batch went, for others to see.
@@ -377,7 +385,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Asked::Close => return Poll::Ready(Ok(false)),
             Asked::Trim => self.trim(),
         }
-        if self.is_killed() {
+        if self.is_ended() {
             return Poll::Ready(Ok(false));
         }
         if self.is_cut_off() {
@@ -491,6 +499,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Waits until a save has ended that began when `before` had, and answers with its outcome; not if the client or the
+    /// process leaves.
+    async fn wait_for_save(&mut self, before: u64) {
+        let mut ends = self.front.state.persistence.ended();
+        let saved = tokio::select! {
+            biased;
+            () = poll_fn(|context| self.poll_interrupted(context)) => return,
+            // The node's persistence lives as long as the node.
+            Ok(saved) = ends.wait_for(|saved| saved.ended > before) => saved.clone(),
+        };
+        if !self.session().wants_reply() {
+            return;
+        }
+        match saved.error {
+            None => self.reply.ok(),
+            Some(error) => self.reply.error(format!("ERR {error}").as_bytes()),
+        }
+    }
+
     /// Waits until a blocking command may find something, or has waited long enough: then it is answered with nothing.
     /// False: the client or the process leaves.
     async fn wait_for_keys(&mut self, request: usize) -> bool {
@@ -553,7 +580,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ready when the client has gone or the process ends.
     fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.handle.wake_me(context, &mut self.waker);
-        if self.handle.stopping() || self.is_cut_off() || self.is_killed() {
+        if self.handle.stopping() || self.is_cut_off() || self.is_ended() {
             return Poll::Ready(());
         }
         let failed = self.poll_absorb(context).is_err();

@@ -10,6 +10,8 @@
 //! does.
 
 #[cfg(test)]
+mod acl_tests;
+#[cfg(test)]
 mod blocking_tests;
 mod clustering;
 mod connection;

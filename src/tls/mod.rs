@@ -8,7 +8,7 @@ mod certificates;
 mod files;
 mod settings;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

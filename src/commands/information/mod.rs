@@ -140,30 +140,35 @@ fn clients(context: &Context<'_>, out: &mut String) {
     field(out, "total_blocking_keys_on_nokey", 0);
 }
 
-/// Nothing is written to disk.
+/// There is no append-only file and no forked child: what Redis says about them is constant.
 fn persistence(context: &Context<'_>, out: &mut String) {
     let state = context.state;
-    field(out, "loading", u8::from(!state.is_serving()));
+    let report = state.persistence.report();
+    let changes = context.lock_all().changes().saturating_sub(report.changes_saved);
+    let seconds = |seconds: Option<u64>| seconds.map_or(-1, |seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+    let is_saving = report.running_seconds.is_some();
+    field(out, "loading", u8::from(report.loading || !state.is_serving()));
     field(out, "async_loading", 0);
     field(out, "current_cow_peak", 0);
     field(out, "current_cow_size", 0);
     field(out, "current_cow_size_age", 0);
-    field(out, "current_fork_perc", "0.00");
-    field(out, "current_save_keys_processed", 0);
-    field(out, "current_save_keys_total", 0);
-    field(out, "rdb_changes_since_last_save", 0);
-    field(out, "rdb_bgsave_in_progress", 0);
-    field(out, "rdb_last_save_time", state.started / 1000);
-    field(out, "rdb_last_bgsave_status", "ok");
-    field(out, "rdb_last_bgsave_time_sec", -1);
-    field(out, "rdb_current_bgsave_time_sec", -1);
-    field(out, "rdb_saves", 0);
+    let percentage = report.keys_done as f64 * 100.0 / report.keys_in_all.max(1) as f64;
+    field(out, "current_fork_perc", format_args!("{:.2}", if is_saving { percentage } else { 0.0 }));
+    field(out, "current_save_keys_processed", if is_saving { report.keys_done } else { 0 });
+    field(out, "current_save_keys_total", if is_saving { report.keys_in_all } else { 0 });
+    field(out, "rdb_changes_since_last_save", changes);
+    field(out, "rdb_bgsave_in_progress", u8::from(is_saving));
+    field(out, "rdb_last_save_time", report.last_save / 1000);
+    field(out, "rdb_last_bgsave_status", if report.last_ok { "ok" } else { "err" });
+    field(out, "rdb_last_bgsave_time_sec", seconds(report.last_seconds));
+    field(out, "rdb_current_bgsave_time_sec", seconds(report.running_seconds));
+    field(out, "rdb_saves", report.saves);
     field(out, "rdb_last_cow_size", 0);
-    field(out, "rdb_last_load_keys_expired", 0);
-    field(out, "rdb_last_load_keys_loaded", 0);
-    field(out, "aof_enabled", 0);
-    field(out, "aof_rewrite_in_progress", 0);
-    field(out, "aof_rewrite_scheduled", 0);
+    field(out, "rdb_last_load_keys_expired", report.loaded.expired);
+    field(out, "rdb_last_load_keys_loaded", report.loaded.keys);
+    for name in ["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"] {
+        field(out, name, 0);
+    }
     field(out, "aof_last_rewrite_time_sec", -1);
     field(out, "aof_current_rewrite_time_sec", -1);
     field(out, "aof_last_bgrewrite_status", "ok");

@@ -1,6 +1,7 @@
 //! The sections about what was done: how often, with which outcome, and how long it took.
 
 use super::{field, line};
+use crate::acl::LogReason;
 use crate::commands::context::Context;
 use crate::commands::table;
 use crate::pubsub::Topic;
@@ -68,11 +69,10 @@ pub fn stats(context: &Context<'_>, out: &mut String) {
     field(out, "io_threaded_writes_processed", if threaded { writes } else { 0 });
     field(out, "reply_buffer_shrinks", 0);
     field(out, "reply_buffer_expands", 0);
-    for name in
-        ["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]
-    {
-        field(out, name, 0);
-    }
+    field(out, "acl_access_denied_auth", state.users.denials(LogReason::Auth));
+    field(out, "acl_access_denied_cmd", state.users.denials(LogReason::Command));
+    field(out, "acl_access_denied_key", state.users.denials(LogReason::Key));
+    field(out, "acl_access_denied_channel", state.users.denials(LogReason::Channel));
 }
 
 pub fn commands(context: &Context<'_>, out: &mut String) {

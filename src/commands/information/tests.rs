@@ -47,7 +47,7 @@ fn what_a_monitor_reads_is_there() {
         let fits = match kind {
             "integer" => value.parse::<i64>().is_ok(),
             "float" => value.parse::<f64>().is_ok(),
-            "status" => value == "ok" || value == "fail",
+            "status" => value == "ok" || value == "err",
             "text" => !value.is_empty(),
             "keyspace" => is_keyspace(value),
             "command" => has_numbers(value, &["calls", "usec", "usec_per_call", "rejected_calls", "failed_calls"]),

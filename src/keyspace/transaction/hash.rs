@@ -5,7 +5,7 @@ use crate::effects::Action;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::long_double::FloatError;
 use crate::keyspace::value::Collection;
-use crate::keyspace::{HashValue, HashView, Millis, WrongType, integer, long_double};
+use crate::keyspace::{EventClasses, HashValue, HashView, Millis, WrongType, integer, long_double};
 
 impl Transaction<'_> {
     /// A hash, without the fields whose time is over.
@@ -72,7 +72,11 @@ impl Transaction<'_> {
         self.prepare(key);
         let hash = self.shard(key).entry(&self.place(key)).and_then(Entry::collection).and_then(HashValue::of);
         let Some(hash) = hash.filter(|_| is_new) else { return };
-        if hash.get(field).is_some() || self.makes_effects() {
+        let has_ended = hash.get(field).is_some();
+        if has_ended || self.makes_effects() {
+            if has_ended {
+                self.announce(EventClasses::HASH, "hexpired", key);
+            }
             self.write(key, Action::FieldRemove { field }, None);
         }
     }
@@ -110,6 +114,9 @@ impl Transaction<'_> {
             hash.into_iter().flat_map(|hash| hash.ended(at)).take(limit).map(Into::into).collect();
         for field in &ended {
             self.write(key, Action::FieldRemove { field }, None);
+        }
+        if !ended.is_empty() {
+            self.announce_taken(EventClasses::HASH, "hexpired", key);
         }
         ended.len()
     }

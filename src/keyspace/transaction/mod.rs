@@ -28,6 +28,7 @@ pub use whole::{Contents, KeyFacts, Located};
 
 use super::causality::{Mark, Seen};
 use super::entry::Entry;
+use super::events::Noted;
 use super::shard::{Place, Shard};
 use super::snapshot::describe;
 use super::types::replaces_key;
@@ -103,6 +104,8 @@ pub struct Transaction<'k> {
     quiet: bool,
     /// Several commands run as one: where the locks go back to.
     home: Option<Held<'k>>,
+    /// What is to be told before the locks go.
+    noted: Vec<Noted>,
 }
 
 impl std::fmt::Debug for Transaction<'_> {
@@ -123,6 +126,7 @@ impl<'k> Transaction<'k> {
             void: false,
             quiet: false,
             home: None,
+            noted: Vec::new(),
         }
     }
 
@@ -152,6 +156,30 @@ impl<'k> Transaction<'k> {
     /// At how many keys blocking commands wait. Only with everything locked.
     pub fn waited_for(&self) -> usize {
         self.visible_shards().iter().map(|(_, shard)| shard.waiting.keys()).sum()
+    }
+
+    pub(super) fn keyspace(&self) -> &'k Keyspace {
+        self.keyspace
+    }
+
+    pub(super) fn noted(&mut self) -> &mut Vec<Noted> {
+        &mut self.noted
+    }
+
+    /// Is a snapshot being imported? Then nothing is there.
+    pub(super) fn is_void(&self) -> bool {
+        self.void
+    }
+
+    /// The locked shards, for what does not change their keys.
+    pub(super) fn shards_unchanged(&mut self) -> impl Iterator<Item = (usize, &mut Shard)> {
+        self.guards.iter_mut().map(|(shard, guard)| (*shard, &mut **guard))
+    }
+
+    /// [`Keyspace::changes`], within a transaction. Only with everything locked.
+    pub fn changes(&self) -> u64 {
+        assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
+        self.guards.iter().map(|guard| guard.1.changes).sum()
     }
 
     /// All shards, or none while a snapshot is being imported. Only with everything locked.
@@ -284,6 +312,15 @@ impl<'k> Transaction<'k> {
         if self.void {
             return false;
         }
+        let is_new = self.keyspace.events.wants_any() && self.announce_absence(key, matches!(action, Action::Remove));
+        let changed = self.write_quietly(key, action, result);
+        if is_new {
+            self.announce_presence(key);
+        }
+        changed
+    }
+
+    fn write_quietly(&mut self, key: Key<'_>, action: Action<'_>, result: Option<&[u8]>) -> bool {
         self.wrote = true;
         let place = self.place(key);
         let at = self.guard_of(key);
@@ -329,6 +366,7 @@ impl<'k> Transaction<'k> {
         match is_live {
             Some(false) => {
                 self.keyspace.expired.fetch_add(1, Relaxed);
+                self.announce_end(key);
                 self.write(key, Action::Remove, None);
             }
             Some(true) => {}
@@ -343,6 +381,10 @@ impl<'k> Transaction<'k> {
     pub fn remove(&mut self, key: Key<'_>) -> bool {
         let there = self.live(key).is_some();
         // An expired one goes as well: nobody else may be near to do it.
+        if self.has_expired(key) && !self.void {
+            self.keyspace.expired.fetch_add(1, Relaxed);
+            self.announce_end(key);
+        }
         if self.shard(key).entry(&self.place(key)).is_some() {
             self.write(key, Action::Remove, None);
         }
@@ -396,6 +438,12 @@ impl<'k> Transaction<'k> {
     /// Is the key there, and its time over, or that of all its fields?
     pub(super) fn has_expired(&self, key: Key<'_>) -> bool {
         self.shard(key).entry(&self.place(key)).is_some_and(|entry| !entry.is_live(self.now))
+    }
+
+    /// Is the key there, and its time not over, but that of all its fields?
+    pub(super) fn ended_by_fields(&self, key: Key<'_>) -> bool {
+        let entry = self.shard(key).entry(&self.place(key)).filter(|entry| !entry.is_live(self.now));
+        entry.is_some_and(|entry| entry.deadline().is_none_or(|deadline| deadline > self.now))
     }
 
     /// Makes another database the current one: the keys that follow are in it.
@@ -482,9 +530,13 @@ impl<'k> Transaction<'k> {
 
     fn finish(&mut self) -> Option<u64> {
         if let Some(home) = self.home.take() {
+            if !self.noted.is_empty() {
+                self.tell_noted();
+            }
             let guards = std::mem::take(&mut self.guards);
             let (origin, wrote) = (self.origin.take(), std::mem::take(&mut self.wrote));
-            home.take_back(Transaction { guards, origin, wrote, home: None, ..*self });
+            let noted = Vec::new();
+            home.take_back(Transaction { guards, origin, wrote, home: None, noted, ..*self });
             return None;
         }
         let committed = self.origin.take().and_then(|mut origin| origin.commit());
@@ -497,6 +549,9 @@ impl<'k> Transaction<'k> {
                 }
             }
             self.wrote = false;
+        }
+        if !self.noted.is_empty() {
+            self.tell_noted();
         }
         self.guards.clear();
         woken.iter().for_each(|waiter| waiter.wake());

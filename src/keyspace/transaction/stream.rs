@@ -6,7 +6,7 @@ use super::{Key, Transaction};
 use crate::effects::{Action, Elements, NodeId, StreamClaim, StreamClaims, StreamId, StreamIds};
 use crate::keyspace::value::Collection;
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{StreamValue, WrongType};
+use crate::keyspace::{EventClasses, StreamValue, WrongType};
 
 /// What is written about one group of a stream that is there.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +112,7 @@ impl Transaction<'_> {
         let (at, is_new) = (self.now, group.consumer(consumer).is_none());
         if is_new {
             self.write(of.key, Action::ConsumerCreate { group: of.group, consumer, at }, None);
+            self.announce(EventClasses::STREAM, "xgroup-createconsumer", of.key);
         }
         let place = self.place(of.key);
         let database = self.shard_mut(of.key).database_mut(place.database);

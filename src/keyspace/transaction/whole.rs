@@ -198,14 +198,24 @@ impl Transaction<'_> {
         self.guards[at].1.take(hasher, &place).map(Contents)
     }
 
-    fn put_checked(&mut self, key: Key<'_>, Contents(entry): Contents) {
+    fn put_checked(&mut self, key: Key<'_>, contents: Contents) {
+        if self.void {
+            return;
+        }
+        if self.keyspace.events.wants_any() {
+            self.announce_absence(key, false);
+            self.put_quietly(key, contents);
+            self.announce_put(key);
+        } else {
+            self.put_quietly(key, contents);
+        }
+    }
+
+    fn put_quietly(&mut self, key: Key<'_>, Contents(entry): Contents) {
         if self.keyspace.origin.is_some() {
             rebuild(&entry, &mut |action| {
                 self.write(key, action, None);
             });
-            return;
-        }
-        if self.void {
             return;
         }
         self.wrote = true;
