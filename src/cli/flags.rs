@@ -8,7 +8,7 @@ use clap::Args;
 use super::values;
 use super::values::BindList;
 use crate::acl::{ChannelDefault, UserFile};
-use crate::commands::REDIS_VERSION;
+use crate::commands::{DebugAccess, REDIS_VERSION};
 use crate::keyspace::EventClasses;
 use crate::persistence::{PersistenceOptions, SavePoints};
 use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
@@ -113,6 +113,17 @@ pub(super) struct RedisFlags {
         value_parser = |text: &str| values::whole_number(text, 0..=u64::from(u32::MAX / 2))
     )]
     timeout: u64,
+
+    /// Who may use the command DEBUG: no (nobody), local (clients of this machine) or yes
+    #[arg(
+        long,
+        env = "SWYTCH_ENABLE_DEBUG_COMMAND",
+        hide_env_values = true,
+        default_value = "no",
+        value_name = "WHO",
+        value_parser = values::debug_access
+    )]
+    enable_debug_command: DebugAccess,
 
     /// Events of keys that are published to subscribers: letters as in Redis, for example KEA; empty for none
     #[arg(
@@ -268,6 +279,7 @@ impl RedisFlags {
             users,
             max_clients: self.maxclients,
             timeout: self.timeout,
+            debug_access: self.enable_debug_command,
             event_classes: self.notify_keyspace_events,
             log_format: self.log_format,
             metrics_port: self.metrics_port,

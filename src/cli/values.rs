@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::commands::parse_memory;
+use crate::commands::{DebugAccess, parse_memory};
 use crate::keyspace::EventClasses;
 use crate::persistence::SavePoints;
 use crate::server::{BindAddress, LogFormat};
@@ -18,6 +18,12 @@ pub(super) struct BindList(pub(super) Vec<BindAddress>);
 pub(super) fn whole_number(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// Who may use DEBUG.
+pub(super) fn debug_access(text: &str) -> Result<DebugAccess, String> {
+    let all = [DebugAccess::No, DebugAccess::Local, DebugAccess::Yes];
+    all.into_iter().find(|access| access.name() == text).ok_or_else(|| "expected no, local or yes".to_string())
 }
 
 /// A TCP or UDP port other than 0.

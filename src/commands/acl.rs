@@ -130,7 +130,7 @@ fn disconnect(state: &ServerState, gone: &[Arc<User>]) {
     }
     for record in state.clients.all() {
         if gone.iter().any(|user| record.has_user(user)) {
-            record.kill();
+            record.kill(&state.supervision.attention);
         }
     }
 }

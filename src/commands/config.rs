@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::floats::parse_float;
 use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::rewrite::{Defaults, defaults};
 use super::state::ServerState;
@@ -84,7 +85,7 @@ impl Config {
 }
 
 /// A checked new value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     MaxMemory(usize),
     MaxClients(usize),
@@ -93,6 +94,11 @@ pub enum Change {
     ChannelDefault(ChannelDefault),
     AclLogLength(usize),
     OutputLimits(OutputLimitChange),
+    SlowerThan(i64),
+    LogLength(usize),
+    EventThreshold(u64),
+    Tracking(bool),
+    Percentiles(Vec<f64>),
     Events(EventClasses),
     SavePoints(SavePoints),
     Tls(TlsChange),
@@ -178,6 +184,34 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| state.config.password.read().clone(),
         check: Some(|value| Ok(Change::Password(value.to_vec()))),
     },
+    Parameter {
+        name: "slowlog-log-slower-than",
+        read: |state| state.supervision.timing.slower_than_parameter().to_string().into_bytes(),
+        check: Some(slower_than),
+    },
+    Parameter {
+        name: "slowlog-max-len",
+        read: |state| number(state.supervision.timing.log_length() as u64),
+        check: Some(|value| {
+            positive(value).map(|length| Change::LogLength(usize::try_from(length).unwrap_or(usize::MAX)))
+        }),
+    },
+    Parameter {
+        name: "latency-monitor-threshold",
+        read: |state| number(state.supervision.timing.event_threshold().unwrap_or(0)),
+        check: Some(|value| positive(value).map(Change::EventThreshold)),
+    },
+    Parameter {
+        name: "latency-tracking",
+        read: |state| yes_or_no(state.supervision.timing.tracking()),
+        check: Some(|value| parse_yes_or_no(value).map(Change::Tracking)),
+    },
+    Parameter {
+        name: "latency-tracking-info-percentiles",
+        read: |state| percentile_text(&state.supervision.timing.percentiles()).into_bytes(),
+        check: Some(percentiles),
+    },
+    fixed("enable-debug-command", |state| state.supervision.debug_access.name().into()),
     Parameter {
         name: "client-output-buffer-limit",
         read: |state| state.config.output_limits.read().text().into_bytes(),
@@ -287,6 +321,11 @@ pub fn apply(state: &ServerState, change: Change) {
         Change::MaxMemory(bytes) => state.keyspace.set_memory_limit(bytes),
         Change::MaxClients(number) => state.config.max_clients.store(number, Ordering::Relaxed),
         Change::Timeout(seconds) => state.config.timeout.store(seconds, Ordering::Relaxed),
+        Change::SlowerThan(microseconds) => state.supervision.set_slower_than(microseconds),
+        Change::LogLength(length) => state.supervision.set_log_length(length),
+        Change::EventThreshold(milliseconds) => state.supervision.set_event_threshold(milliseconds),
+        Change::Tracking(tracking) => state.supervision.set_tracking(tracking),
+        Change::Percentiles(percentiles) => state.supervision.set_percentiles(percentiles),
         Change::Password(password) => {
             state.users.set_default_password(&password);
             *state.config.password.write() = password;
@@ -448,6 +487,45 @@ fn timeout(value: &[u8]) -> Result<Change, &'static str> {
     let range = 0..=i64::from(i32::MAX);
     let seconds = in_range(value, range, "argument must be between 0 and 2147483647 inclusive")?;
     Ok(Change::Timeout(seconds))
+}
+
+fn slower_than(value: &[u8]) -> Result<Change, &'static str> {
+    let number = integer::parse(value).ok_or("argument couldn't be parsed into an integer")?;
+    match number >= -1 {
+        true => Ok(Change::SlowerThan(number)),
+        false => Err("argument must be between -1 and 9223372036854775807 inclusive"),
+    }
+}
+
+fn positive(value: &[u8]) -> Result<u64, &'static str> {
+    in_range(value, 0..=i64::MAX, "argument must be between 0 and 9223372036854775807 inclusive")
+}
+
+fn yes_or_no(value: bool) -> Vec<u8> {
+    if value { b"yes".to_vec() } else { b"no".to_vec() }
+}
+
+fn parse_yes_or_no(value: &[u8]) -> Result<bool, &'static str> {
+    match &*value.to_ascii_lowercase() {
+        b"yes" => Ok(true),
+        b"no" => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'"),
+    }
+}
+
+fn percentiles(value: &[u8]) -> Result<Change, &'static str> {
+    let words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let numbers: Option<Vec<f64>> = words.map(parse_float).collect();
+    let numbers = numbers.ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+    if numbers.iter().any(|number| !(0.0..=100.0).contains(number)) {
+        return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]");
+    }
+    Ok(Change::Percentiles(numbers))
+}
+
+/// Percentiles as CONFIG GET shows them.
+fn percentile_text(percentiles: &[f64]) -> String {
+    percentiles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn in_range(value: &[u8], range: std::ops::RangeInclusive<i64>, error: &'static str) -> Result<u64, &'static str> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::testing::Fixture;
 use crate::effects::{Frontier, NodeId};
-use crate::pubsub::{Subscriber, Topic};
+use crate::pubsub::{Delivery, Subscriber, Topic};
 
 /// One who listens to all events of a node, in channels named after the events.
 struct Ear(Arc<Subscriber>);
@@ -23,8 +23,9 @@ impl Ear {
     fn heard(&self) -> String {
         let mut heard = Vec::new();
         while let Some(delivery) = self.0.take() {
-            let channel = String::from_utf8_lossy(&delivery.message.channel).into_owned();
-            let payload = String::from_utf8_lossy(&delivery.message.payload);
+            let Delivery::Message { message, .. } = delivery else { panic!("nobody reads along") };
+            let channel = String::from_utf8_lossy(&message.channel).into_owned();
+            let payload = String::from_utf8_lossy(&message.payload);
             let event = channel.trim_start_matches("__keyevent@0__:").trim_start_matches("__keyevent@");
             heard.push(format!("{event}:{payload}"));
         }

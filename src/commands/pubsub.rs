@@ -53,12 +53,12 @@ pub const COMMANDS: &[Command] = &[
         PER_CHANNEL,
         "Stops listening to shard channels, or to all",
     ),
-    row("publish", 3, ASKING.with(Flags::FAST), publish).channels(ChannelUse::First).docs(
+    row("publish", 3, ASKING.with(Flags::FAST).with(Flags::MAY_REPLICATE), publish).channels(ChannelUse::First).docs(
         "2.0.0",
         "O(N+M) with N subscribers and M patterns",
         "Sends a message to a channel",
     ),
-    row("spublish", 3, ASKING.with(Flags::FAST), spublish)
+    row("spublish", 3, ASKING.with(Flags::FAST).with(Flags::MAY_REPLICATE), spublish)
         .keys(&[KeySpec::one(1, Access::NOT_KEY)])
         .channels(ChannelUse::First)
         .docs("7.0.0", "O(N) with N subscribers", "Sends a message to a shard channel"),

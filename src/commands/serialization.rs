@@ -3,7 +3,7 @@
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
-use crate::keyspace::{Contents, EventClasses, integer};
+use crate::keyspace::{Contents, EventClasses, Key, Millis, Transaction, integer};
 use crate::persistence::{from_rdb, to_rdb};
 use crate::rdb::{RdbError, dump_payload, load_payload};
 
@@ -33,6 +33,14 @@ fn dump(context: &mut Context<'_>) -> Outcome {
     context.count_read(key, value.is_some());
     context.reply.bulk_or_null(value.as_ref().map(dump_payload).as_deref());
     Ok(Flow::Continue)
+}
+
+/// How long the serialized form of a value is, without the type in front and what checks it behind.
+pub(super) fn dumped_bytes(transaction: &mut Transaction<'_>, key: Key<'_>, now: Millis) -> usize {
+    /// The type, the version of the form, and the checksum.
+    const AROUND: usize = 1 + 2 + 8;
+    let payload = transaction.value(key).map(|value| dump_payload(&to_rdb(&value, now)));
+    payload.map_or(0, |payload| payload.len().saturating_sub(AROUND))
 }
 
 /// What RESTORE is asked for beside the value.

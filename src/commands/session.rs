@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
+use super::attention::Attention;
 use super::clients::{ClientRecord, Connected, Wake};
 use super::state::ServerState;
 use super::subscriptions::Subscriptions;
+use super::supervision::Supervision;
 use super::table::{Entry, table};
+use super::timing::Batch;
 use super::transactions::Queue;
 use crate::acl::{Definition, User};
 use crate::effects::StreamId;
@@ -47,6 +50,14 @@ pub struct Session {
     watcher: Option<Arc<Watcher>>,
     /// What the watched keys take, about.
     pub(super) watched_bytes: usize,
+    /// It ends with the reply to the current request.
+    closing: bool,
+    /// It reads along (MONITOR).
+    monitoring: bool,
+    /// Keys that it reads do not count as used (CLIENT NO-TOUCH).
+    pub(super) no_touch: bool,
+    /// What the current batch of requests takes.
+    pub(super) batch: Batch,
     /// What it has ever listened to, if it has.
     subscriptions: Option<Box<Subscriptions>>,
     /// From which ids on XREAD waits: what `$` meant when it began.
@@ -93,6 +104,10 @@ impl Session {
             queue: None,
             watcher: None,
             watched_bytes: 0,
+            closing: false,
+            monitoring: false,
+            no_touch: false,
+            batch: Batch::default(),
             subscriptions: None,
             reads_after: Vec::new(),
         }
@@ -102,6 +117,11 @@ impl Session {
     pub fn set_wake(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
         self.record.set_wake(Wake(Arc::clone(&wake)));
         self.wake = Wake(wake);
+    }
+
+    /// Is the connection asked to end?
+    pub fn is_killed(&self) -> bool {
+        self.record.is_killed()
     }
 
     /// Does a blocking command wait?
@@ -177,6 +197,52 @@ impl Session {
         self.note_subscriptions();
     }
 
+    /// Reads along from now on. False: it did already.
+    pub(super) fn read_along(&mut self, supervision: &Supervision) -> bool {
+        if self.monitoring {
+            return false;
+        }
+        let (id, Wake(wake)) = (self.id, self.wake.clone());
+        let make = move || Subscriber::new(id, Box::new(move || wake()));
+        let subscriber = Arc::clone(self.subscriptions().subscriber(make));
+        self.monitoring = true;
+        self.record.note_monitoring(true);
+        self.record.note_subscriber(&subscriber);
+        supervision.monitors.add(&supervision.attention, subscriber);
+        true
+    }
+
+    /// Reads along no longer.
+    pub(super) fn stop_reading_along(&mut self, supervision: &Supervision) {
+        if std::mem::take(&mut self.monitoring) {
+            self.record.note_monitoring(false);
+            supervision.monitors.remove(&supervision.attention, self.id);
+        }
+    }
+
+    /// Ends with the reply to the current request.
+    pub(super) fn close_after_reply(&mut self, attention: &Attention) {
+        if !std::mem::replace(&mut self.closing, true) {
+            attention.add_killed();
+        }
+    }
+
+    /// Does it end with the reply to the current request?
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Says whether what it reads counts as used.
+    pub(super) fn set_no_touch(&mut self, applies: bool) {
+        self.no_touch = applies;
+        self.record.note_no_touch(applies);
+    }
+
+    /// Does it read along?
+    pub fn is_monitoring(&self) -> bool {
+        self.monitoring
+    }
+
     /// Listens to something no longer.
     pub(super) fn stop_listening(&mut self, channels: &Channels, topic: Topic, name: &[u8]) {
         self.subscriptions().remove(channels, topic, name);
@@ -192,6 +258,9 @@ impl Session {
     }
 
     fn note_subscriptions(&self) {
+        if let Some(subscriber) = self.subscriptions.as_ref().and_then(|subscriptions| subscriptions.existing()) {
+            self.record.note_subscriber(subscriber);
+        }
         self.record
             .note_subscriptions(self.subscriptions.as_ref().map_or([0; 3], |subscriptions| subscriptions.counts()));
     }
@@ -228,8 +297,12 @@ impl Session {
         self.end_waiting(state, now);
         self.unwatch(state);
         self.stop_listening_at_all(&state.channels);
-        state.stats.thread(self.thread).connections.subtract(1);
+        self.stop_reading_along(&state.supervision);
         state.clients.remove(self.id);
+        for _ in [self.is_killed(), self.closing].into_iter().filter(|asked| *asked) {
+            state.supervision.attention.subtract_killed();
+        }
+        state.stats.thread(self.thread).connections.subtract(1);
     }
 
     /// Selects a database.
@@ -292,7 +365,7 @@ impl Session {
     }
 
     /// At the end of a command: does the client want its reply?
-    pub(super) fn wants_reply(&mut self) -> bool {
+    pub fn wants_reply(&mut self) -> bool {
         match self.replies {
             Replies::On => return true,
             Replies::Off => {}

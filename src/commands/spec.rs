@@ -43,6 +43,14 @@ impl Flags {
     pub const BLOCKING: Flags = Flags(1 << 11);
     /// About messages.
     pub const PUBSUB: Flags = Flags(1 << 12);
+    /// Not between MULTI and EXEC.
+    pub const NO_MULTI: Flags = Flags(1 << 18);
+    /// Not while data is being loaded beside what is served. Reported for clients' sake.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 19);
+    /// Other nodes or clients may learn of it, though it writes nothing: waits like a write when writes are paused. COMMAND does not
+    /// report it.
+    pub const MAY_REPLICATE: Flags = Flags(1 << 20);
+
     /// Takes as long as what it runs, which is counted by itself.
     pub const SKIP_SLOWLOG: Flags = Flags(1 << 13);
 
@@ -50,10 +58,6 @@ impl Flags {
     pub const WHILE_SUBSCRIBED: Flags = Flags(1 << 16);
     /// Runs at once between MULTI and EXEC, where others are queued. COMMAND does not report it.
     pub const UNQUEUED: Flags = Flags(1 << 15);
-    /// Not between MULTI and EXEC.
-    pub const NO_MULTI: Flags = Flags(1 << 18);
-    /// Not while data is being loaded beside what is served. Reported for clients' sake.
-    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 19);
     /// Works on all keys, whatever its arguments. COMMAND does not report it.
     pub const EVERYTHING: Flags = Flags(1 << 14);
 
@@ -383,6 +387,7 @@ pub enum Coordination {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Bitmap,
+    Cluster,
     Connection,
     Generic,
     Geo,
@@ -403,6 +408,7 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Group::Bitmap => "bitmap",
+            Group::Cluster => "cluster",
             Group::Connection => "connection",
             Group::Generic => "generic",
             Group::Geo => "geo",
@@ -599,7 +605,7 @@ mod tests {
         for (at, (flag, name)) in Flags::NAMES.iter().enumerate() {
             assert_eq!(flag.0.count_ones(), 1, "{name}");
             assert!(Flags::NAMES[..at].iter().all(|(other, _)| other != flag), "{name}");
-            let unnamed = [Flags::UNQUEUED, Flags::EVERYTHING, Flags::WHILE_SUBSCRIBED];
+            let unnamed = [Flags::UNQUEUED, Flags::EVERYTHING, Flags::WHILE_SUBSCRIBED, Flags::MAY_REPLICATE];
             assert!(unnamed.iter().all(|other| other != flag), "{name}");
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::clients::ClientRegistry;
 use super::config::Config;
+use super::supervision::Supervision;
 use crate::acl::Users;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
@@ -62,6 +63,8 @@ pub struct ServerState {
     pub clients: ClientRegistry,
     /// Is this node ready for clients? Until then commands about data are answered with LOADING.
     pub serving: AtomicBool,
+    /// What an operator does to the node.
+    pub supervision: Supervision,
     /// The cluster as this node sees it, when it is in one.
     pub cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
     /// The certificates that clients are shown, when there is TLS.
@@ -89,6 +92,19 @@ impl ServerState {
     /// May commands about data run?
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerState {
+    /// A turn of the background work on keys. One that takes long is noted.
+    pub fn look_after_keys(&self, now: Millis, shards: usize) {
+        let begun = self.facts.stopwatch.map(|read| (read, read()));
+        self.keyspace.upkeep(now, shards);
+        let (Some((read, begun)), Some(threshold)) = (begun, self.supervision.timing.event_threshold()) else { return };
+        let milliseconds = read().saturating_sub(begun) / 1_000_000;
+        if milliseconds >= threshold {
+            self.supervision.latency.add("expire-cycle", (now + milliseconds) / 1000, milliseconds);
+        }
     }
 }
 

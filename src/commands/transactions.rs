@@ -94,6 +94,11 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// Has one of the requests such flags?
+    pub fn any(&self, wanted: impl Fn(Flags) -> bool) -> bool {
+        self.requests.iter().any(|request| wanted(request.entry.command.flags))
+    }
+
     /// Adds a request.
     fn push(&mut self, entry: &'static Entry, arguments: &Arguments<'_>) {
         let mut bytes = Vec::with_capacity(arguments.iter().map(<[u8]>::len).sum());

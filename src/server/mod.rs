@@ -28,6 +28,8 @@ mod start;
 #[cfg(test)]
 mod stream_blocking_tests;
 #[cfg(test)]
+mod supervision_tests;
+#[cfg(test)]
 mod tests;
 mod threads;
 mod tls;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::acl::UserFile;
+use crate::commands::DebugAccess;
 use crate::keyspace::EventClasses;
 use crate::persistence::PersistenceOptions;
 use crate::tls::TlsSettings;
@@ -78,6 +79,8 @@ pub struct Options {
     pub max_clients: u64,
     /// Seconds after which silent clients are disconnected; 0 for never.
     pub timeout: u64,
+    /// Who may use DEBUG.
+    pub debug_access: DebugAccess,
     /// Which events of keys are published.
     pub event_classes: EventClasses,
     /// How to log.

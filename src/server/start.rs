@@ -23,7 +23,9 @@ use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
 use crate::acl::{ChannelDefault, Users};
 use crate::cluster::{Clock, ClusterHandle, SystemClock};
-use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, begin_with, resident_memory, table};
+use crate::commands::{
+    ClientRegistry, Config, ServerFacts, ServerState, Supervision, begin_with, resident_memory, table,
+};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
 use crate::persistence::{LoadError, Persistence};
@@ -118,18 +120,19 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         warn!("--requirepass has no effect beside --aclfile: the file says who may log in");
     }
     let ready = become_ready(&state, cluster.as_ref(), Arc::clone(&clock));
+    let mut wishes = state.supervision.ending();
     let name = tokio::select! {
         biased;
-        name = signals.next() => name,
+        name = asked_to_end(&mut signals, &mut wishes) => name,
         loaded = ready => {
             loaded?;
             if let Some(cluster) = &cluster {
                 tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()));
             }
-            signals.next().await
+            asked_to_end(&mut signals, &mut wishes).await
         }
     };
-    info!(signal = name, "stopping: no new clients; what is in flight is completed");
+    info!(cause = name, "stopping: no new clients; what is in flight is completed");
     // Nobody listening any more is no failure here.
     let _ = stop_sender.send(true);
     let ending = async {
@@ -193,6 +196,15 @@ async fn become_ready(
         state.serving.store(true, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// Waits until the process is to end, by a signal or by a client's wish. What it was.
+async fn asked_to_end(signals: &mut Signals, wishes: &mut watch::Receiver<bool>) -> &'static str {
+    tokio::select! {
+        biased;
+        name = signals.next() => name,
+        Ok(_) = wishes.wait_for(|wished| *wished) => "SHUTDOWN",
+    }
 }
 
 /// Keeps `state.serving` as the cluster says, until `stop` turns true.
@@ -283,6 +295,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         persistence: Arc::new(Persistence::new(options.persistence.clone(), now)),
         stats: Arc::new(Stats::new(threads, table().ids())),
         clients: ClientRegistry::default(),
+        supervision: Supervision::new(options.debug_access),
         cluster: None,
         tls: None,
         serving: AtomicBool::new(false),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::acl::Users;
 use crate::cluster::SystemClock;
-use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, Supervision, table};
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
@@ -62,6 +62,7 @@ pub(super) fn make_state(
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
         users: Users::new(password.map(str::as_bytes), None),
         channels: Arc::default(),
+        supervision: Supervision::default(),
         cluster,
         persistence: Arc::new(Persistence::new(PersistenceOptions::default(), 0)),
         tls: None,
