@@ -28,6 +28,7 @@ def load_script(name):
 differential = load_script("differential")
 notifications = load_script("notifications")
 recorded = load_script("recorded")
+access_control = load_script("access_control")
 
 
 def bulk(text):
@@ -219,6 +220,26 @@ class Recorded(unittest.TestCase):
         self.assertFalse(recorded.fits(["*2", ":1"], b"*2\r\n:1\r\n:1\r\n"))
         self.assertFalse(recorded.fits(["*2", ":1", ":1"], b"*2\r\n:1\r\n"))
         self.assertFalse(recorded.fits([":1"], b":1"))
+
+
+class AccessControl(unittest.TestCase):
+    def test_replies_of_7_0_become_those_of_7_2(self):
+        def translated(reply, *command, user=b"u"):
+            return access_control.as_in_7_2(command, reply, user)
+        self.assertEqual(translated(b"-NOPERM this user has no permissions to run the 'get' command\r\n", b"get"),
+                         b"-NOPERM User u has no permissions to run the 'get' command\r\n")
+        self.assertEqual(translated(b"-NOPERM this user has no permissions to access one of the keys used as arguments\r\n", b"get"),
+                         b"-NOPERM No permissions to access a key\r\n")
+        self.assertEqual(translated(bulk("This user has no permissions to access the 'k' key"), b"acl", b"dryrun", b"bob", b"get", b"k"),
+                         bulk("User bob has no permissions to access the 'k' key"))
+        for other in (b"+OK\r\n", b"-ERR unknown command 'x'\r\n", bulk("This user")):
+            self.assertEqual(translated(other, b"acl", b"dryrun", b"bob", b"get", b"k"), other)
+
+    def test_only_ages_times_and_connections_are_masked(self):
+        def entry(age, client, count=b":1\r\n"):
+            return bulk("count") + count + bulk("object") + bulk("k") + bulk("age-seconds") + age + bulk("client-info") + bulk(client)
+        self.assertEqual(access_control.masked(entry(bulk("0.001"), "id=1")), access_control.masked(entry(b",12.5\r\n", "id=22")))
+        self.assertNotEqual(access_control.masked(entry(bulk("0"), "id=1")), access_control.masked(entry(bulk("0"), "id=1", b":2\r\n")))
 
 
 if __name__ == "__main__":

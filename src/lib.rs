@@ -2,10 +2,12 @@
 //!
 //! Where to start reading: `DESIGN.md`, then the modules in the order in which a SET travels:
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
+//! `acl` says who may do what; `commands` ask it.
 //! `pubsub` carries what PUBLISH sends past all that.
 //! `tls` is what the connections of clients take their certificates from.
-//! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and what reads or writes RDB files use it.
+//! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and `persistence` (files) use it.
 
+pub mod acl;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
@@ -14,6 +16,7 @@ pub mod effects;
 mod glob;
 pub mod keyspace;
 pub mod observe;
+pub mod persistence;
 pub mod planted;
 pub mod pubsub;
 pub mod rdb;

@@ -27,7 +27,10 @@ fn check_effect(encoded: Bytes) {
 fuzz_target!(|input: &[u8]| {
     let input = Bytes::copy_from_slice(input);
     check_effect(input.clone());
-    if let Ok(messages) = decode_messages(&input) {
+    // No messages make no frame.
+    if let Ok(messages) = decode_messages(&input)
+        && !messages.is_empty()
+    {
         let again = encode_messages(&messages.iter().cloned().map(Arc::new).collect::<Vec<_>>());
         let again = again.expect("it is as long as the input at most").concat();
         assert_eq!(decode_messages(&Bytes::from(again)), Ok(messages));

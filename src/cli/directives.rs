@@ -22,7 +22,7 @@ const ADDING: &[&str] = &["save", "client-output-buffer-limit"];
 const ABSENT_WHEN_EMPTY: &[&str] =
     &["unixsocket", "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "aclfile", "join", "cluster-advertise"];
 /// Directives with the one value that they can have.
-const FIXED: &[(&str, &str)] = &[("appendonly", "no"), ("save", ""), ("cluster-enabled", "no"), ("activedefrag", "no")];
+const FIXED: &[(&str, &str)] = &[("appendonly", "no"), ("cluster-enabled", "no"), ("activedefrag", "no")];
 /// Directives that cannot be passed over: who wrote them relies on what they do. With what to do instead.
 const IMPOSSIBLE: &[(&str, &str)] = &[
     ("rename-command", "commands cannot be renamed or removed; restrict users with ACL rules instead"),
@@ -30,7 +30,6 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ("replicaof", "there are no replicas; nodes of a cluster find each other with --join and --cluster-passphrase"),
     ("slaveof", "there are no replicas; nodes of a cluster find each other with --join and --cluster-passphrase"),
     ("user", "users are not defined here; put them into a file of their own and name it with aclfile"),
-    ("aclfile", "users cannot be read from a file yet; use requirepass"),
     ("tls-key-file-pass", "keys with a passphrase cannot be read; write the key without one (openssl pkey)"),
     (
         "tls-ca-cert-dir",
@@ -168,7 +167,7 @@ mod tests {
     fn directives_are_flags_parameters_or_nothing() {
         let text = "port 1\nport 2\nbind a b\nio-threads 4\ntls-protocols \"TLSv1.3\"\nunixsocket x\nunixsocket \"\"\n\
                     hash-max-listpack-entries 7\nhash-max-listpack-entries 8\nclient-output-buffer-limit pubsub 1 2 3\n\
-                    client-output-buffer-limit normal 0 0 0\nappendonly NO\ndaemonize yes\nhz 10\nhz 20\nsave \"\"";
+                    client-output-buffer-limit normal 0 0 0\nappendonly NO\ndaemonize yes\nhz 10\nhz 20";
         let all = resolved(text).expect("correct");
         let flags: Vec<_> =
             all.flags.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text"))).collect();

@@ -7,7 +7,10 @@ use clap::Args;
 
 use super::values;
 use super::values::BindList;
+use crate::acl::{ChannelDefault, UserFile};
+use crate::commands::{DebugAccess, REDIS_VERSION};
 use crate::keyspace::EventClasses;
+use crate::persistence::{PersistenceOptions, SavePoints};
 use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
@@ -85,6 +88,10 @@ pub(super) struct RedisFlags {
     )]
     requirepass: Option<String>,
 
+    /// File of the users, as ACL SAVE writes it; read at the start and by ACL LOAD
+    #[arg(long, env = "SWYTCH_ACLFILE", hide_env_values = true, value_name = "PATH")]
+    aclfile: Option<PathBuf>,
+
     /// Clients that may be connected at a time
     #[arg(
         long,
@@ -106,6 +113,17 @@ pub(super) struct RedisFlags {
         value_parser = |text: &str| values::whole_number(text, 0..=u64::from(u32::MAX / 2))
     )]
     timeout: u64,
+
+    /// Who may use the command DEBUG: no (nobody), local (clients of this machine) or yes
+    #[arg(
+        long,
+        env = "SWYTCH_ENABLE_DEBUG_COMMAND",
+        hide_env_values = true,
+        default_value = "no",
+        value_name = "WHO",
+        value_parser = values::debug_access
+    )]
+    enable_debug_command: DebugAccess,
 
     /// Events of keys that are published to subscribers: letters as in Redis, for example KEA; empty for none
     #[arg(
@@ -132,6 +150,32 @@ pub(super) struct RedisFlags {
     /// TCP port for /health and /metrics
     #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
     metrics_port: Option<u16>,
+
+    /// Directory of the file with the data
+    #[arg(long, env = "SWYTCH_DIR", hide_env_values = true, default_value = ".", value_name = "PATH", value_parser = values::directory)]
+    dir: PathBuf,
+
+    /// Name of the file with the data, in Redis's RDB format: loaded at the start, written by SAVE and BGSAVE
+    #[arg(
+        long,
+        env = "SWYTCH_DBFILENAME",
+        hide_env_values = true,
+        default_value = "dump.rdb",
+        value_name = "NAME",
+        value_parser = values::file_name
+    )]
+    dbfilename: String,
+
+    /// When to save by itself, also at the end: pairs of seconds and changes, as in "3600 1 300 100"; empty for never
+    #[arg(
+        long,
+        env = "SWYTCH_SAVE",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "PAIRS",
+        value_parser = values::save_points
+    )]
+    save: SavePoints,
 
     /// Certificate for clients that use TLS, a PEM file, with those that lead to its authority behind it
     #[arg(long, env = "SWYTCH_TLS_CERT_FILE", hide_env_values = true, value_name = "FILE")]
@@ -218,6 +262,9 @@ impl RedisFlags {
         if self.unixsocket.is_none() && (no_port || self.bind.0.is_empty()) {
             return Err("nothing to listen on: --bind is empty or --port is 0; give --unixsocket=PATH".into());
         }
+        let read = |path: &PathBuf| UserFile::read(path, ChannelDefault::None);
+        let users = self.aclfile.as_ref().map(read).transpose();
+        let users = users.map_err(|error| format!("--aclfile: {}", error.for_operator()))?;
         let is_tls = |port| tls.as_ref().is_some_and(|tls| tls.port == port);
         Ok(Options {
             port: if self.bind.0.is_empty() || is_tls(self.port) { 0 } else { self.port },
@@ -229,11 +276,19 @@ impl RedisFlags {
             threads: self.threads as usize,
             // As in Redis, an empty password is none.
             password: self.requirepass.filter(|password| !password.is_empty()),
+            users,
             max_clients: self.maxclients,
             timeout: self.timeout,
+            debug_access: self.enable_debug_command,
             event_classes: self.notify_keyspace_events,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
+            persistence: PersistenceOptions {
+                directory: self.dir,
+                file_name: self.dbfilename,
+                save_points: self.save,
+                redis_version: REDIS_VERSION,
+            },
             config_file: None,
             parameters: Vec::new(),
             passed_over: Vec::new(),

@@ -14,7 +14,6 @@ const TUNING: &str = "there is nothing to tune";
 
 /// Names and reasons.
 pub(super) const MEANINGLESS: &[(&str, &str)] = &[
-    ("acl-pubsub-default", "channels of new users are as in Redis 7"),
     ("active-defrag-cycle-max", ALLOCATOR),
     ("active-defrag-cycle-min", ALLOCATOR),
     ("active-defrag-ignore-bytes", ALLOCATOR),
@@ -134,17 +133,8 @@ pub(super) const MEANINGLESS: &[(&str, &str)] = &[
     ("tls-session-caching", "sessions are resumed by tickets"),
     ("tracking-table-max-keys", "keys are not tracked for clients"),
     ("unixsocketperm", "the socket has the permissions that the umask leaves"),
-    ("latency-monitor-threshold", "latencies are in the metrics"),
-    ("latency-tracking", "latencies are in the metrics"),
-    ("latency-tracking-info-percentiles", "latencies are in the metrics"),
-    ("slowlog-log-slower-than", "there is no slow log"),
-    ("slowlog-max-len", "there is no slow log"),
-    ("acllog-max-len", "there is no log of refused commands"),
     ("lua-time-limit", "there are no scripts"),
     ("busy-reply-threshold", "there are no scripts"),
-    ("dir", "nothing is written to disk"),
-    ("dbfilename", "nothing is written to disk"),
-    ("enable-debug-command", "DEBUG is not there"),
     ("enable-module-command", "there are no modules"),
     ("enable-protected-configs", "no parameter is protected"),
     ("hll-sparse-max-bytes", "it is 3000"),

@@ -181,6 +181,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_users_is_read_at_once() {
+        let path = std::env::temp_dir().join(format!("swytch-cli-{}.acl", std::process::id()));
+        std::fs::write(&path, "user alice on >secret\n").expect("written");
+        let flag = format!("--aclfile={}", path.display());
+        assert_eq!(options(&[&flag]).users.expect("read").users.len(), 1);
+        std::fs::write(&path, "user alice on\nuser bob +nosuch >\n").expect("written");
+        let expected = format!(
+            "swytch: --aclfile: {}, line 2: rule '+nosuch': Unknown command or category name in ACL\n",
+            path.display()
+        );
+        assert_eq!(mistake(&[&flag]), expected);
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(
+            mistake(&[&flag]),
+            format!("swytch: --aclfile: cannot read {}: No such file or directory\n", path.display())
+        );
+    }
+
+    #[test]
     fn a_unix_socket_alone() {
         let options = options(&["--unixsocket=/tmp/s", "--bind="]);
         assert!(options.bind.is_empty());

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
-use crate::commands::parse_memory;
+use crate::commands::{DebugAccess, parse_memory};
 use crate::keyspace::EventClasses;
+use crate::persistence::SavePoints;
 use crate::server::{BindAddress, LogFormat};
 use crate::tls::{ClientAuth, MinVersion};
 
@@ -16,6 +18,12 @@ pub(super) struct BindList(pub(super) Vec<BindAddress>);
 pub(super) fn whole_number(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// Who may use DEBUG.
+pub(super) fn debug_access(text: &str) -> Result<DebugAccess, String> {
+    let all = [DebugAccess::No, DebugAccess::Local, DebugAccess::Yes];
+    all.into_iter().find(|access| access.name() == text).ok_or_else(|| "expected no, local or yes".to_string())
 }
 
 /// A TCP or UDP port other than 0.
@@ -80,6 +88,24 @@ pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn name(text: &str) -> Result<String, String> {
     let is_name = !text.is_empty() && !text.contains(char::is_whitespace);
     if is_name { Ok(text.to_string()) } else { Err("expected a DNS name".to_string()) }
+}
+
+/// A directory that is there, by its full name.
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = std::fs::canonicalize(text).map_err(|error| format!("expected a directory that is there: {error}"))?;
+    if path.is_dir() { Ok(path) } else { Err("expected a directory".to_string()) }
+}
+
+/// The name of a file without its directory.
+pub(super) fn file_name(text: &str) -> Result<String, String> {
+    let is_name = std::path::Path::new(text).file_name().is_some_and(|name| name == text);
+    if is_name { Ok(text.to_string()) } else { Err("expected the name of a file, without a directory".to_string()) }
+}
+
+/// Pairs of seconds and changes.
+pub(super) fn save_points(text: &str) -> Result<SavePoints, String> {
+    let expected = "expected pairs of seconds and changes, such as \"3600 1 300 100\", or nothing";
+    SavePoints::parse(text.as_bytes()).ok_or_else(|| expected.to_string())
 }
 
 /// `text` or `json`.

@@ -17,7 +17,7 @@ use rustls::crypto::CryptoProvider;
 
 use super::*;
 use crate::keyspace::{Keyspace, KeyspaceOptions, Life};
-use crate::pubsub::{Channels, Message, Subscriber, Topic};
+use crate::pubsub::{Channels, Delivery, Message, Subscriber, Topic};
 use crate::replication::ClusterReport;
 
 /// Names lead to the nodes that a test has started.
@@ -360,7 +360,10 @@ fn data_outlives_the_nodes_that_it_should_have_come_from() {
 }
 
 fn heard(subscriber: &Subscriber) -> Vec<String> {
-    let payload = |delivery: crate::pubsub::Delivery| String::from_utf8_lossy(&delivery.message.payload).into_owned();
+    let payload = |delivery| match delivery {
+        Delivery::Message { message, .. } => String::from_utf8_lossy(&message.payload).into_owned(),
+        Delivery::Line(line) => panic!("nobody reads along: {line:?}"),
+    };
     std::iter::from_fn(|| subscriber.take()).map(payload).collect()
 }
 

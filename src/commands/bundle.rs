@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::context::Context;
 use super::spec::Flags;
-use super::{Entry, ServerState, Session, call, check, find};
+use super::{Entry, ServerState, Session, call, check, check_memory, find};
 use crate::keyspace::{Held, MOST_WARMED, Millis};
 use crate::resp::{Arguments, Protocol, Reply};
 
@@ -55,7 +55,9 @@ pub struct Progress {
 
 /// May requests of this connection be bundled at all, as things are?
 pub fn may_bundle(state: &ServerState, session: &Session) -> bool {
-    session.authenticated && session.queue.is_none() && !session.is_blocked() && state.cluster.is_none()
+    // Who is to attend to something else does not hurry.
+    let nothing_else = state.supervision.attention.get() == 0;
+    nothing_else && session.authenticated && session.queue.is_none() && !session.is_blocked() && state.cluster.is_none()
 }
 
 impl<'i> Bundle<'i> {
@@ -83,8 +85,15 @@ impl<'i> Bundle<'i> {
         if self.requests.len() == MOST_BUNDLED {
             return false;
         }
+        // What is refused is told and logged when the request is carried out by itself.
+        if !session.user.is_unlimited() {
+            return false;
+        }
         let Some(entry) = arguments.get(0).and_then(|name| find(session, name, arguments).ok()) else { return false };
-        if !works_on_one_key(entry) || check(state, session, entry, arguments, protocol, now).is_err() {
+        if !works_on_one_key(entry) || check(state, session, entry, arguments, protocol, now, false).is_err() {
+            return false;
+        }
+        if check_memory(state, entry, now).is_err() {
             return false;
         }
         let shard = state.keyspace.key(&arguments[1]).shard();

@@ -4,13 +4,17 @@
 //! changes or a batch of requests is done: a command costs nothing here. Must not know sockets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::attention::Attention;
 use super::table::table;
+use crate::acl::User;
 use crate::keyspace::{Millis, Verdict, Waiter, Watcher};
+use crate::pubsub::Subscriber;
 
 /// What a client says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +25,54 @@ pub struct ClientNames {
     pub library: Vec<u8>,
     /// CLIENT SETINFO LIB-VER.
     pub library_version: Vec<u8>,
+}
+
+/// What kind of client one is, as filters name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Neither of the others.
+    Normal,
+    /// It listens to channels.
+    PubSub,
+    /// Of those that follow another server, or are followed, there are none.
+    Replication,
+}
+
+impl ClientKind {
+    /// The kind of this name, in any case.
+    pub fn named(name: &[u8]) -> Option<ClientKind> {
+        let known = [
+            ("normal", ClientKind::Normal),
+            ("pubsub", ClientKind::PubSub),
+            ("slave", ClientKind::Replication),
+            ("replica", ClientKind::Replication),
+            ("master", ClientKind::Replication),
+        ];
+        known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())).map(|(_, kind)| kind)
+    }
+}
+
+/// Wakes a connection's task.
+#[derive(Clone)]
+pub struct Wake(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Wake")
+    }
+}
+
+/// How a batch of requests went, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BatchNote {
+    /// Input that is left because its request is not complete.
+    pub input: usize,
+    /// Room in the input buffer.
+    pub input_room: usize,
+    /// Replies that are not sent yet.
+    pub output: usize,
+    /// The size of the buffer of replies.
+    pub output_room: usize,
 }
 
 /// What others may see of one connection.
@@ -41,13 +93,27 @@ pub struct ClientRecord {
     names: Mutex<ClientNames>,
     database: AtomicU32,
     protocol: AtomicU32,
-    authenticated: AtomicBool,
+    user: Mutex<Arc<User>>,
+    killed: AtomicBool,
+    /// What it listens to may be forbidden by now.
+    recheck: AtomicBool,
+    wake: OnceLock<Wake>,
     last_command: AtomicUsize,
     last_active: AtomicU64,
-    input_buffer: AtomicUsize,
-    output_buffer: AtomicUsize,
-    input_bytes: AtomicU64,
-    output_bytes: AtomicU64,
+    input: AtomicUsize,
+    input_room: AtomicUsize,
+    output: AtomicUsize,
+    output_room: AtomicUsize,
+    /// Where messages and lines for it wait, once it has ever wanted some.
+    subscriber: OnceLock<Arc<Subscriber>>,
+    /// A request of it waits for the end of a pause.
+    postponed: AtomicBool,
+    /// CLIENT NO-EVICT. Clients are never evicted here, so it only shows.
+    no_evict: AtomicBool,
+    /// CLIENT NO-TOUCH.
+    no_touch: AtomicBool,
+    /// It reads along.
+    monitoring: AtomicBool,
     waiter: Mutex<Option<Arc<Waiter>>>,
     watcher: Mutex<Option<Arc<Watcher>>>,
     /// Commands queued since MULTI; -1 without MULTI.
@@ -57,17 +123,42 @@ pub struct ClientRecord {
     subscriptions: [AtomicUsize; 3],
 }
 
+/// What a connection takes beside its buffers, about, in bytes: record, session, task.
+const CONNECTION_BYTES: usize = 2048;
+
 /// Stands for "no command yet".
 const NO_COMMAND: usize = usize::MAX;
 
 impl ClientRecord {
-    /// Notes the end of a batch of requests: when, what is left in the buffers, and how much went in and out.
-    pub fn note_batch(&self, now: Millis, input_buffer: usize, output_buffer: usize, input: u64, output: u64) {
+    /// Notes the end of a batch of requests.
+    pub fn note_batch(&self, now: Millis, note: BatchNote) {
         self.last_active.store(now, Ordering::Relaxed);
-        self.input_buffer.store(input_buffer, Ordering::Relaxed);
-        self.output_buffer.store(output_buffer, Ordering::Relaxed);
-        self.input_bytes.fetch_add(input, Ordering::Relaxed);
-        self.output_bytes.fetch_add(output, Ordering::Relaxed);
+        self.input.store(note.input, Ordering::Relaxed);
+        self.input_room.store(note.input_room, Ordering::Relaxed);
+        self.output.store(note.output, Ordering::Relaxed);
+        self.output_room.store(note.output_room, Ordering::Relaxed);
+    }
+
+    /// A request of it waits for the end of a pause, or does so no longer.
+    pub fn note_postponed(&self, postponed: bool) {
+        self.postponed.store(postponed, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_no_evict(&self, applies: bool) {
+        self.no_evict.store(applies, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_no_touch(&self, applies: bool) {
+        self.no_touch.store(applies, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_monitoring(&self, applies: bool) {
+        self.monitoring.store(applies, Ordering::Relaxed);
+    }
+
+    /// What kind of client it is.
+    pub fn kind(&self) -> ClientKind {
+        if self.is_listening() { ClientKind::PubSub } else { ClientKind::Normal }
     }
 
     /// When it last sent something.
@@ -116,6 +207,11 @@ impl ClientRecord {
         self.queued_bytes.store(0, Ordering::Relaxed);
     }
 
+    /// Where messages for it wait.
+    pub(super) fn note_subscriber(&self, subscriber: &Arc<Subscriber>) {
+        let _ = self.subscriber.set(Arc::clone(subscriber));
+    }
+
     pub(super) fn note_subscriptions(&self, counts: [usize; 3]) {
         self.subscriptions.iter().zip(counts).for_each(|(noted, count)| noted.store(count, Ordering::Relaxed));
     }
@@ -133,19 +229,22 @@ impl ClientRecord {
     fn flags(&self) -> String {
         let watcher = self.watcher.lock().clone();
         let letters = [
+            ('O', self.monitoring.load(Ordering::Relaxed)),
             ('P', self.is_listening()),
             ('x', self.queued.load(Ordering::Relaxed) >= 0),
             ('b', self.is_blocked()),
             ('d', watcher.is_some_and(|watcher| watcher.is_touched())),
             ('U', self.unix),
+            ('e', self.no_evict.load(Ordering::Relaxed)),
+            ('T', self.no_touch.load(Ordering::Relaxed)),
         ];
         let shown: String = letters.iter().filter(|(_, applies)| *applies).map(|(letter, _)| *letter).collect();
         if shown.is_empty() { "N".to_string() } else { shown }
     }
 
-    /// Does it wait in a blocking command?
+    /// Does it wait in a blocking command, or for the end of a pause?
     pub fn is_blocked(&self) -> bool {
-        self.waiter.lock().is_some()
+        self.postponed.load(Ordering::Relaxed) || self.waiter.lock().is_some()
     }
 
     /// Ends the waiting of its blocking command. False when there is none.
@@ -154,8 +253,60 @@ impl ClientRecord {
         waiter.inspect(|waiter| waiter.unblock(verdict)).is_some()
     }
 
-    pub(super) fn note_authenticated(&self, authenticated: bool) {
-        self.authenticated.store(authenticated, Ordering::Relaxed);
+    pub(super) fn note_user(&self, user: Arc<User>) {
+        *self.user.lock() = user;
+    }
+
+    /// Is this the user that it has logged in as?
+    pub fn has_user(&self, user: &Arc<User>) -> bool {
+        Arc::ptr_eq(&self.user.lock(), user)
+    }
+
+    /// How to wake its task.
+    pub(super) fn set_wake(&self, wake: Wake) {
+        // A connection has one task, and says so once.
+        let _ = self.wake.set(wake);
+    }
+
+    /// Asks it to end, whatever its client does. The session says when it has ended.
+    pub fn kill(&self, attention: &Attention) {
+        if !self.killed.swap(true, Ordering::SeqCst) {
+            attention.add_killed();
+        }
+        self.wake();
+    }
+
+    /// Is it asked to end?
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+
+    /// Lets the connection see whether its user still may listen to what it listens to.
+    pub(super) fn recheck(&self) {
+        self.recheck.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn take_recheck(&self) -> bool {
+        self.recheck.load(Ordering::Acquire) && self.recheck.swap(false, Ordering::AcqRel)
+    }
+
+    fn wake(&self) {
+        if let Some(Wake(wake)) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// Bytes of memory that the connection takes, about.
+    pub fn memory(&self) -> usize {
+        let sizes = [&self.input_room, &self.output_room, &self.queued_bytes];
+        let mail = self.subscriber.get().map_or(0, |subscriber| subscriber.waiting().0);
+        sizes.iter().map(|size| size.load(Ordering::Relaxed)).sum::<usize>() + mail + CONNECTION_BYTES
+    }
+
+    /// Bytes of input that wait for the rest of their request, and of replies that are not sent yet.
+    pub fn buffered(&self) -> (usize, usize) {
+        (self.input.load(Ordering::Relaxed), self.output.load(Ordering::Relaxed))
     }
 
     /// One line of CLIENT LIST, without the line break. Fields of features that are not there have the value that Redis
@@ -164,7 +315,9 @@ impl ClientRecord {
         let names = self.names();
         let seconds_since = |then: Millis| now.saturating_sub(then) / 1000;
         let command = table().name_of(self.last_command.load(Ordering::Relaxed)).unwrap_or("NULL");
-        let (input, output) = (self.input_buffer.load(Ordering::Relaxed), self.output_buffer.load(Ordering::Relaxed));
+        let sizes = [&self.input, &self.input_room, &self.output, &self.output_room];
+        let [input, input_room, output, output_room] = sizes.map(|size| size.load(Ordering::Relaxed));
+        let (mail_bytes, mail) = self.subscriber.get().map_or((0, 0), |subscriber| subscriber.waiting());
         out.extend_from_slice(
             format!("id={} addr={} laddr={} fd={} name=", self.id, self.address, self.local_address, self.descriptor)
                 .as_bytes(),
@@ -174,19 +327,19 @@ impl ClientRecord {
         let watched = self.watcher.lock().as_ref().map_or(0, |watcher| watcher.len());
         let queued_bytes = self.queued_bytes.load(Ordering::Relaxed);
         let middle = format!(
-            " age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} watch={watched} qbuf={input} qbuf-free=0 \
-             argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 \
-             resp={} lib-name=",
+            " age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} watch={watched} qbuf={input} qbuf-free={} \
+             argv-mem=0 multi-mem={queued_bytes} rbs={output_room} rbp={output_room} obl={output} oll={mail} omem={mail_bytes} tot-mem={} events=r cmd={command} user=",
             seconds_since(self.connected_at),
             seconds_since(self.last_active()),
             self.flags(),
             self.database.load(Ordering::Relaxed),
             self.queued.load(Ordering::Relaxed),
-            input + output + queued_bytes + std::mem::size_of::<ClientRecord>(),
-            if self.authenticated.load(Ordering::Relaxed) { "default" } else { "(superuser)" },
-            self.protocol.load(Ordering::Relaxed),
+            input_room.saturating_sub(input),
+            self.memory(),
         );
         out.extend_from_slice(middle.as_bytes());
+        out.extend_from_slice(self.user.lock().name());
+        out.extend_from_slice(format!(" redir=-1 resp={} lib-name=", self.protocol.load(Ordering::Relaxed)).as_bytes());
         out.extend_from_slice(&names.library);
         out.extend_from_slice(b" lib-ver=");
         out.extend_from_slice(&names.library_version);
@@ -215,7 +368,7 @@ pub struct ClientRegistry {
 
 impl ClientRegistry {
     /// Adds a connection.
-    pub(super) fn add(&self, connected: Connected, now: Millis, authenticated: bool) -> Arc<ClientRecord> {
+    pub(super) fn add(&self, connected: Connected, now: Millis, user: Arc<User>) -> Arc<ClientRecord> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let record = Arc::new(ClientRecord {
             id,
@@ -227,13 +380,21 @@ impl ClientRegistry {
             names: Mutex::default(),
             database: AtomicU32::new(0),
             protocol: AtomicU32::new(2),
-            authenticated: AtomicBool::new(authenticated),
+            user: Mutex::new(user),
+            killed: AtomicBool::new(false),
+            recheck: AtomicBool::new(false),
+            wake: OnceLock::new(),
             last_command: AtomicUsize::new(NO_COMMAND),
             last_active: AtomicU64::new(now),
-            input_buffer: AtomicUsize::new(0),
-            output_buffer: AtomicUsize::new(0),
-            input_bytes: AtomicU64::new(0),
-            output_bytes: AtomicU64::new(0),
+            input: AtomicUsize::new(0),
+            input_room: AtomicUsize::new(0),
+            output: AtomicUsize::new(0),
+            output_room: AtomicUsize::new(0),
+            subscriber: OnceLock::new(),
+            postponed: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            no_touch: AtomicBool::new(false),
+            monitoring: AtomicBool::new(false),
             waiter: Mutex::new(None),
             watcher: Mutex::new(None),
             queued: AtomicIsize::new(-1),

@@ -7,17 +7,20 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::floats::parse_float;
 use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::rewrite::{Defaults, defaults};
 use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
+use crate::acl::ChannelDefault;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
 use crate::keyspace::{EventClasses, Limit, Limits, integer};
 use crate::observe::{LogLevel, set_log_level};
+use crate::persistence::SavePoints;
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
 /// Seconds after which a silent client is probed.
@@ -28,8 +31,8 @@ const DEFAULT_KEEPALIVE: u64 = 300;
 pub struct Config {
     max_clients: AtomicUsize,
     timeout: AtomicU64,
+    /// As it was last set here, for CONFIG GET alone: who may log in is said by the users.
     password: RwLock<Vec<u8>>,
-    password_required: AtomicBool,
     output_limits: RwLock<OutputLimits>,
     keepalive: AtomicU64,
     log_level: AtomicUsize,
@@ -46,7 +49,6 @@ impl Config {
         Config {
             max_clients: AtomicUsize::new(max_clients),
             timeout: AtomicU64::new(timeout),
-            password_required: AtomicBool::new(!password.is_empty()),
             password: RwLock::new(password),
             output_limits: RwLock::default(),
             keepalive: AtomicU64::new(DEFAULT_KEEPALIVE),
@@ -80,34 +82,25 @@ impl Config {
     pub fn note_defaults(&self, defaults: Defaults) {
         let _ = self.defaults.set(defaults);
     }
-
-    /// Must clients say a password?
-    pub fn password_required(&self) -> bool {
-        self.password_required.load(Ordering::Relaxed)
-    }
-
-    /// Is this the password? Takes the same time for every wrong one of a length.
-    pub fn is_password(&self, given: &[u8]) -> bool {
-        let password = self.password.read();
-        let difference = given.iter().zip(password.iter()).fold(0, |sum, (left, right)| sum | (left ^ right));
-        given.len() == password.len() && std::hint::black_box(difference) == 0
-    }
-
-    fn set_password(&self, password: Vec<u8>) {
-        self.password_required.store(!password.is_empty(), Ordering::Relaxed);
-        *self.password.write() = password;
-    }
 }
 
 /// A checked new value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     MaxMemory(usize),
     MaxClients(usize),
     Timeout(u64),
     Password(Vec<u8>),
+    ChannelDefault(ChannelDefault),
+    AclLogLength(usize),
     OutputLimits(OutputLimitChange),
+    SlowerThan(i64),
+    LogLength(usize),
+    EventThreshold(u64),
+    Tracking(bool),
+    Percentiles(Vec<f64>),
     Events(EventClasses),
+    SavePoints(SavePoints),
     Tls(TlsChange),
     Limit(Limit, usize),
     ListChunk(i32),
@@ -158,6 +151,11 @@ const fn fixed(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Paramet
     Parameter { name, read, check: None }
 }
 
+/// Like Redis, where clients may not say what is written where.
+const fn protected(name: &'static str, read: fn(&ServerState) -> Vec<u8>) -> Parameter {
+    Parameter { name, read, check: Some(|_| Err("can't set protected config")) }
+}
+
 /// A limit of the small form of a collection; a number, or a size with a unit.
 macro_rules! limit {
     ($name:literal, $limit:expr, $kind:ident) => {
@@ -187,10 +185,54 @@ pub const PARAMETERS: &[Parameter] = &[
         check: Some(|value| Ok(Change::Password(value.to_vec()))),
     },
     Parameter {
+        name: "slowlog-log-slower-than",
+        read: |state| state.supervision.timing.slower_than_parameter().to_string().into_bytes(),
+        check: Some(slower_than),
+    },
+    Parameter {
+        name: "slowlog-max-len",
+        read: |state| number(state.supervision.timing.log_length() as u64),
+        check: Some(|value| {
+            positive(value).map(|length| Change::LogLength(usize::try_from(length).unwrap_or(usize::MAX)))
+        }),
+    },
+    Parameter {
+        name: "latency-monitor-threshold",
+        read: |state| number(state.supervision.timing.event_threshold().unwrap_or(0)),
+        check: Some(|value| positive(value).map(Change::EventThreshold)),
+    },
+    Parameter {
+        name: "latency-tracking",
+        read: |state| yes_or_no(state.supervision.timing.tracking()),
+        check: Some(|value| parse_yes_or_no(value).map(Change::Tracking)),
+    },
+    Parameter {
+        name: "latency-tracking-info-percentiles",
+        read: |state| percentile_text(&state.supervision.timing.percentiles()).into_bytes(),
+        check: Some(percentiles),
+    },
+    fixed("enable-debug-command", |state| state.supervision.debug_access.name().into()),
+    Parameter {
         name: "client-output-buffer-limit",
         read: |state| state.config.output_limits.read().text().into_bytes(),
         check: Some(|value| OutputLimitChange::parse(value).map(Change::OutputLimits)),
     },
+    Parameter {
+        name: "acl-pubsub-default",
+        read: |state| match state.users.channel_default() {
+            ChannelDefault::None => b"resetchannels".to_vec(),
+            ChannelDefault::All => b"allchannels".to_vec(),
+        },
+        check: Some(channel_default),
+    },
+    Parameter {
+        name: "acllog-max-len",
+        read: |state| number(state.users.log().length() as u64),
+        check: Some(acl_log_length),
+    },
+    fixed("aclfile", |state| {
+        state.users.file().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).unwrap_or_default()
+    }),
     Parameter {
         name: "notify-keyspace-events",
         read: |state| state.keyspace.event_classes().text().into_bytes(),
@@ -258,8 +300,14 @@ pub const PARAMETERS: &[Parameter] = &[
     limit!("zset-max-ziplist-value", Limit::SortedSetBytes, size),
     Parameter { name: "list-max-listpack-size", read: read_list_chunk, check: Some(list_chunk) },
     Parameter { name: "list-max-ziplist-size", read: read_list_chunk, check: Some(list_chunk) },
-    // Nothing is ever written to disk, and clients need no knowledge of shards: tools ask for these.
-    fixed("save", |_| Vec::new()),
+    Parameter {
+        name: "save",
+        read: |state| state.persistence.save_points().to_string().into_bytes(),
+        check: Some(|value| SavePoints::parse(value).map(Change::SavePoints).ok_or("Invalid save parameters")),
+    },
+    protected("dir", |state| state.persistence.directory().as_os_str().as_bytes().to_vec()),
+    protected("dbfilename", |state| state.persistence.file_name().as_bytes().to_vec()),
+    // There is no append-only file, and clients need no knowledge of shards: tools ask for these.
     fixed("appendonly", |_| b"no".to_vec()),
     fixed("cluster-enabled", |_| b"no".to_vec()),
     fixed("activedefrag", |_| b"no".to_vec()),
@@ -273,13 +321,24 @@ pub fn apply(state: &ServerState, change: Change) {
         Change::MaxMemory(bytes) => state.keyspace.set_memory_limit(bytes),
         Change::MaxClients(number) => state.config.max_clients.store(number, Ordering::Relaxed),
         Change::Timeout(seconds) => state.config.timeout.store(seconds, Ordering::Relaxed),
-        Change::Password(password) => state.config.set_password(password),
+        Change::SlowerThan(microseconds) => state.supervision.set_slower_than(microseconds),
+        Change::LogLength(length) => state.supervision.set_log_length(length),
+        Change::EventThreshold(milliseconds) => state.supervision.set_event_threshold(milliseconds),
+        Change::Tracking(tracking) => state.supervision.set_tracking(tracking),
+        Change::Percentiles(percentiles) => state.supervision.set_percentiles(percentiles),
+        Change::Password(password) => {
+            state.users.set_default_password(&password);
+            *state.config.password.write() = password;
+        }
+        Change::ChannelDefault(channels) => state.users.set_channel_default(channels),
+        Change::AclLogLength(length) => state.users.log().set_length(length),
         Change::OutputLimits(change) => {
             let mut limits = state.config.output_limits.write();
             limits.change(&change);
             state.channels.set_limit(limits.pubsub());
         }
         Change::Events(classes) => state.keyspace.set_event_classes(classes),
+        Change::SavePoints(points) => state.persistence.set_save_points(points),
         Change::Limit(limit, value) => limit.set(value),
         Change::ListChunk(size) => Limits::set_list_chunk(size),
         Change::Keepalive(seconds) => state.config.keepalive.store(seconds, Ordering::Relaxed),
@@ -404,6 +463,20 @@ fn policy(value: &[u8]) -> Result<Change, &'static str> {
     }
 }
 
+fn channel_default(value: &[u8]) -> Result<Change, &'static str> {
+    match &*value.to_ascii_lowercase() {
+        b"allchannels" => Ok(Change::ChannelDefault(ChannelDefault::All)),
+        b"resetchannels" => Ok(Change::ChannelDefault(ChannelDefault::None)),
+        _ => Err("argument(s) must be one of the following: allchannels, resetchannels"),
+    }
+}
+
+fn acl_log_length(value: &[u8]) -> Result<Change, &'static str> {
+    let range = 0..=i64::MAX;
+    let length = in_range(value, range, "argument must be between 0 and 9223372036854775807 inclusive")?;
+    Ok(Change::AclLogLength(usize::try_from(length).unwrap_or(usize::MAX)))
+}
+
 fn max_clients(value: &[u8]) -> Result<Change, &'static str> {
     let range = 1..=i64::from(u32::MAX);
     let number = in_range(value, range, "argument must be between 1 and 4294967295 inclusive")?;
@@ -414,6 +487,45 @@ fn timeout(value: &[u8]) -> Result<Change, &'static str> {
     let range = 0..=i64::from(i32::MAX);
     let seconds = in_range(value, range, "argument must be between 0 and 2147483647 inclusive")?;
     Ok(Change::Timeout(seconds))
+}
+
+fn slower_than(value: &[u8]) -> Result<Change, &'static str> {
+    let number = integer::parse(value).ok_or("argument couldn't be parsed into an integer")?;
+    match number >= -1 {
+        true => Ok(Change::SlowerThan(number)),
+        false => Err("argument must be between -1 and 9223372036854775807 inclusive"),
+    }
+}
+
+fn positive(value: &[u8]) -> Result<u64, &'static str> {
+    in_range(value, 0..=i64::MAX, "argument must be between 0 and 9223372036854775807 inclusive")
+}
+
+fn yes_or_no(value: bool) -> Vec<u8> {
+    if value { b"yes".to_vec() } else { b"no".to_vec() }
+}
+
+fn parse_yes_or_no(value: &[u8]) -> Result<bool, &'static str> {
+    match &*value.to_ascii_lowercase() {
+        b"yes" => Ok(true),
+        b"no" => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'"),
+    }
+}
+
+fn percentiles(value: &[u8]) -> Result<Change, &'static str> {
+    let words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let numbers: Option<Vec<f64>> = words.map(parse_float).collect();
+    let numbers = numbers.ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+    if numbers.iter().any(|number| !(0.0..=100.0).contains(number)) {
+        return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]");
+    }
+    Ok(Change::Percentiles(numbers))
+}
+
+/// Percentiles as CONFIG GET shows them.
+fn percentile_text(percentiles: &[f64]) -> String {
+    percentiles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn in_range(value: &[u8], range: std::ops::RangeInclusive<i64>, error: &'static str) -> Result<u64, &'static str> {
@@ -438,15 +550,6 @@ mod tests {
         assert_eq!(parse_memory(b"99999999999999999999"), Some(usize::MAX));
         for text in ["-1", "1.5gb", "1xb", "1 ", "+1", "99999999999999999999kb", "99999999999tb"] {
             assert_eq!(parse_memory(text.as_bytes()), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_the_password_is_the_password() {
-        let config = Config::new(Some("secret".to_string()), 10, 0);
-        assert!(config.is_password(b"secret"));
-        for wrong in ["", "secre", "secret1", "Secret"] {
-            assert!(!config.is_password(wrong.as_bytes()));
         }
     }
 }

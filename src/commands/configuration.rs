@@ -126,6 +126,8 @@ fn failed(name: &[u8], reason: &str) -> Refusal {
 
 fn resetstat(context: &mut Context<'_>) -> Outcome {
     context.state.stats.reset();
+    context.state.keyspace.reset_counters();
+    context.state.users.reset_denials();
     context.ok()
 }
 

@@ -1,10 +1,14 @@
 //! Connections: who one is, which database and protocol it uses, and CLIENT.
 
+use std::sync::Arc;
+
+use super::client_control;
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::session::Replies;
 use super::spec::{Categories, Command, Flags, Group, Handler};
-use super::{Flow, REDIS_VERSION, wrong_arity};
-use crate::keyspace::{Verdict, integer};
+use super::{Flow, REDIS_VERSION, acl, wrong_arity};
+use crate::acl::DEFAULT_USER;
+use crate::keyspace::integer;
 use crate::resp::Protocol;
 
 const LOADING: Flags = Flags::LOADING.with(Flags::STALE);
@@ -54,10 +58,50 @@ pub const COMMANDS: &[Command] = &[
                 "O(N) with N connections",
                 "Describes connections",
             ),
-            row("unblock", -3, PRIVATE.with(Flags::ADMIN), unblock).docs(
+            row("unblock", -3, PRIVATE.with(Flags::ADMIN), client_control::unblock).docs(
                 "5.0.0",
                 "O(log N) with N connections",
                 "Ends the waiting of a client in a blocking command",
+            ),
+            row("kill", -3, PRIVATE.with(Flags::ADMIN), client_control::kill).docs(
+                "2.4.0",
+                "O(N) with N connections",
+                "Ends connections",
+            ),
+            row("pause", -3, PRIVATE.with(Flags::ADMIN), client_control::pause).docs(
+                "2.9.50",
+                "O(1)",
+                "Lets all requests, or all writes, wait for a while",
+            ),
+            row("unpause", 2, PRIVATE.with(Flags::ADMIN), client_control::unpause).docs(
+                "6.2.0",
+                "O(N) with N connections that wait",
+                "Lets the requests that wait run",
+            ),
+            row("no-evict", 3, PRIVATE.with(Flags::ADMIN), client_control::no_evict).docs(
+                "7.0.0",
+                "O(1)",
+                "Protects the connection from being evicted; none ever is",
+            ),
+            row("no-touch", 3, PRIVATE, client_control::no_touch).docs(
+                "7.2.0",
+                "O(1)",
+                "Says whether what the connection reads counts as used",
+            ),
+            row("getredir", 2, PRIVATE, client_control::getredir).docs(
+                "6.0.0",
+                "O(1)",
+                "Returns the connection that is told what changes; there is none",
+            ),
+            row("trackinginfo", 2, PRIVATE, client_control::trackinginfo).docs(
+                "6.2.0",
+                "O(1)",
+                "Returns whether the connection is told what changes",
+            ),
+            row("caching", 3, PRIVATE, client_control::caching).docs(
+                "6.0.0",
+                "O(1)",
+                "Says whether the connection keeps what the next command reads",
             ),
             row("help", 2, LOADING, help).docs("5.0.0", "O(1)", "Lists the subcommands"),
         ]),
@@ -92,13 +136,13 @@ const WRONG_PASSWORD: Refusal = Refusal::Fixed("WRONGPASS invalid username-passw
 
 fn auth(context: &mut Context<'_>) -> Outcome {
     match context.words() {
-        2 if !context.state.config.password_required() => {
+        2 if context.state.users.default_user().definition().needs_no_password() => {
             return Err(Refusal::Fixed(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
             ));
         }
-        2 => authenticate(context, b"default", context.word(1))?,
+        2 => authenticate(context, DEFAULT_USER, context.word(1))?,
         3 => authenticate(context, context.word(1), context.word(2))?,
         _ => return Err(SYNTAX),
     }
@@ -106,13 +150,16 @@ fn auth(context: &mut Context<'_>) -> Outcome {
 }
 
 fn authenticate(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-    let config = &context.state.config;
-    let right = config.is_password(password) || !config.password_required();
-    if user != b"default" || !right {
-        return Err(WRONG_PASSWORD);
+    match context.state.users.log_in(user, password) {
+        Some(user) => {
+            context.session.log_in(user, true);
+            Ok(())
+        }
+        None => {
+            acl::note_wrong_password(context, user);
+            Err(WRONG_PASSWORD)
+        }
     }
-    context.session.set_authenticated(true);
-    Ok(())
 }
 
 fn hello(context: &mut Context<'_>) -> Outcome {
@@ -141,7 +188,7 @@ fn hello(context: &mut Context<'_>) -> Outcome {
         }
         at += 1;
     }
-    if !context.session.authenticated && context.state.config.password_required() {
+    if !context.session.authenticated && context.state.users.login_required() {
         return Err(Refusal::Fixed(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
              option can be used to authenticate the client and select the RESP protocol version at the same time",
@@ -187,9 +234,13 @@ fn quit(context: &mut Context<'_>) -> Outcome {
 fn reset(context: &mut Context<'_>) -> Outcome {
     context.session.end_transaction(context.state);
     context.session.stop_listening_at_all(&context.state.channels);
+    context.session.stop_reading_along(&context.state.supervision);
+    context.session.record.note_no_evict(false);
+    context.session.set_no_touch(false);
     context.session.select(0);
     context.session.set_protocol(Protocol::Resp2, context.reply);
-    context.session.set_authenticated(!context.state.config.password_required());
+    let users = &context.state.users;
+    context.session.log_in(Arc::clone(users.default_user()), !users.login_required());
     context.session.set_replies(Replies::On);
     context.session.record.change_names(|names| names.name.clear());
     context.reply.simple("RESET");
@@ -271,14 +322,8 @@ fn list(context: &mut Context<'_>) -> Outcome {
     let shown = match context.words() {
         2 => clients.all(),
         4 if is_option(context.word(2), "type") => {
-            let kind = context.word(3);
-            let others = ["master", "replica", "slave"];
-            let listens = is_option(kind, "pubsub");
-            match listens || is_option(kind, "normal") {
-                true => clients.all().into_iter().filter(|record| record.is_listening() == listens).collect(),
-                false if others.iter().any(|other| is_option(kind, other)) => Vec::new(),
-                false => return Err(Refusal::Built([b"ERR Unknown client type '", shown(kind), b"'"].concat())),
-            }
+            let kind = client_control::kind(context.word(3))?;
+            clients.all().into_iter().filter(|record| record.kind() == kind).collect()
         }
         4.. if is_option(context.word(2), "id") => {
             let mut found = Vec::new();
@@ -299,23 +344,6 @@ fn list(context: &mut Context<'_>) -> Outcome {
     Ok(Flow::Continue)
 }
 
-fn unblock(context: &mut Context<'_>) -> Outcome {
-    let verdict = match context.words() {
-        3 => Verdict::TimedOut,
-        4 if is_option(context.word(3), "timeout") => Verdict::TimedOut,
-        4 if is_option(context.word(3), "error") => Verdict::Unblocked,
-        4 => return Err(Refusal::Fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-        _ => {
-            return Err(Refusal::Fixed(
-                "ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.",
-            ));
-        }
-    };
-    let id = context.integer(2)?;
-    let record = u64::try_from(id).ok().and_then(|id| context.state.clients.get(id));
-    context.reply_flag(record.is_some_and(|record| record.unblock(verdict)))
-}
-
 fn help(context: &mut Context<'_>) -> Outcome {
     context.reply_help(&[
         "ID",
@@ -332,6 +360,27 @@ fn help(context: &mut Context<'_>) -> Outcome {
         "    Describe this connection.",
         "LIST [TYPE <NORMAL|MASTER|REPLICA|PUBSUB>|ID <id> [<id> ...]]",
         "    Describe all connections, those of a type, or those with these ids.",
+        "KILL <address>",
+        "    End the connection from this address.",
+        "KILL <option> <value> [<option> <value> ...]",
+        "    End connections to which all of these apply; tells how many:",
+        "    ID <id>, ADDR <address>, LADDR <address that it connected to>, USER <name>,",
+        "    TYPE <NORMAL|MASTER|REPLICA|PUBSUB>, MAXAGE <seconds since it connected>.",
+        "    SKIPME <YES|NO>: not this connection (YES, unless NO is said).",
+        "PAUSE <milliseconds> [WRITE|ALL]",
+        "    Let all requests wait, or only those that may write.",
+        "UNPAUSE",
+        "    Let them wait no longer.",
+        "NO-EVICT <ON|OFF>",
+        "    Protect this connection from being evicted. (None ever is.)",
+        "NO-TOUCH <ON|OFF>",
+        "    Let what this connection reads not count as used.",
+        "CACHING <YES|NO>",
+        "    Keep, or do not keep, what the next command reads.",
+        "GETREDIR",
+        "    Return the connection that is told what changes.",
+        "TRACKINGINFO",
+        "    Return whether this connection is told what changes.",
         "UNBLOCK <id> [TIMEOUT|ERROR]",
         "    End the waiting of a client in a blocking command, as if its time were over or with an error.",
     ])

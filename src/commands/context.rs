@@ -109,16 +109,20 @@ impl<'c> Context<'c> {
     /// Begins work on one key.
     pub fn lock(&self, key: Key<'_>) -> Transaction<'c> {
         let state = self.state;
-        match &self.held {
+        let mut transaction = match &self.held {
             None => state.keyspace.lock_one(self.now, self.session.database, key),
             Some(held) => held.lend(self.session.database),
+        };
+        if self.session.no_touch {
+            transaction.read_quietly();
         }
+        transaction
     }
 
     /// Begins work on several keys at once.
     pub fn lock_keys(&self, keys: &[Key<'_>]) -> Transaction<'c> {
         let state = self.state;
-        match (keys, &self.held) {
+        let mut transaction = match (keys, &self.held) {
             ([key], _) => self.lock(*key),
             (keys, None) => {
                 let transaction = state.keyspace.lock_keys(self.now, self.session.database, keys.iter().copied());
@@ -126,7 +130,11 @@ impl<'c> Context<'c> {
                 transaction
             }
             (_, Some(held)) => held.lend(self.session.database),
+        };
+        if self.session.no_touch {
+            transaction.read_quietly();
         }
+        transaction
     }
 
     /// Begins work on everything. The command's row says so ([`super::Flags::EVERYTHING`]), for EXEC to know it beforehand.

@@ -33,7 +33,7 @@ pub const COMMANDS: &[Command] = &[
         "O(1) for each element",
         "Adds elements to a HyperLogLog",
     ),
-    row("pfcount", -2, pfcount).flags(Flags::READONLY).keys(COUNT).docs(
+    row("pfcount", -2, pfcount).flags(Flags::READONLY.with(Flags::MAY_REPLICATE)).keys(COUNT).docs(
         "2.8.9",
         "O(1) for one key whose number of elements is known already, else O(N) with N keys and a large constant",
         "Returns about how many different elements were added to HyperLogLogs",

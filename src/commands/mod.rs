@@ -7,15 +7,20 @@
 //! Architecture invariant: commands know requests, replies and the keyspace. They know no socket and no peer, read no
 //! clock (the caller passes the time) and wait for nothing: what must be waited for is said by [`Flow`].
 
+mod acl;
 mod assign;
+mod attention;
 mod bitfield;
 mod bitmaps;
 mod bundle;
+mod client_control;
 mod clients;
+mod cluster_commands;
 mod config;
 mod configuration;
 mod connection;
 mod context;
+mod debug;
 #[cfg(test)]
 mod event_tests;
 mod expiry;
@@ -28,14 +33,21 @@ mod hashes;
 mod hyperloglog;
 mod information;
 mod introspection;
+mod latency;
 mod lcs;
 mod list_moves;
 mod lists;
 mod memory;
+mod monitor;
+mod monitoring;
 mod moving;
 mod object;
+mod operations;
 mod output_limits;
+mod pausing;
+mod persistence;
 mod pubsub;
+mod redaction;
 mod rewrite;
 mod sampling;
 mod scan;
@@ -43,6 +55,7 @@ mod serialization;
 mod server;
 mod session;
 mod sets;
+mod slowlog;
 mod sort;
 mod sorted_set_operations;
 mod sorted_set_ranges;
@@ -56,9 +69,11 @@ mod stream_reads;
 mod streams;
 mod strings;
 mod subscriptions;
+mod supervision;
 mod table;
 #[cfg(test)]
 mod testing;
+mod timing;
 #[cfg(test)]
 mod transaction_stress;
 mod transactions;
@@ -67,18 +82,24 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use bundle::{Bundle, Progress, may_bundle};
-pub use clients::{ClientNames, ClientRecord, ClientRegistry, Connected};
+pub use clients::{BatchNote, ClientKind, ClientNames, ClientRecord, ClientRegistry, Connected, Wake};
 pub use config::{Config, begin_with, check_parameter, parse_memory};
 use context::shown;
 pub use context::{Context, Outcome, Refusal};
+pub use pausing::{PauseMode, Pausing};
 pub use session::Session;
-pub use spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
+pub use spec::{Access, Categories, ChannelUse, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 pub use state::{ServerFacts, ServerState, resident_memory};
+pub use supervision::{DebugAccess, Supervision};
 pub use table::{Entry, Table, command_names, table};
+pub use timing::note_batch;
 
+use attention::{MONITORED, PAUSED};
+use monitoring::Source;
+
+use crate::acl::LogContext;
 use crate::glob;
 use crate::keyspace::{Millis, is_system_key};
-use crate::observe::stats::TIMED_EVERY;
 use crate::resp::{Arguments, Protocol, Reply};
 
 /// The Redis version whose commands and replies this is.
@@ -97,6 +118,10 @@ pub enum Flow {
     /// There was nothing to take. Carry the same request out again when the session's waiter is woken; when the timeout is
     /// over (`None`: never), end the session's waiting and reply with the null of an array, whatever the command.
     Block { timeout: Option<Duration> },
+    /// Clients are paused. Carry the same request out when the pause is over.
+    Pause,
+    /// A save has begun when so many had ended. When it has ended too, reply with `OK`, or with its error.
+    Save { ended: u64 },
 }
 
 /// Carries one request out and appends the reply. `now` is the time of this command, in milliseconds.
@@ -109,14 +134,21 @@ pub fn execute(
 ) -> Flow {
     let start = reply.bytes().len();
     let flow = run(state, session, arguments, reply, now);
-    if !session.wants_reply() {
+    // Where the reply is still to come, whoever writes it asks whether it is wanted.
+    if !matches!(flow, Flow::Block { .. } | Flow::Wait { .. } | Flow::Save { .. } | Flow::Pause)
+        && !session.wants_reply()
+    {
         reply.bytes_mut().truncate(start);
     }
-    flow
+    if state.supervision.attention.has_killed() && session.is_closing() { Flow::Close } else { flow }
 }
 
 fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, reply: &mut Reply, now: Millis) -> Flow {
     let Some(name) = arguments.get(0) else { return Flow::Continue };
+    let limited = !session.user.is_unlimited();
+    if limited && session.user.is_removed() {
+        return Flow::Close;
+    }
     let block = state.stats.thread(session.thread);
     let entry = match find(session, name, arguments) {
         Ok(entry) => entry,
@@ -125,12 +157,26 @@ fn run(state: &ServerState, session: &mut Session, arguments: &Arguments<'_>, re
             return refuse(state, session, reply, &refusal);
         }
     };
-    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol(), now) {
+    if let Err(refusal) = check(state, session, entry, arguments, reply.protocol(), now, limited) {
+        block.command(entry.id).rejected.add(1);
+        let refusal = transactions::rejected(state, session, Some(entry), refusal);
+        return refuse(state, session, reply, &refusal);
+    }
+    if state.supervision.attention.get() & PAUSED != 0 && is_paused(state, session, entry, now) {
+        return Flow::Pause;
+    }
+    if let Err(refusal) = check_memory(state, entry, now) {
         block.command(entry.id).rejected.add(1);
         let refusal = transactions::rejected(state, session, Some(entry), refusal);
         return refuse(state, session, reply, &refusal);
     }
     if session.queue.is_some() && !entry.command.flags.has(Flags::UNQUEUED) {
+        if entry.command.flags.has(Flags::NO_MULTI) {
+            block.command(entry.id).rejected.add(1);
+            let refusal = Refusal::Fixed("ERR Command not allowed inside a transaction");
+            let refusal = transactions::rejected(state, session, Some(entry), refusal);
+            return refuse(state, session, reply, &refusal);
+        }
         reply.simple("QUEUED");
         return transactions::queue(session, entry, arguments);
     }
@@ -147,15 +193,23 @@ fn call(context: &mut Context<'_>) -> Flow {
         counters.calls.add(1);
         block.commands.add(1);
     }
-    let stopwatch = state.facts.stopwatch.filter(|_| block.commands.get().is_multiple_of(TIMED_EVERY));
-    let begun = stopwatch.map(|read| read());
+    let timed = state.facts.stopwatch.and_then(|read| {
+        let calls = timing::calls_timed(state, context.session, entry, block.commands.get())?;
+        Some((read, read(), calls))
+    });
     let mut outcome = (entry.command.handler)(context);
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
-        outcome = Err(LOADING);
+        outcome = Err(loading(state));
     }
-    if let (Some(read), Some(begun)) = (stopwatch, begun) {
-        counters.nanoseconds.add(read().saturating_sub(begun) * TIMED_EVERY);
+    // Who waits does nothing.
+    let waits = matches!(outcome, Ok(Flow::Block { .. }));
+    if let Some((read, begun, calls)) = timed.filter(|_| !waits) {
+        let taken = (read().saturating_sub(begun), calls);
+        timing::note(state, context.session, entry, &context.arguments, context.now, taken);
+    }
+    if state.supervision.attention.get() & MONITORED != 0 {
+        show(context);
     }
     match outcome {
         Ok(flow) => flow,
@@ -167,8 +221,41 @@ fn call(context: &mut Context<'_>) -> Flow {
     }
 }
 
+/// Does this request wait for the end of a pause?
+fn is_paused(state: &ServerState, session: &Session, entry: &Entry, now: Millis) -> bool {
+    let Some((mode, _)) = state.supervision.pausing.current(now) else { return false };
+    let may_write = |flags: Flags| flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
+    mode == PauseMode::All
+        || may_write(entry.command.flags)
+        || entry.command.name == "exec" && session.queue.as_ref().is_some_and(|queue| queue.any(may_write))
+}
+
+/// Lets those who read along see a command that has run.
+#[cold]
+fn show(context: &Context<'_>) {
+    let (state, session, entry) = (context.state, &*context.session, context.entry);
+    if entry.command.flags.has(Flags::ADMIN) {
+        return;
+    }
+    state.supervision.monitors.feed(
+        Source::Client(&session.record),
+        session.database,
+        entry,
+        &context.arguments,
+        state.channels.limit(),
+        context.now,
+    );
+}
+
 const OUT_OF_MEMORY: Refusal = Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'.");
-const LOADING: Refusal = Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet");
+
+/// Why commands about data do not run yet.
+fn loading(state: &ServerState) -> Refusal {
+    match state.persistence.is_loading() {
+        true => Refusal::Fixed("LOADING swytch is loading the dataset in memory"),
+        false => Refusal::Fixed("LOADING swytch is joining the cluster and not ready yet"),
+    }
+}
 
 fn refuse(state: &ServerState, session: &Session, reply: &mut Reply, refusal: &Refusal) -> Flow {
     let mut text = refusal.text();
@@ -194,33 +281,47 @@ fn find(session: &mut Session, name: &[u8], arguments: &Arguments<'_>) -> Result
     }
 }
 
-/// May this request run?
+/// May this request run? `limited`: its user may not do everything.
 fn check(
     state: &ServerState,
-    session: &Session,
+    session: &mut Session,
     entry: &Entry,
     arguments: &Arguments<'_>,
     protocol: Protocol,
     now: Millis,
+    limited: bool,
 ) -> Result<(), Refusal> {
     let command = entry.command;
     if !command.accepts(arguments.len()) {
         return Err(wrong_arity(entry));
     }
-    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && state.config.password_required() {
+    if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && state.users.login_required() {
         return Err(Refusal::Fixed("NOAUTH Authentication required."));
     }
-    if command.flags.has(Flags::DENYOOM) && state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(now) {
-        return Err(OUT_OF_MEMORY);
+    if limited {
+        let context = if session.queue.is_some() { LogContext::Multi } else { LogContext::TopLevel };
+        acl::check(state, session, entry, arguments, context, now)?;
     }
     if session.is_restricted(protocol) && !command.flags.has(Flags::WHILE_SUBSCRIBED) {
         return Err(pubsub::only_listening(&entry.full_name));
     }
+    if state.supervision.attention.get() & MONITORED != 0 && session.is_monitoring() {
+        monitor::check(entry)?;
+    }
     if !command.flags.has(Flags::LOADING) && !state.serving.load(Ordering::Relaxed) {
-        return Err(LOADING);
+        return Err(loading(state));
     }
     if command.flags.has(Flags::WRITE) && touches_system_keys(entry, arguments) {
         return Err(Refusal::Fixed("ERR keys that begin with '__swytch:' belong to the system and are read-only"));
+    }
+    Ok(())
+}
+
+/// Is there memory for this request? Comes after the pause, during which nothing is evicted.
+fn check_memory(state: &ServerState, entry: &Entry, now: Millis) -> Result<(), Refusal> {
+    let needs_memory = entry.command.flags.has(Flags::DENYOOM) && state.keyspace.memory_limit() > 0;
+    if needs_memory && !state.keyspace.make_room(now) {
+        return Err(OUT_OF_MEMORY);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::context::{Context, Outcome, Refusal, shown};
-use super::spec::{Access, Categories, Command, Flags, Group, Handler, KeySpec};
+use super::spec::{Access, Categories, ChannelUse, Command, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 use crate::pubsub::{Message, Topic};
 
@@ -27,9 +27,13 @@ const PER_CHANNEL: &str = "O(N) with N channels";
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
-    row("subscribe", -2, LISTENING, subscribe).docs("2.0.0", PER_CHANNEL, "Listens to channels"),
+    row("subscribe", -2, LISTENING, subscribe).channels(ChannelUse::All).docs(
+        "2.0.0",
+        PER_CHANNEL,
+        "Listens to channels",
+    ),
     row("unsubscribe", -1, LISTENING, unsubscribe).docs("2.0.0", PER_CHANNEL, "Stops listening to channels, or to all"),
-    row("psubscribe", -2, LISTENING, psubscribe).docs(
+    row("psubscribe", -2, LISTENING, psubscribe).channels(ChannelUse::Patterns).docs(
         "2.0.0",
         "O(N) with N patterns",
         "Listens to channels that fit patterns",
@@ -39,7 +43,7 @@ pub const COMMANDS: &[Command] = &[
         "O(N) with N patterns",
         "Stops listening to patterns, or to all",
     ),
-    row("ssubscribe", -2, LISTENING, ssubscribe).keys(&[SHARD_CHANNELS]).docs(
+    row("ssubscribe", -2, LISTENING, ssubscribe).keys(&[SHARD_CHANNELS]).channels(ChannelUse::All).docs(
         "7.0.0",
         PER_CHANNEL,
         "Listens to shard channels",
@@ -49,16 +53,15 @@ pub const COMMANDS: &[Command] = &[
         PER_CHANNEL,
         "Stops listening to shard channels, or to all",
     ),
-    row("publish", 3, ASKING.with(Flags::FAST), publish).docs(
+    row("publish", 3, ASKING.with(Flags::FAST).with(Flags::MAY_REPLICATE), publish).channels(ChannelUse::First).docs(
         "2.0.0",
         "O(N+M) with N subscribers and M patterns",
         "Sends a message to a channel",
     ),
-    row("spublish", 3, ASKING.with(Flags::FAST), spublish).keys(&[KeySpec::one(1, Access::NOT_KEY)]).docs(
-        "7.0.0",
-        "O(N) with N subscribers",
-        "Sends a message to a shard channel",
-    ),
+    row("spublish", 3, ASKING.with(Flags::FAST).with(Flags::MAY_REPLICATE), spublish)
+        .keys(&[KeySpec::one(1, Access::NOT_KEY)])
+        .channels(ChannelUse::First)
+        .docs("7.0.0", "O(N) with N subscribers", "Sends a message to a shard channel"),
     Command::new(Group::PubSub, "pubsub", -2, container)
         .docs("2.8.0", "Depends on subcommand.", "Tells what is listened to")
         .subcommands(&[

@@ -20,6 +20,8 @@ const FLAG_DEFAULTS: &[(&str, &str)] = &[
     ("tls-ca-cert-file", ""),
     ("tls-auth-clients", "yes"),
     ("tls-protocols", ""),
+    ("dbfilename", "dump.rdb"),
+    ("save", ""),
 ];
 /// Names of Redis 6 and those of today for the same.
 const ALIASES: &[(&str, &str)] = &[

@@ -2,14 +2,17 @@
 //!
 //! Must not know sockets or buffers.
 
-use std::fmt;
 use std::sync::Arc;
 
-use super::clients::{ClientRecord, Connected};
+use super::attention::Attention;
+use super::clients::{ClientRecord, Connected, Wake};
 use super::state::ServerState;
 use super::subscriptions::Subscriptions;
+use super::supervision::Supervision;
 use super::table::{Entry, table};
+use super::timing::Batch;
 use super::transactions::Queue;
+use crate::acl::{Definition, User};
 use crate::effects::StreamId;
 use crate::keyspace::{Millis, Waiter, Watcher};
 use crate::pubsub::{Channels, Subscriber, Topic};
@@ -24,8 +27,12 @@ pub struct Session {
     pub thread: usize,
     /// The selected database.
     pub database: u32,
-    /// Has a password been given, or was none needed when it connected?
+    /// Has it logged in, or was there no need to when it connected?
     pub authenticated: bool,
+    /// The user that it has logged in as, `default` before.
+    pub user: Arc<User>,
+    /// What the user was when that was last looked at, and its version.
+    permissions: (Arc<Definition>, u64),
     /// The seq of the last effect that this connection made, 0 for none: what WAIT waits for.
     pub last_written: u64,
     /// Random choices made for this client.
@@ -43,20 +50,18 @@ pub struct Session {
     watcher: Option<Arc<Watcher>>,
     /// What the watched keys take, about.
     pub(super) watched_bytes: usize,
+    /// It ends with the reply to the current request.
+    closing: bool,
+    /// It reads along (MONITOR).
+    monitoring: bool,
+    /// Keys that it reads do not count as used (CLIENT NO-TOUCH).
+    pub(super) no_touch: bool,
+    /// What the current batch of requests takes.
+    pub(super) batch: Batch,
     /// What it has ever listened to, if it has.
     subscriptions: Option<Box<Subscriptions>>,
     /// From which ids on XREAD waits: what `$` meant when it began.
     pub(super) reads_after: Vec<StreamId>,
-}
-
-/// Wakes the connection's task.
-#[derive(Clone)]
-struct Wake(Arc<dyn Fn() + Send + Sync>);
-
-impl fmt::Debug for Wake {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Wake")
-    }
 }
 
 /// Which replies the client wants (CLIENT REPLY).
@@ -76,8 +81,9 @@ impl Session {
     /// A new connection, entered in the registry; [`Session::close`] takes it out again.
     /// `thread` is the index of the serving thread, `seed` makes the connection's random choices reproducible.
     pub fn open(state: &ServerState, connected: Connected, thread: usize, now: Millis, seed: u64) -> Session {
-        let authenticated = !state.config.password_required();
-        let record = state.clients.add(connected, now, authenticated);
+        let authenticated = !state.users.login_required();
+        let user = Arc::clone(state.users.default_user());
+        let record = state.clients.add(connected, now, Arc::clone(&user));
         let block = state.stats.thread(thread);
         block.connections_received.add(1);
         block.connections.add(1);
@@ -86,6 +92,8 @@ impl Session {
             thread,
             database: 0,
             authenticated,
+            permissions: (user.definition(), user.version()),
+            user,
             last_written: 0,
             random: fastrand::Rng::with_seed(seed),
             record,
@@ -96,6 +104,10 @@ impl Session {
             queue: None,
             watcher: None,
             watched_bytes: 0,
+            closing: false,
+            monitoring: false,
+            no_touch: false,
+            batch: Batch::default(),
             subscriptions: None,
             reads_after: Vec::new(),
         }
@@ -103,7 +115,13 @@ impl Session {
 
     /// How to wake the connection when what a blocking command waits for is there.
     pub fn set_wake(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.record.set_wake(Wake(Arc::clone(&wake)));
         self.wake = Wake(wake);
+    }
+
+    /// Is the connection asked to end?
+    pub fn is_killed(&self) -> bool {
+        self.record.is_killed()
     }
 
     /// Does a blocking command wait?
@@ -179,6 +197,52 @@ impl Session {
         self.note_subscriptions();
     }
 
+    /// Reads along from now on. False: it did already.
+    pub(super) fn read_along(&mut self, supervision: &Supervision) -> bool {
+        if self.monitoring {
+            return false;
+        }
+        let (id, Wake(wake)) = (self.id, self.wake.clone());
+        let make = move || Subscriber::new(id, Box::new(move || wake()));
+        let subscriber = Arc::clone(self.subscriptions().subscriber(make));
+        self.monitoring = true;
+        self.record.note_monitoring(true);
+        self.record.note_subscriber(&subscriber);
+        supervision.monitors.add(&supervision.attention, subscriber);
+        true
+    }
+
+    /// Reads along no longer.
+    pub(super) fn stop_reading_along(&mut self, supervision: &Supervision) {
+        if std::mem::take(&mut self.monitoring) {
+            self.record.note_monitoring(false);
+            supervision.monitors.remove(&supervision.attention, self.id);
+        }
+    }
+
+    /// Ends with the reply to the current request.
+    pub(super) fn close_after_reply(&mut self, attention: &Attention) {
+        if !std::mem::replace(&mut self.closing, true) {
+            attention.add_killed();
+        }
+    }
+
+    /// Does it end with the reply to the current request?
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Says whether what it reads counts as used.
+    pub(super) fn set_no_touch(&mut self, applies: bool) {
+        self.no_touch = applies;
+        self.record.note_no_touch(applies);
+    }
+
+    /// Does it read along?
+    pub fn is_monitoring(&self) -> bool {
+        self.monitoring
+    }
+
     /// Listens to something no longer.
     pub(super) fn stop_listening(&mut self, channels: &Channels, topic: Topic, name: &[u8]) {
         self.subscriptions().remove(channels, topic, name);
@@ -194,6 +258,9 @@ impl Session {
     }
 
     fn note_subscriptions(&self) {
+        if let Some(subscriber) = self.subscriptions.as_ref().and_then(|subscriptions| subscriptions.existing()) {
+            self.record.note_subscriber(subscriber);
+        }
         self.record
             .note_subscriptions(self.subscriptions.as_ref().map_or([0; 3], |subscriptions| subscriptions.counts()));
     }
@@ -230,8 +297,12 @@ impl Session {
         self.end_waiting(state, now);
         self.unwatch(state);
         self.stop_listening_at_all(&state.channels);
-        state.stats.thread(self.thread).connections.subtract(1);
+        self.stop_reading_along(&state.supervision);
         state.clients.remove(self.id);
+        for _ in [self.is_killed(), self.closing].into_iter().filter(|asked| *asked) {
+            state.supervision.attention.subtract_killed();
+        }
+        state.stats.thread(self.thread).connections.subtract(1);
     }
 
     /// Selects a database.
@@ -249,10 +320,40 @@ impl Session {
         });
     }
 
-    /// Says whether a password was given.
-    pub(super) fn set_authenticated(&mut self, authenticated: bool) {
+    /// It has logged in as this user, or is (`authenticated`: no more than) what it was when it connected.
+    pub(super) fn log_in(&mut self, user: Arc<User>, authenticated: bool) {
         self.authenticated = authenticated;
-        self.record.note_authenticated(authenticated);
+        // The version first: should the definition change in between, it is looked at once more.
+        let version = user.version();
+        self.permissions = (user.definition(), version);
+        self.record.note_user(Arc::clone(&user));
+        self.user = user;
+    }
+
+    /// What its user may do.
+    pub fn permissions(&mut self) -> &Arc<Definition> {
+        let version = self.user.version();
+        if self.permissions.1 != version {
+            self.permissions = (self.user.definition(), version);
+        }
+        &self.permissions.0
+    }
+
+    /// Must the connection end because of its user? That is so when the user was deleted, and when it must not listen any longer to
+    /// what the connection listens to.
+    pub fn is_ended(&mut self) -> bool {
+        if self.record.is_killed() {
+            return true;
+        }
+        if !self.record.take_recheck() {
+            return false;
+        }
+        let permissions = Arc::clone(self.permissions());
+        let forbidden = |topic| {
+            let names = self.subscriptions.as_ref().map(|subscriptions| subscriptions.names(topic)).unwrap_or_default();
+            names.iter().any(|name| !permissions.allows_channel(name, topic == Topic::Pattern))
+        };
+        [Topic::Channel, Topic::Pattern, Topic::Shard].into_iter().any(forbidden)
     }
 
     /// Changes which replies the client wants.
@@ -264,7 +365,7 @@ impl Session {
     }
 
     /// At the end of a command: does the client want its reply?
-    pub(super) fn wants_reply(&mut self) -> bool {
+    pub fn wants_reply(&mut self) -> bool {
         match self.replies {
             Replies::On => return true,
             Replies::Off => {}

@@ -3,6 +3,7 @@
 //! With patterns (BY, GET) they read keys that are found only while they run, so they lock everything then.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, check_reply_size, is_option, shown};
@@ -101,6 +102,22 @@ impl<'c> Options<'c> {
         Ok(options)
     }
 
+    /// Who may not read every key may not have elements say which keys to read. Redis asks for it with any BY that has a star, and
+    /// with any GET but that of the element itself.
+    fn check_access(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        let by = self.by.iter().any(|pattern| matches!(pattern, Pattern::Of { .. }));
+        let get = self.get.iter().any(|pattern| !matches!(pattern, Pattern::Element));
+        if (!by && !get) || context.session.user.is_unlimited() {
+            return Ok(());
+        }
+        let permissions = Arc::clone(context.session.permissions());
+        match permissions.may_read_all_keys(context.entry, &context.arguments) {
+            true => Ok(()),
+            false if by => Err(Refusal::Fixed("ERR BY option of SORT denied due to insufficient ACL permissions.")),
+            false => Err(Refusal::Fixed("ERR GET option of SORT denied due to insufficient ACL permissions.")),
+        }
+    }
+
     /// Does it read keys that only the elements tell?
     fn reads_other_keys(&self) -> bool {
         self.by.iter().chain(&self.get).any(|pattern| matches!(pattern, Pattern::Of { .. }))
@@ -171,6 +188,7 @@ fn list_of(elements: &[Vec<u8>]) -> Value {
 
 fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
     let options = Options::parse(context, may_store)?;
+    options.check_access(context)?;
     let keyspace = &*context.state.keyspace;
     let key = context.key(1);
     let destination = options.store.map(|name| keyspace.key(name));

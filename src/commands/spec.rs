@@ -43,6 +43,14 @@ impl Flags {
     pub const BLOCKING: Flags = Flags(1 << 11);
     /// About messages.
     pub const PUBSUB: Flags = Flags(1 << 12);
+    /// Not between MULTI and EXEC.
+    pub const NO_MULTI: Flags = Flags(1 << 18);
+    /// Not while data is being loaded beside what is served. Reported for clients' sake.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 19);
+    /// Other nodes or clients may learn of it, though it writes nothing: waits like a write when writes are paused. COMMAND does not
+    /// report it.
+    pub const MAY_REPLICATE: Flags = Flags(1 << 20);
+
     /// Takes as long as what it runs, which is counted by itself.
     pub const SKIP_SLOWLOG: Flags = Flags(1 << 13);
 
@@ -54,7 +62,7 @@ impl Flags {
     pub const EVERYTHING: Flags = Flags(1 << 14);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Flags, &'static str); 14] = [
+    const NAMES: [(Flags, &'static str); 16] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -67,6 +75,8 @@ impl Flags {
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
+        (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+        (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLEKEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
     ];
@@ -134,11 +144,14 @@ impl Categories {
     /// Streams.
     pub const STREAM: Categories = Categories(1 << 17);
 
+    /// Scripts and functions.
+    pub const SCRIPTING: Categories = Categories(1 << 18);
+
     /// May wait for something to be there.
     pub const BLOCKING: Categories = Categories(1 << 16);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Categories, &'static str); 20] = [
+    const NAMES: [(Categories, &'static str); 21] = [
         (Categories::KEYSPACE, "keyspace"),
         (Categories::READ, "read"),
         (Categories::WRITE, "write"),
@@ -159,6 +172,7 @@ impl Categories {
         (Categories::DANGEROUS, "dangerous"),
         (Categories::CONNECTION, "connection"),
         (Categories::TRANSACTION, "transaction"),
+        (Categories::SCRIPTING, "scripting"),
     ];
 
     /// All of both.
@@ -174,6 +188,11 @@ impl Categories {
     /// The names, without `@`.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Categories::NAMES.into_iter().filter(move |(category, _)| self.has(*category)).map(|(_, name)| name)
+    }
+
+    /// The names of all, without `@`.
+    pub fn all_names() -> impl ExactSizeIterator<Item = &'static str> {
+        Categories::NAMES.into_iter().map(|(_, name)| name)
     }
 
     /// The category of this name (without `@`, in lower or upper case).
@@ -227,6 +246,11 @@ impl Access {
     /// All of both.
     pub const fn with(self, other: Access) -> Access {
         Access(self.0 | other.0)
+    }
+
+    /// Is all of that among it?
+    pub const fn has(self, other: Access) -> bool {
+        self.0 & other.0 == other.0
     }
 
     /// The names in Redis's order.
@@ -331,6 +355,19 @@ impl KeySpec {
     }
 }
 
+/// Which of its words are channels that a user must be allowed to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelUse {
+    /// None.
+    None,
+    /// The first argument.
+    First,
+    /// All arguments.
+    All,
+    /// All arguments, and they are patterns.
+    Patterns,
+}
+
 /// How a command's effect meets what other nodes do at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coordination {
@@ -350,6 +387,7 @@ pub enum Coordination {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Bitmap,
+    Cluster,
     Connection,
     Generic,
     Geo,
@@ -370,6 +408,7 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Group::Bitmap => "bitmap",
+            Group::Cluster => "cluster",
             Group::Connection => "connection",
             Group::Generic => "generic",
             Group::Geo => "geo",
@@ -398,6 +437,8 @@ pub struct Command {
     pub flags: Flags,
     /// Where its keys are.
     pub keys: &'static [KeySpec],
+    /// Which of its words are channels.
+    pub channels: ChannelUse,
     /// Categories that do not follow from the flags.
     pub categories: Categories,
     /// How it meets what other nodes do.
@@ -428,6 +469,7 @@ impl Command {
             arity,
             flags: Flags::NONE,
             keys: &[],
+            channels: ChannelUse::None,
             categories: Categories::NONE,
             coordination: Coordination::Local,
             since: "1.0.0",
@@ -450,6 +492,12 @@ impl Command {
     /// Says where the keys are.
     pub const fn keys(mut self, keys: &'static [KeySpec]) -> Command {
         self.keys = keys;
+        self
+    }
+
+    /// Says where channels are.
+    pub const fn channels(mut self, channels: ChannelUse) -> Command {
+        self.channels = channels;
         self
     }
 
@@ -557,7 +605,7 @@ mod tests {
         for (at, (flag, name)) in Flags::NAMES.iter().enumerate() {
             assert_eq!(flag.0.count_ones(), 1, "{name}");
             assert!(Flags::NAMES[..at].iter().all(|(other, _)| other != flag), "{name}");
-            let unnamed = [Flags::UNQUEUED, Flags::EVERYTHING, Flags::WHILE_SUBSCRIBED];
+            let unnamed = [Flags::UNQUEUED, Flags::EVERYTHING, Flags::WHILE_SUBSCRIBED, Flags::MAY_REPLICATE];
             assert!(unnamed.iter().all(|other| other != flag), "{name}");
         }
     }

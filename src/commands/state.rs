@@ -10,8 +10,11 @@ use tokio::sync::watch;
 
 use super::clients::ClientRegistry;
 use super::config::Config;
+use super::supervision::Supervision;
+use crate::acl::Users;
 use crate::keyspace::{Keyspace, Millis};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, UseHint};
 use crate::pubsub::Channels;
 use crate::replication::ClusterReport;
 use crate::tls::Certificates;
@@ -48,14 +51,20 @@ pub struct ServerState {
     pub keyspace: Arc<Keyspace>,
     /// Runtime parameters.
     pub config: Config,
+    /// Who may do what.
+    pub users: Users,
     /// Who listens to which channel.
     pub channels: Arc<Channels>,
+    /// The data in a file.
+    pub persistence: Arc<Persistence>,
     /// Counters.
     pub stats: Arc<Stats>,
     /// Connections.
     pub clients: ClientRegistry,
     /// Is this node ready for clients? Until then commands about data are answered with LOADING.
     pub serving: AtomicBool,
+    /// What an operator does to the node.
+    pub supervision: Supervision,
     /// The cluster as this node sees it, when it is in one.
     pub cluster: Option<watch::Receiver<Arc<ClusterReport>>>,
     /// The certificates that clients are shown, when there is TLS.
@@ -75,9 +84,27 @@ impl ServerState {
         self.keyspace.on_event(Box::new(move |event| channels.announce(event)));
     }
 
+    /// What a file says about the use of keys.
+    pub fn use_hint(&self) -> UseHint {
+        UseHint::Frequency
+    }
+
     /// May commands about data run?
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerState {
+    /// A turn of the background work on keys. One that takes long is noted.
+    pub fn look_after_keys(&self, now: Millis, shards: usize) {
+        let begun = self.facts.stopwatch.map(|read| (read, read()));
+        self.keyspace.upkeep(now, shards);
+        let (Some((read, begun)), Some(threshold)) = (begun, self.supervision.timing.event_threshold()) else { return };
+        let milliseconds = read().saturating_sub(begun) / 1_000_000;
+        if milliseconds >= threshold {
+            self.supervision.latency.add("expire-cycle", (now + milliseconds) / 1000, milliseconds);
+        }
     }
 }
 

@@ -119,7 +119,8 @@ impl<'c> Request<'c> {
         let mut after = Vec::with_capacity(self.number);
         for (number, key) in keys.iter().enumerate() {
             let stream = found(context, transaction.stream(*key), self.group.is_some())?;
-            if self.group.is_some() && stream.is_none() {
+            // As in Redis, this look counts as a read, and the one for the entries as another.
+            if stream.is_none() {
                 context.count_read(*key, false);
             }
             if let Some((group, _)) = self.group

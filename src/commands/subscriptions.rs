@@ -88,6 +88,16 @@ impl Subscriptions {
         }
     }
 
+    /// One who gets what has come, without listening to anything for it.
+    pub fn subscriber(&mut self, make: impl FnOnce() -> Arc<Subscriber>) -> &Arc<Subscriber> {
+        self.subscriber.get_or_insert_with(make)
+    }
+
+    /// The same, if there is one.
+    pub fn existing(&self) -> Option<&Arc<Subscriber>> {
+        self.subscriber.as_ref()
+    }
+
     /// Has something come?
     pub fn has_mail(&self) -> bool {
         self.subscriber.as_ref().is_some_and(|subscriber| subscriber.has_mail())
@@ -110,8 +120,11 @@ impl Subscriptions {
 }
 
 fn write(reply: &mut Reply, delivery: &Delivery) {
-    let message = &delivery.message;
-    match &delivery.pattern {
+    let (pattern, message) = match delivery {
+        Delivery::Message { pattern, message } => (pattern, message),
+        Delivery::Line(line) => return reply.simple_bytes(line),
+    };
+    match pattern {
         Some(pattern) => {
             reply.push(4);
             reply.bulk(b"pmessage");

@@ -7,11 +7,12 @@
 use std::sync::LazyLock;
 
 use super::spec::Command;
+use super::timing::is_quick;
 use super::{
-    bitfield, bitmaps, configuration, connection, expiry, generic, geo, hash_expiry, hashes, hyperloglog,
-    introspection, list_moves, lists, memory, moving, object, pubsub, scan, serialization, server, sets, sort,
-    sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups, stream_information, stream_reads, streams,
-    strings, transactions,
+    acl, bitfield, bitmaps, cluster_commands, configuration, connection, debug, expiry, generic, geo, hash_expiry,
+    hashes, hyperloglog, introspection, latency, list_moves, lists, memory, monitor, moving, object, operations,
+    persistence, pubsub, scan, serialization, server, sets, slowlog, sort, sorted_set_operations, sorted_set_ranges,
+    sorted_sets, stream_groups, stream_information, stream_reads, streams, strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -32,6 +33,8 @@ pub struct Entry {
     pub full_name: String,
     /// First key, last key (negative: from the end), step; zeros when they are not in one range.
     pub key_range: (usize, isize, usize),
+    /// It takes no time to speak of: see [`super::timing`].
+    pub quick: bool,
     /// The entries of its subcommands.
     pub subcommands: Vec<Entry>,
 }
@@ -46,7 +49,7 @@ impl Entry {
         *next_id += 1;
         let subcommands =
             command.subcommands.iter().map(|inner| Entry::new(inner, Some(&full_name), next_id)).collect();
-        Entry { command, id, full_name, key_range: command.key_range(), subcommands }
+        Entry { command, id, full_name, key_range: command.key_range(), quick: is_quick(command), subcommands }
     }
 
     /// The subcommand of this name, in any case.
@@ -72,10 +75,18 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 31] = [
+        let families: [&'static [Command]; 39] = [
             connection::COMMANDS,
+            acl::COMMANDS,
             introspection::COMMANDS,
             server::COMMANDS,
+            monitor::COMMANDS,
+            slowlog::COMMANDS,
+            latency::COMMANDS,
+            debug::COMMANDS,
+            operations::COMMANDS,
+            cluster_commands::COMMANDS,
+            persistence::COMMANDS,
             configuration::COMMANDS,
             generic::COMMANDS,
             scan::COMMANDS,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::acl::Users;
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, PersistenceOptions};
 use crate::resp::Protocol;
 
 /// A node without a cluster and one connection to it.
@@ -40,9 +42,12 @@ impl Fixture {
         let state = ServerState {
             keyspace: Arc::new(Keyspace::new(options)),
             config: Config::new(Some(String::from_utf8_lossy(password).into_owned()), 10_000, 0),
+            users: Users::new(Some(password), None),
             channels: Arc::default(),
+            persistence: Arc::new(Persistence::new(PersistenceOptions::default(), now)),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
+            supervision: Supervision::default(),
             cluster: None,
             tls: None,
             serving: AtomicBool::new(true),

@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use super::context::{Context, MAX_REPLY_BYTES, Outcome, Refusal, TOO_LARGE_REPLY};
 use super::spec::{Access, Categories, Command, Find, Flags, Group, Handler, KeySpec};
-use super::{Entry, Flow, LOADING, OUT_OF_MEMORY, ServerState, Session, call, refuse};
+use super::{Entry, Flow, OUT_OF_MEMORY, ServerState, Session, acl, call, loading, refuse};
 use crate::keyspace::{Held, Key, Millis, Transaction, Watched, WriteError};
 use crate::resp::Arguments;
 
@@ -94,6 +94,11 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// Has one of the requests such flags?
+    pub fn any(&self, wanted: impl Fn(Flags) -> bool) -> bool {
+        self.requests.iter().any(|request| wanted(request.entry.command.flags))
+    }
+
     /// Adds a request.
     fn push(&mut self, entry: &'static Entry, arguments: &Arguments<'_>) {
         let mut bytes = Vec::with_capacity(arguments.iter().map(<[u8]>::len).sum());
@@ -198,7 +203,7 @@ fn run(context: &mut Context<'_>, queue: &Queue) -> Outcome {
         return Ok(Flow::Continue);
     }
     if is_loading && !queue.requests.iter().all(|request| request.has(Flags::LOADING)) {
-        return Err(aborted(&LOADING));
+        return Err(aborted(&loading(state)));
     }
     let seq = run_all(context, queue, transaction);
     if let Some(seq) = seq {
@@ -235,7 +240,7 @@ fn check(context: &Context<'_>, queue: &Queue) -> Result<(), Refusal> {
     let keyspace = &context.state.keyspace;
     let requests = &queue.requests;
     if !context.state.is_serving() && !requests.iter().all(|request| request.has(Flags::LOADING)) {
-        return Err(LOADING);
+        return Err(loading(context.state));
     }
     let needs_memory = requests.iter().any(|request| request.has(Flags::DENYOOM));
     if needs_memory && keyspace.memory_limit() > 0 && !keyspace.make_room(context.now) {
@@ -268,6 +273,15 @@ fn run_one<'c>(context: &mut Context<'c>, held: &Held<'c>, whole: usize) {
     if context.entry.command.flags.has(Flags::WRITE) && !state.keyspace.fits_into_effect(held.effect_bytes()) {
         refuse(state, context.session, context.reply, &WriteError::TooLarge.into());
         return;
+    }
+    if !context.session.user.is_unlimited() {
+        let (entry, arguments) = (context.entry, context.arguments);
+        let allowed = acl::check_late(state, context.session, entry, &arguments, context.now);
+        if let Err(refusal) = allowed {
+            state.stats.thread(context.session.thread).command(entry.id).rejected.add(1);
+            refuse(state, context.session, context.reply, &refusal);
+            return;
+        }
     }
     call(context);
     if context.reply.bytes().len() - whole > MAX_REPLY_BYTES {

@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::causality::KeyCausality;
+use super::cut::Pending;
 use super::entry::Entry;
 use super::{Millis, is_system_key};
 
@@ -24,19 +25,23 @@ pub fn hash_key(hasher: &FixedState, key: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 pub struct Database {
     index: HashTable<u32>,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// How many entries are keys of the system.
     of_system: usize,
     /// How many entries end at some time.
     with_deadline: usize,
     /// How many entries end at some time, or have elements that do.
     ending: usize,
+    /// How many entries have elements that end at some time.
+    with_ending_elements: usize,
     /// Nothing ends earlier than this: lets expiry pass over most shards at a glance.
     earliest_end: Millis,
     /// Bytes behind the entries.
     payload: usize,
     /// What is not yet stable, by key. Sorted: its order reaches snapshots.
     pub unstable: BTreeMap<Box<[u8]>, KeyCausality>,
+    /// What a cut still has to hand out.
+    pub(super) pending: Option<Box<Pending>>,
 }
 
 impl Database {
@@ -53,6 +58,11 @@ impl Database {
     /// How many keys end at some time.
     pub fn with_deadline(&self) -> usize {
         self.with_deadline
+    }
+
+    /// Does some key have elements that end by themselves?
+    pub fn has_ending_elements(&self) -> bool {
+        self.with_ending_elements > 0
     }
 
     /// Bytes of memory, the table included, about.
@@ -101,6 +111,7 @@ impl Database {
 
     /// Changes an entry, and keeps the books.
     pub fn update<T>(&mut self, position: usize, change: impl FnOnce(&mut Entry) -> T) -> T {
+        self.keep_for_cut(position);
         let entry = &mut self.entries[position];
         let (memory, ends) = (entry.memory(), Ends::of(entry));
         let result = change(entry);
@@ -119,6 +130,7 @@ impl Database {
 
     /// Takes an entry out; the last one moves into its place.
     pub fn remove(&mut self, hasher: &FixedState, position: usize) -> Entry {
+        self.keep_for_cut(position);
         let hash = hash_key(hasher, self.entries[position].key());
         self.unlink(hash, position);
         let entry = self.entries.swap_remove(position);
@@ -128,9 +140,22 @@ impl Database {
             let slot = self.index.find_mut(hash, |&at| at as usize == moved).expect("every entry is indexed");
             *slot = position as u32;
         }
+        if let Some(pending) = &mut self.pending {
+            pending.note_removal(position, moved);
+        }
         self.account(Some(&entry), None);
         self.shrink(hasher);
         entry
+    }
+
+    /// An entry is about to change: a cut that has not handed it out yet keeps it as it is.
+    #[inline]
+    fn keep_for_cut(&mut self, position: usize) {
+        if let Some(pending) = &mut self.pending
+            && !pending.keep(position, &self.entries[position])
+        {
+            self.pending = None;
+        }
     }
 
     fn unlink(&mut self, hash: u64, position: usize) {
@@ -176,6 +201,8 @@ impl Database {
         self.with_deadline -= usize::from(before.has_deadline);
         self.ending += usize::from(after.earliest.is_some());
         self.ending -= usize::from(before.earliest.is_some());
+        self.with_ending_elements += usize::from(after.has_ending_elements);
+        self.with_ending_elements -= usize::from(before.has_ending_elements);
         if let Some(after) = after.earliest {
             self.earliest_end = self.earliest_end.min(after);
         }
@@ -186,13 +213,19 @@ impl Database {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ends {
     has_deadline: bool,
+    has_ending_elements: bool,
     /// Of the entry and its elements.
     earliest: Option<Millis>,
 }
 
 impl Ends {
     fn of(entry: &Entry) -> Ends {
-        Ends { has_deadline: entry.deadline().is_some(), earliest: entry.earliest_end() }
+        let (deadline, elements) = (entry.deadline(), entry.earliest_element_end());
+        Ends {
+            has_deadline: deadline.is_some(),
+            has_ending_elements: elements.is_some(),
+            earliest: deadline.into_iter().chain(elements).min(),
+        }
     }
 }
 

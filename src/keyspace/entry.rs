@@ -149,16 +149,16 @@ impl Entry {
             && !self.collection().is_some_and(|value| value.is_over(now))
     }
 
+    /// When one of its elements ends for the first time, if ever.
+    #[inline]
+    pub fn earliest_element_end(&self) -> Option<Millis> {
+        self.collection().and_then(Value::earliest_deadline)
+    }
+
     /// When it or one of its elements ends for the first time, if ever.
     #[inline]
     pub fn earliest_end(&self) -> Option<Millis> {
-        match self {
-            Entry::Packed(_) => self.deadline(),
-            Entry::Object(object) => match (object.deadline, object.value.earliest_deadline()) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            },
-        }
+        self.deadline().into_iter().chain(self.earliest_element_end()).min()
     }
 
     /// Changes when it ends.

@@ -10,13 +10,14 @@
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
 //! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `events`, `remote`, `snapshot`,
-//! `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
+//! `cut`, `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
 mod access;
 pub mod bits;
 mod causality;
+mod cut;
 mod database;
 mod edit;
 mod entry;
@@ -47,6 +48,7 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+pub use cut::{Cut, CutError, CutForm, CutKey, CutSize, CutValue};
 pub use edit::MAX_STRING_BYTES;
 pub use events::{Event, EventClasses};
 pub use kind::{Kind, WrongType, is_system_key};

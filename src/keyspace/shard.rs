@@ -26,6 +26,10 @@ pub struct Shard {
     pub waiting: Waiting,
     /// Clients that watch keys.
     pub watching: Watching,
+    /// Databases that were flushed before a cut had handed them out.
+    pub detached: Vec<Database>,
+    /// How often a key or an element was changed.
+    pub changes: u64,
     /// While a snapshot is being caught up with: what this shard had when it was exported.
     pub imported: Option<Frontier>,
     /// What the keyspace's counter was last told about `memory()`.
@@ -50,6 +54,8 @@ impl Shard {
             databases: Vec::new(),
             waiting: Waiting::default(),
             watching: Watching::default(),
+            detached: Vec::new(),
+            changes: 0,
             imported: None,
             reported_memory: 0,
             reported_metadata: 0,
@@ -59,7 +65,7 @@ impl Shard {
 
     /// Forgets all keys.
     pub fn clear(&mut self) {
-        self.databases.clear();
+        self.detached.extend(self.databases.drain(..).filter(Database::is_in_cut));
         self.watching.touch_all();
     }
 
@@ -129,6 +135,7 @@ impl Shard {
         mark: Option<&Mark<'_>>,
     ) -> bool {
         let kind = Kind::of(action);
+        self.changes += 1;
         if !self.waiting.is_empty() {
             self.waiting.note(place.database, place.key);
         }
@@ -193,12 +200,14 @@ impl Shard {
             entry.is_some_and(|entry| entry.is_live(now))
         });
         self.databases.swap(one as usize, other as usize);
+        self.changes += 1;
         self.waiting.note_all();
     }
 
     /// Puts an entry in the place of whatever its key held. Only without a cluster: this is no part of any effect.
     pub fn put(&mut self, hasher: &FixedState, now: Millis, place: &Place<'_>, entry: Entry) {
         self.waiting.note(place.database, place.key);
+        self.changes += 1;
         let database = self.database_mut(place.database);
         match database.find(place.hash, place.key) {
             Some(at) => database.update(at, |current| *current = entry),
@@ -210,6 +219,7 @@ impl Shard {
     /// Takes a key's entry out. Only without a cluster.
     pub fn take(&mut self, hasher: &FixedState, place: &Place<'_>) -> Option<Entry> {
         self.watching.touch(place.database, place.key, false);
+        self.changes += 1;
         let database = self.databases.get_mut(place.database as usize)?;
         database.find(place.hash, place.key).map(|at| database.remove(hasher, at))
     }
@@ -273,7 +283,11 @@ impl Shard {
         let before = database.len();
         let all_seen = mark.is_none_or(|mark| mark.seen.stable) && database.unstable.is_empty();
         if all_seen && database.visible() == before {
-            *database = Database::default();
+            let flushed = std::mem::take(database);
+            if flushed.is_in_cut() {
+                self.detached.push(flushed);
+            }
+            self.changes += before as u64;
             self.watching.touch_flushed(number);
             return before;
         }

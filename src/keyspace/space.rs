@@ -26,6 +26,8 @@ pub struct Keyspace {
     pub(super) origin: Option<Mutex<Origin>>,
     /// A snapshot is being imported: commands do not get at the data.
     pub(super) loading: AtomicBool,
+    /// There is a cut.
+    pub(super) has_cut: AtomicBool,
     memory: Box<[Stripe]>,
     metadata: AtomicIsize,
     memory_limit: AtomicUsize,
@@ -69,6 +71,7 @@ impl Keyspace {
             databases: options.databases,
             origin: options.node.map(|node| Mutex::new(Origin::new(node))),
             loading: AtomicBool::new(false),
+            has_cut: AtomicBool::new(false),
             memory: (0..STRIPES).map(|_| Stripe::default()).collect(),
             metadata: AtomicIsize::new(0),
             memory_limit: AtomicUsize::new(options.memory_limit),
@@ -200,6 +203,17 @@ impl Keyspace {
     /// Keys that were removed to make room.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Relaxed)
+    }
+
+    /// Do writes become effects that other nodes apply?
+    pub fn is_in_cluster(&self) -> bool {
+        self.origin.is_some()
+    }
+
+    /// How often keys and elements were changed since the start, by clients of this node and by peers. Not within a
+    /// transaction: it locks all shards, one after the other.
+    pub fn changes(&self) -> u64 {
+        (0..Self::SHARDS).map(|shard| self.lock_shard(shard).changes).sum()
     }
 
     /// Which part of the background work falls to this node: `rank` of `members`.

@@ -18,6 +18,12 @@ const TAKE_OVER_AFTER: Millis = 10_000;
 const EXPIRE_AT_ONCE: usize = 1000;
 
 impl Keyspace {
+    /// Counts expired and evicted keys from 0 on.
+    pub fn reset_counters(&self) {
+        self.expired.store(0, Relaxed);
+        self.evicted.store(0, Relaxed);
+    }
+
     /// A turn of the background work: removes expired keys in the next `shards` shards, and evicts when the data is well
     /// above the limit (writes evict for themselves).
     pub fn upkeep(&self, now: Millis, shards: usize) {

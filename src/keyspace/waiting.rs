@@ -94,6 +94,11 @@ impl Waiting {
         self.queues.is_empty()
     }
 
+    /// At how many keys somebody waits.
+    pub fn keys(&self) -> usize {
+        self.queues.len()
+    }
+
     /// Puts a waiter behind the others, unless it waits there already.
     pub fn add(&mut self, database: u32, key: &[u8], kind: Kind, waiter: &Arc<Waiter>) {
         self.put(key, Place { database, kind, group: None, waiter: Arc::clone(waiter) });

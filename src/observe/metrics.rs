@@ -105,6 +105,14 @@ fn data(page: &Page, state: &ServerState) {
         "Memory that the data may take; 0: no limit.",
         keyspace.memory_limit() as u64,
     );
+    let saved = state.persistence.report();
+    page.gauge(
+        "swytch_last_save_timestamp_seconds",
+        "When the data was last saved to its file, or the node started, since the Unix epoch.",
+        saved.last_save / 1000,
+    );
+    page.gauge("swytch_last_save_ok", "1 unless the last save to the file failed.", u64::from(saved.last_ok));
+    page.counter("swytch_saves_total", "Saves to the file that ended well.", saved.saves);
     let listened = [
         ("swytch_pubsub_channels", "Channels that clients listen to.", Topic::Channel),
         ("swytch_pubsub_patterns", "Patterns that clients listen to.", Topic::Pattern),

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::LatencyHistogram;
 use crate::keyspace::Millis;
 
-/// Every that many commands of a thread, one is timed, and counts for all of them.
+/// Of the commands that take no time, every that many of a thread one is timed, and counts for all of them.
 pub const TIMED_EVERY: u64 = 64;
 /// Rates are averages over this many samples.
 const SAMPLES: usize = 16;
@@ -50,7 +51,7 @@ impl Counter {
 pub struct CommandCounters {
     /// Times it ran.
     pub calls: Counter,
-    /// Nanoseconds that it took, estimated from one call in [`TIMED_EVERY`].
+    /// Nanoseconds that it took; of a command that takes no time estimated from one call in [`TIMED_EVERY`].
     pub nanoseconds: Counter,
     /// Times it was refused before it ran.
     pub rejected: Counter,
@@ -80,7 +81,13 @@ pub struct ThreadStats {
     pub output_bytes: Counter,
     /// Errors replied.
     pub errors: Counter,
+    /// Times that something was read from a client.
+    pub reads: Counter,
+    /// Times that something was sent to a client.
+    pub writes: Counter,
     per_command: Box<[CommandCounters]>,
+    /// How long commands took. Only this thread writes, so the lock is nearly always free.
+    latencies: Mutex<BTreeMap<usize, LatencyHistogram>>,
 }
 
 impl ThreadStats {
@@ -95,13 +102,21 @@ impl ThreadStats {
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),
             errors: Counter::default(),
+            reads: Counter::default(),
+            writes: Counter::default(),
             per_command: (0..commands).map(|_| CommandCounters::default()).collect(),
+            latencies: Mutex::default(),
         }
     }
 
     /// The counters of one command.
     pub fn command(&self, id: usize) -> &CommandCounters {
         &self.per_command[id]
+    }
+
+    /// Notes how long a command took; it stands for that many calls.
+    pub fn note_latency(&self, id: usize, nanoseconds: u64, calls: u64) {
+        self.latencies.lock().entry(id).or_default().add(nanoseconds, calls);
     }
 }
 
@@ -142,6 +157,8 @@ pub struct Stats {
     commands: usize,
     sampler: Mutex<Sampler>,
     error_kinds: Mutex<BTreeMap<String, u64>>,
+    /// The most bytes of data that were noted.
+    memory_peak: AtomicU64,
 }
 
 impl Stats {
@@ -152,6 +169,7 @@ impl Stats {
             commands,
             sampler: Mutex::default(),
             error_kinds: Mutex::default(),
+            memory_peak: AtomicU64::new(0),
         }
     }
 
@@ -181,6 +199,22 @@ impl Stats {
             totals.failed += counters.failed.get();
         }
         totals
+    }
+
+    /// How long the calls of each command took, by its id.
+    pub fn latencies(&self) -> BTreeMap<usize, LatencyHistogram> {
+        let mut all: BTreeMap<usize, LatencyHistogram> = BTreeMap::new();
+        for thread in &self.threads {
+            for (id, histogram) in &*thread.latencies.lock() {
+                all.entry(*id).or_default().merge(histogram);
+            }
+        }
+        all
+    }
+
+    /// Notes how many bytes the data takes now. The most that were noted.
+    pub fn note_memory(&self, bytes: u64) -> u64 {
+        self.memory_peak.fetch_max(bytes, Ordering::Relaxed).max(bytes)
     }
 
     /// Counts a reply with an error by its code, the text's first word.
@@ -245,6 +279,8 @@ impl Stats {
                 &thread.input_bytes,
                 &thread.output_bytes,
                 &thread.errors,
+                &thread.reads,
+                &thread.writes,
             ];
             for counter in counters {
                 counter.set(0);
@@ -255,7 +291,9 @@ impl Stats {
                     counter.set(0);
                 }
             }
+            thread.latencies.lock().clear();
         }
+        self.memory_peak.store(0, Ordering::Relaxed);
         self.sampler.lock().samples.clear();
         self.error_kinds.lock().clear();
     }

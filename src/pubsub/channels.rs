@@ -86,7 +86,8 @@ impl Channels {
         self.seconds.store(limit.seconds, Relaxed);
     }
 
-    fn limit(&self) -> OutputLimit {
+    /// How much may wait for a subscriber.
+    pub fn limit(&self) -> OutputLimit {
         let (hard, soft) = (self.hard.load(Relaxed), self.soft.load(Relaxed));
         OutputLimit { hard, soft, seconds: self.seconds.load(Relaxed) }
     }
@@ -140,7 +141,7 @@ impl Channels {
         let mut put = |listeners: &BTreeMap<u64, Arc<Subscriber>>, pattern: Option<&Bytes>| {
             receivers += listeners.len();
             for subscriber in listeners.values() {
-                let delivery = Delivery { pattern: pattern.cloned(), message: Arc::clone(message) };
+                let delivery = Delivery::Message { pattern: pattern.cloned(), message: Arc::clone(message) };
                 subscriber.put(delivery, limit, now);
             }
         };
@@ -203,7 +204,10 @@ mod tests {
         assert_eq!(channels.publish(message(true, b"news"), 0), 1);
         let taken = |subscriber: &Subscriber| -> Vec<(bool, Option<Bytes>, Bytes)> {
             std::iter::from_fn(|| subscriber.take())
-                .map(|taken| (taken.message.sharded, taken.pattern, taken.message.channel.clone()))
+                .map(|taken| match taken {
+                    Delivery::Message { pattern, message } => (message.sharded, pattern, message.channel.clone()),
+                    Delivery::Line(line) => panic!("nobody reads along: {line:?}"),
+                })
                 .collect()
         };
         let pattern = Some(name(b"n*"));

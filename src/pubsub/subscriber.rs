@@ -14,18 +14,27 @@ use crate::keyspace::Millis;
 /// Bytes of memory that a delivery takes in addition to its message, about.
 const DELIVERY_BYTES: usize = 64;
 
-/// A message for one subscriber.
+/// Something for one subscriber.
 #[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The pattern by which it was found; `None`: it listens to the channel itself.
-    pub pattern: Option<Bytes>,
+pub enum Delivery {
     /// What was published.
-    pub message: Arc<Message>,
+    Message {
+        /// The pattern by which it was found; `None`: it listens to the channel itself.
+        pattern: Option<Bytes>,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A line for one who reads along (MONITOR).
+    Line(Bytes),
 }
 
 impl Delivery {
     fn cost(&self) -> usize {
-        DELIVERY_BYTES + self.message.channel.len() + self.message.payload.len()
+        DELIVERY_BYTES
+            + match self {
+                Delivery::Message { message, .. } => message.channel.len() + message.payload.len(),
+                Delivery::Line(line) => line.len(),
+            }
     }
 }
 
@@ -75,6 +84,12 @@ impl Subscriber {
         self.id
     }
 
+    /// Bytes that wait to be sent, about, and in how many pieces.
+    pub fn waiting(&self) -> (usize, usize) {
+        let mailbox = self.mailbox.lock();
+        (mailbox.bytes, mailbox.deliveries.len())
+    }
+
     /// Is something to be sent?
     pub fn has_mail(&self) -> bool {
         self.has_mail.load(Ordering::Acquire)
@@ -98,7 +113,7 @@ impl Subscriber {
     }
 
     /// Adds a delivery and wakes the connection.
-    pub(super) fn put(&self, delivery: Delivery, limit: OutputLimit, now: Millis) {
+    pub fn put(&self, delivery: Delivery, limit: OutputLimit, now: Millis) {
         if self.is_cut_off() {
             return;
         }
@@ -148,7 +163,7 @@ mod tests {
 
     fn delivery(length: usize) -> Delivery {
         let message = Message { sharded: false, channel: Bytes::new(), payload: vec![b'x'; length].into() };
-        Delivery { pattern: None, message: Arc::new(message) }
+        Delivery::Message { pattern: None, message: Arc::new(message) }
     }
 
     const LIMIT: OutputLimit = OutputLimit { hard: 1000, soft: 500, seconds: 2 };
@@ -160,7 +175,7 @@ mod tests {
         subscriber.put(delivery(2), LIMIT, 0);
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         let lengths: Vec<usize> =
-            std::iter::from_fn(|| subscriber.take()).map(|taken| taken.message.payload.len()).collect();
+            std::iter::from_fn(|| subscriber.take()).map(|taken| taken.cost() - DELIVERY_BYTES).collect();
         assert_eq!(lengths, [1, 2]);
         assert!(!subscriber.has_mail());
         subscriber.put(delivery(3), LIMIT, 0);

@@ -60,5 +60,10 @@ fn earliest_expiry(fields: &[HashField]) -> Option<u64> {
 }
 
 fn expiry(field: &HashField) -> Option<u64> {
-    field.expires_at.map(|at| at.min(LATEST_FIELD_EXPIRY))
+    field.expires_at.map(field_expiry)
+}
+
+/// The time at which a field expires as it is written: Redis knows none beyond 2^48 milliseconds.
+pub fn field_expiry(at: u64) -> u64 {
+    at.min(LATEST_FIELD_EXPIRY)
 }

@@ -1,8 +1,8 @@
 //! Redis's RDB format of values, both ways: bytes in, values out, and back.
 //!
-//! DUMP and RESTORE use it, and so will whatever reads or writes RDB files, which hold the same values behind the same
-//! type bytes. Reading order: `value` (what is encoded), `reader` (lengths and strings), `listpack` and `packed` (the
-//! compact forms of small collections), `decode`, `stream`, `encode`, `payload`.
+//! DUMP and RESTORE use it, and `persistence`, which reads and writes files with the same values behind the same type
+//! bytes. Reading order: `value` (what is encoded), `reader` (lengths and strings), `listpack` and `packed` (the
+//! compact forms of small collections), `decode`, `stream`, `encode`, `payload`, `extent` (values that are not in memory yet).
 //!
 //! **What is read**: every type and encoding that Redis 1.0 to 7.2 writes, and Redis 7.4's hashes whose fields expire.
 //! Values of modules are not.
@@ -26,6 +26,7 @@
 
 mod decode;
 mod encode;
+mod extent;
 mod listpack;
 mod lzf;
 mod packed;
@@ -41,10 +42,12 @@ mod tests;
 use thiserror::Error;
 
 pub use decode::decode_value;
-pub use encode::{encode_value, type_byte};
-pub use payload::{NEWEST_VERSION, dump_payload, load_payload};
+pub use encode::{encode_value, field_expiry, type_byte};
+pub use extent::{Source, copy_string, copy_value, read_length};
+pub use payload::{CHECKSUM, NEWEST_VERSION, WRITTEN_VERSION, dump_payload, load_payload};
 pub use reader::{MAX_DECODED_BYTES, MAX_STRING_BYTES, Reader};
 pub use value::{HashField, PendingEntry, RdbValue, Stream, StreamConsumer, StreamEntry, StreamGroup, StreamId};
+pub use writer::{write_blob, write_length, write_string};
 
 /// Why bytes are not a value. RESTORE has one text for [`RdbError::Version`] and [`RdbError::Checksum`], and another one
 /// for everything else.
@@ -71,7 +74,8 @@ pub enum RdbError {
 }
 
 /// The bytes that say which type a value is of, and how it is encoded.
-mod types {
+pub mod types {
+    /// The only form of a string.
     pub const STRING: u8 = 0;
     pub const LIST: u8 = 1;
     pub const SET: u8 = 2;

@@ -11,11 +11,11 @@ use super::{RdbError, RdbValue, Reader, decode_value, encode_value, type_byte, t
 /// The newest version of the format that is read: that of Redis 7.4.
 pub const NEWEST_VERSION: u16 = 12;
 /// The version of what is written, if it is nothing that only Redis 7.4 reads: that of Redis 7.0.
-const WRITTEN_VERSION: u16 = 10;
+pub const WRITTEN_VERSION: u16 = 10;
 const FOOTER_BYTES: usize = 10;
 
-/// The polynomial of Jones, reflected, from and to zero.
-static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+/// The checksum of payloads and of files: CRC-64 with the polynomial of Jones, reflected, from and to zero.
+pub static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
 /// What DUMP answers for this value.
 pub fn dump_payload(value: &RdbValue) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Writing lengths and strings, in the shortest form.
 
 /// Appends a length, or any other number that is written like one.
-pub(super) fn write_length(out: &mut Vec<u8>, length: u64) {
+pub fn write_length(out: &mut Vec<u8>, length: u64) {
     match length {
         0..0x40 => out.push(length as u8),
         0x40..0x4000 => out.extend_from_slice(&(length as u16 | 0x4000).to_be_bytes()),
@@ -17,7 +17,7 @@ pub(super) fn write_length(out: &mut Vec<u8>, length: u64) {
 }
 
 /// Appends a string: as an integer, if it is the text of one of up to 32 bits.
-pub(super) fn write_string(out: &mut Vec<u8>, string: &[u8]) {
+pub fn write_string(out: &mut Vec<u8>, string: &[u8]) {
     match integer(string) {
         Some(number) => {
             if let Ok(number) = i8::try_from(number) {
@@ -36,7 +36,7 @@ pub(super) fn write_string(out: &mut Vec<u8>, string: &[u8]) {
 }
 
 /// Appends a string as it is.
-pub(super) fn write_blob(out: &mut Vec<u8>, string: &[u8]) {
+pub fn write_blob(out: &mut Vec<u8>, string: &[u8]) {
     write_length(out, string.len() as u64);
     out.extend_from_slice(string);
 }

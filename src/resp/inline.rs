@@ -27,7 +27,7 @@ pub(super) fn split(line: &[u8], unquoted: &mut Vec<u8>, ranges: &mut Vec<Range<
     }
 }
 
-/// The words of a line in this form, of at most 64 KiB; none when a quote is not closed, or closed in the middle of a
+/// The words of a line in this form, of at most 4 GiB; none when a quote is not closed, or closed in the middle of a
 /// word.
 pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (mut unquoted, mut ranges) = (Vec::new(), Vec::new());

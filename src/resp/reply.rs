@@ -58,6 +58,11 @@ impl Reply {
         self.line(b'+', text.as_bytes());
     }
 
+    /// A simple string of any bytes but line breaks.
+    pub fn simple_bytes(&mut self, text: &[u8]) {
+        self.line(b'+', text);
+    }
+
     /// An error: code and text, e.g. `ERR syntax error`. Line breaks become spaces, as Redis does it.
     pub fn error(&mut self, text: &[u8]) {
         self.bytes.push(b'-');
@@ -169,6 +174,19 @@ impl Reply {
             Protocol::Resp2 => self.bulk(text.as_bytes()),
             Protocol::Resp3 => self.line(b',', text.as_bytes()),
         }
+    }
+
+    /// An integer of any size, or its text in RESP2.
+    pub fn big_number(&mut self, digits: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(digits.as_bytes()),
+            Protocol::Resp3 => self.line(b'(', digits.as_bytes()),
+        }
+    }
+
+    /// Opens that many pairs about the reply that follows them. RESP2 has no such thing: nothing is to be written then.
+    pub fn attribute(&mut self, pairs: usize) {
+        self.length(b'|', pairs);
     }
 
     /// Text with a format hint (`txt`, `mkd`).

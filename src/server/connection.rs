@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::front::Front;
 use super::handle::{Asked, Handle};
-use crate::commands::{Bundle, Connected, Flow, ServerState, Session, execute, may_bundle};
+use crate::commands::{BatchNote, Bundle, Connected, Flow, ServerState, Session, execute, may_bundle, note_batch};
 use crate::keyspace::{Keyspace, MOST_WARMED, Millis, Verdict};
 use crate::resp::{Parsed, Parser, Protocol, Reply, look_ahead};
 
@@ -61,9 +61,8 @@ struct Connection<S> {
     ended: bool,
     parser: Parser,
     reply: Reply,
-    /// Bytes received and sent since the last note in the client's record.
+    /// Bytes received.
     received: u64,
-    sent: u64,
     /// When the current batch began.
     now: Millis,
     /// When the blocking command that waits has waited long enough; `Some(None)`: it waits for ever.
@@ -88,6 +87,10 @@ enum Next {
     Wait { replicas: usize, timeout: Option<Duration>, seq: u64 },
     /// A blocking command: carry the request out again when woken, or skip it (so many bytes) when the time is over.
     Block { request: usize },
+    /// Clients are paused: carry the request (so many bytes) out again when they are not.
+    Pause,
+    /// SAVE: answer when a save has ended that began when so many had.
+    Save { ended: u64 },
     /// Answer, then hang up.
     Close,
 }
@@ -143,7 +146,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             parser: Parser::default(),
             reply: Reply::new(Protocol::Resp2),
             received: 0,
-            sent: 0,
             now,
             blocked: None,
             session: Some(session),
@@ -176,7 +178,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Next::Wait { replicas, timeout, seq } => {
                     self.flush().await?;
                     let count = self.wait(replicas, timeout, seq).await;
-                    self.reply.count(count);
+                    if self.session().wants_reply() {
+                        self.reply.count(count);
+                    }
                     self.now = self.front.clock.wall();
                 }
                 Next::Block { request } => {
@@ -185,18 +189,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Ok(());
                     }
                 }
+                Next::Pause => {
+                    self.flush().await?;
+                    self.session().record.note_postponed(true);
+                    let goes_on = self.wait_for_end_of_pause().await;
+                    self.session().record.note_postponed(false);
+                    if !goes_on {
+                        return Ok(());
+                    }
+                    self.now = self.front.clock.wall();
+                }
+                Next::Save { ended } => {
+                    self.flush().await?;
+                    self.wait_for_save(ended).await;
+                    self.now = self.front.clock.wall();
+                }
                 Next::Close => return self.flush().await,
             }
         }
     }
 
-    /// Executes every complete request of the input, or as many as answers may pile up.
+    fn session(&mut self) -> &mut Session {
+        self.session.as_mut().expect("there until the connection is dropped")
+    }
+
+    /// Executes every complete request of the input, or as many as answers may pile up, and notes how long that took.
     fn execute_requests(&mut self) -> Next {
+        if self.consumed == self.input.len() {
+            return self.execute_batch(&mut None);
+        }
+        let begun = self.front.state.facts.stopwatch.map(|read| (read, read()));
+        let mut only = None;
+        let next = self.execute_batch(&mut only);
+        if let Some((read, begun)) = begun {
+            let taken = read().saturating_sub(begun);
+            let only = only.map(|start| self.parser.arguments(&self.input[start..]));
+            let session = self.session.as_mut().expect("there until the connection is dropped");
+            note_batch(&self.front.state, session, taken, only.as_ref(), self.now);
+        }
+        next
+    }
+
+    /// Executes requests. `only`: where the request begins, if there was one only.
+    fn execute_batch(&mut self, only: &mut Option<usize>) -> Next {
+        let mut requests = 0;
         let session = self.session.as_mut().expect("there until the connection is dropped");
         let mut since_warming = MOST_WARMED;
         loop {
             // Messages are among the replies, behind that of the command during which they came.
             if session.has_mail() {
+                if session.is_ended() {
+                    return Next::Close;
+                }
                 session.deliver(&mut self.reply, FLUSH_SIZE);
                 if self.reply.bytes().len() >= FLUSH_SIZE {
                     return Next::Flush;
@@ -204,6 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             if self.consumed == self.input.len() {
                 break;
+            }
+            if self.front.state.supervision.attention.has_killed() && session.is_killed() {
+                return Next::Close;
             }
             let input = &self.input[self.consumed..];
             if since_warming == MOST_WARMED && session.authenticated {
@@ -214,6 +261,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let bundle = bundle(state, session, &mut self.parser, input, &self.reply, self.now);
                     let progress = bundle.run(state, session, &mut self.reply, self.now, FLUSH_SIZE);
                     since_warming = progress.requests;
+                    requests += progress.requests;
+                    *only = None;
                     self.consumed += progress.bytes;
                     if self.reply.bytes().len() >= FLUSH_SIZE {
                         return Next::Flush;
@@ -222,8 +271,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             since_warming += 1;
+            *only = (requests == 0).then_some(self.consumed);
+            requests += 1;
             match self.parser.parse(input, session.authenticated) {
-                Parsed::Incomplete => break,
+                Parsed::Incomplete => {
+                    *only = None;
+                    break;
+                }
                 Parsed::Error(error) => {
                     self.reply.error(format!("ERR {error}").as_bytes());
                     return Next::Close;
@@ -235,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         continue;
                     }
                     let flow = execute(&self.front.state, session, &arguments, &mut self.reply, self.now);
-                    if session.is_blocked() && !matches!(flow, Flow::Block { .. }) {
+                    if session.is_blocked() && !matches!(flow, Flow::Block { .. } | Flow::Pause) {
                         session.end_waiting(&self.front.state, self.now);
                         self.blocked = None;
                     }
@@ -247,7 +301,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             self.consumed -= consumed;
                             return Next::Block { request: consumed };
                         }
+                        Flow::Pause => {
+                            self.consumed -= consumed;
+                            *only = None;
+                            return Next::Pause;
+                        }
                         Flow::Close => return Next::Close,
+                        Flow::Save { ended } => return Next::Save { ended },
                         Flow::Wait { replicas, timeout, seq } => return Next::Wait { replicas, timeout, seq },
                     }
                     if self.reply.bytes().len() >= FLUSH_SIZE {
@@ -267,8 +327,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut sent = 0;
         poll_fn(|context| self.poll_flush(context, &mut sent)).await?;
         self.reply.bytes_mut().clear();
-        self.sent += sent as u64;
-        self.front.state.stats.thread(self.thread).output_bytes.add(sent as u64);
+        let block = self.front.state.stats.thread(self.thread);
+        block.output_bytes.add(sent as u64);
+        block.writes.add(1);
         Ok(())
     }
 
@@ -281,6 +342,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Pending => {
                     // A subscriber that takes nothing any more is woken for this as well.
                     self.handle.wake_me(context, &mut self.waker);
+                    if self.is_ended() {
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                    }
                     if self.is_cut_off() {
                         warn!("disconnected a subscriber: the messages that it did not take reached the limit");
                         return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -298,13 +362,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.session.as_ref().is_some_and(Session::is_cut_off)
     }
 
+    /// Was the connection ended by somebody, because its user was deleted, for example?
+    fn is_ended(&mut self) -> bool {
+        self.session.as_mut().is_some_and(Session::is_ended)
+    }
+
     /// Notes how the last batch went, for others to see.
     fn begin_waiting(&mut self) {
         let left = self.input.len() - self.consumed;
         let session = self.session.as_ref().expect("there until the connection is dropped");
-        session.record.note_batch(self.now, left, 0, self.received, self.sent);
-        (self.received, self.sent) = (0, 0);
-        let oversized = self.input.capacity() > READ_SIZE || self.reply.bytes_mut().capacity() > READ_SIZE;
+        let (input_room, output_room) = (self.input.capacity(), self.reply.bytes_mut().capacity());
+        session.record.note_batch(self.now, BatchNote { input: left, input_room, output: 0, output_room });
+        let oversized = input_room > READ_SIZE || output_room > READ_SIZE;
         self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized, session.is_listening());
     }
 
@@ -315,6 +384,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Asked::Nothing => {}
             Asked::Close => return Poll::Ready(Ok(false)),
             Asked::Trim => self.trim(),
+        }
+        if self.is_ended() {
+            return Poll::Ready(Ok(false));
         }
         if self.is_cut_off() {
             warn!("disconnected a subscriber: the messages that it did not take reached the limit");
@@ -353,7 +425,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.read_size = (self.read_size * 2).min(MAX_READ_SIZE);
         }
         self.received += count as u64;
-        self.front.state.stats.thread(self.thread).input_bytes.add(count as u64);
+        let block = self.front.state.stats.thread(self.thread);
+        block.input_bytes.add(count as u64);
+        block.reads.add(1);
         Poll::Ready(Ok(count))
     }
 
@@ -425,6 +499,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Waits until a save has ended that began when `before` had, and answers with its outcome; not if the client or the
+    /// process leaves.
+    async fn wait_for_save(&mut self, before: u64) {
+        let mut ends = self.front.state.persistence.ended();
+        let saved = tokio::select! {
+            biased;
+            () = poll_fn(|context| self.poll_interrupted(context)) => return,
+            // The node's persistence lives as long as the node.
+            Ok(saved) = ends.wait_for(|saved| saved.ended > before) => saved.clone(),
+        };
+        if !self.session().wants_reply() {
+            return;
+        }
+        match saved.error {
+            None => self.reply.ok(),
+            Some(error) => self.reply.error(format!("ERR {error}").as_bytes()),
+        }
+    }
+
     /// Waits until a blocking command may find something, or has waited long enough: then it is answered with nothing.
     /// False: the client or the process leaves.
     async fn wait_for_keys(&mut self, request: usize) -> bool {
@@ -446,16 +539,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             () = &mut expired => Some(Verdict::TimedOut),
         };
         self.now = self.front.clock.wall();
-        match verdict {
-            None => return true,
-            Some(Verdict::TimedOut) => self.reply.null_array(),
-            Some(Verdict::Unblocked) => self.reply.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        let Some(verdict) = verdict else { return true };
+        if self.session().wants_reply() {
+            match verdict {
+                Verdict::TimedOut => self.reply.null_array(),
+                Verdict::Unblocked => self.reply.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            }
         }
         self.consumed += request;
         self.blocked = None;
         let session = self.session.as_mut().expect("there until the connection is dropped");
         session.end_waiting(&self.front.state, self.now);
         true
+    }
+
+    /// Waits until clients are not paused any more, or the pause is another one. False: the client or the process leaves.
+    async fn wait_for_end_of_pause(&mut self) -> bool {
+        let state = Arc::clone(&self.front.state);
+        // First the changes, then the look: so none is missed in between.
+        let mut changes = state.supervision.pausing.changes();
+        let now = self.front.clock.wall();
+        let Some((_, until)) = state.supervision.pausing.current(now) else { return true };
+        let rest = Duration::from_millis(until.saturating_sub(now));
+        tokio::select! {
+            biased;
+            () = poll_fn(|context| self.poll_interrupted(context)) => false,
+            _ = changes.changed() => true,
+            () = tokio::time::sleep(rest) => true,
+        }
     }
 
     /// Ready when a key may have something (false), or the client has gone or the process ends (true).
@@ -469,7 +580,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Ready when the client has gone or the process ends.
     fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.handle.wake_me(context, &mut self.waker);
-        if self.handle.stopping() || self.is_cut_off() {
+        if self.handle.stopping() || self.is_cut_off() || self.is_ended() {
             return Poll::Ready(());
         }
         let failed = self.poll_absorb(context).is_err();

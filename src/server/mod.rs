@@ -10,6 +10,8 @@
 //! does.
 
 #[cfg(test)]
+mod acl_tests;
+#[cfg(test)]
 mod blocking_tests;
 mod clustering;
 mod connection;
@@ -25,6 +27,8 @@ mod socket;
 mod start;
 #[cfg(test)]
 mod stream_blocking_tests;
+#[cfg(test)]
+mod supervision_tests;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::acl::UserFile;
+use crate::commands::DebugAccess;
 use crate::keyspace::EventClasses;
+use crate::persistence::PersistenceOptions;
 use crate::tls::TlsSettings;
 
 /// An address to listen on.
@@ -70,16 +73,22 @@ pub struct Options {
     pub threads: usize,
     /// What clients have to say first.
     pub password: Option<String>,
+    /// The users of the ACL file, if there is one. They say who may log in, whatever `password` is.
+    pub users: Option<UserFile>,
     /// How many clients may be connected at a time.
     pub max_clients: u64,
     /// Seconds after which silent clients are disconnected; 0 for never.
     pub timeout: u64,
+    /// Who may use DEBUG.
+    pub debug_access: DebugAccess,
     /// Which events of keys are published.
     pub event_classes: EventClasses,
     /// How to log.
     pub log_format: LogFormat,
     /// The TCP port for `/health` and `/metrics`; none of it without.
     pub metrics_port: Option<u16>,
+    /// The data in a file.
+    pub persistence: PersistenceOptions,
     /// The configuration file.
     pub config_file: Option<PathBuf>,
     /// Further parameters from it, with values that were checked.

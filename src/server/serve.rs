@@ -131,9 +131,17 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
             _ = turns.tick() => {
                 let now = front.clock.wall();
                 // An effect of its own, before it has what the cluster has, would make a joining node rebase.
-                if front.state.is_serving() {
-                    front.state.keyspace.upkeep(now, UPKEEP_SHARDS);
+                // And while clients are paused, data is to stay as it is.
+                let supervision = &front.state.supervision;
+                supervision.pausing.look(&supervision.attention, now);
+                let rests = supervision.pausing.current(now).is_some();
+                if front.state.is_serving() && !rests && supervision.active_expire.load(Ordering::Relaxed) {
+                    front.state.look_after_keys(now, UPKEEP_SHARDS);
                 }
+                if front.state.is_serving() {
+                    front.state.persistence.keep_up(&front.state.keyspace, now, front.state.use_hint());
+                }
+                front.state.stats.note_memory(front.state.keyspace.memory() as u64);
                 front.state.stats.sample(now);
             }
         }

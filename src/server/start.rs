@@ -21,10 +21,14 @@ use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
 use super::options::Options;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads};
+use crate::acl::{ChannelDefault, Users};
 use crate::cluster::{Clock, ClusterHandle, SystemClock};
-use crate::commands::{ClientRegistry, Config, ServerFacts, ServerState, begin_with, resident_memory, table};
+use crate::commands::{
+    ClientRegistry, Config, ServerFacts, ServerState, Supervision, begin_with, resident_memory, table,
+};
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
+use crate::persistence::{LoadError, Persistence};
 use crate::tls::{Certificates, Prepared, TlsError};
 
 /// Why a node does not start. Displayed as one line that says what to do.
@@ -39,9 +43,18 @@ pub enum StartError {
     /// The system has no randomness, threads, event loops or descriptors left.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// The users of the ACL file.
+    #[error("--aclfile: {0}")]
+    Users(String),
     /// The cluster.
     #[error("cannot join the cluster: {0}")]
     Cluster(String),
+    /// The file with the data.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// At the end, the data could not be saved.
+    #[error("{0}")]
+    Save(String),
 }
 
 /// Runs a node until the process is asked to end (SIGTERM, SIGINT) and everything in flight is answered. Asked a second
@@ -60,7 +73,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     let unix = options.unix_socket.as_deref().map(UnixSocket::bind).transpose()?;
     let metrics = options.metrics_port.map(|port| bind_metrics(&options, port)).transpose()?;
 
-    let clock = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let credentials = options.cluster.as_ref().map(Credentials::derive).transpose()?;
     let mut state = make_state(&options, clock.wall(), credentials.as_ref())?;
     let cluster = match (&options.cluster, credentials) {
@@ -73,6 +86,12 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     state.cluster = cluster.as_ref().map(ClusterHandle::report);
     state.tls = certificates;
     begin_with(&state, &options.parameters);
+    if state.users.channel_default() != ChannelDefault::None
+        && let Some(Err(error)) = state.users.load()
+    {
+        // The file was read before the parameter counted.
+        return Err(StartError::Users(error.for_operator()));
+    }
     if !options.passed_over.is_empty() {
         let names = options.passed_over.join(", ");
         warn!("these directives of the configuration file mean nothing here and are passed over: {names}");
@@ -82,7 +101,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state) }))?;
     }
 
-    let front = Arc::new(Front::new(Arc::clone(&state), clock, random()?));
+    let front = Arc::new(Front::new(Arc::clone(&state), Arc::clone(&clock), random()?));
     let (stop_sender, stop) = watch::channel(false);
     let threads = Threads::start(state.facts.threads, &front, &stop)?;
     let mut tasks = JoinSet::new();
@@ -96,29 +115,46 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     }
     tasks.spawn(keep_up(Arc::clone(&front), stop.clone()));
     tasks.spawn(reload_when_asked(signal(SignalKind::hangup())?, Arc::clone(&state), stop.clone()));
-    match &cluster {
-        Some(cluster) => drop(tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()))),
-        None => state.serving.store(true, Ordering::Relaxed),
-    }
     announce(&options, &state);
-
-    let name = signals.next().await;
-    info!(signal = name, "stopping: no new clients; what is in flight is completed");
+    if options.users.is_some() && options.password.is_some() {
+        warn!("--requirepass has no effect beside --aclfile: the file says who may log in");
+    }
+    let ready = become_ready(&state, cluster.as_ref(), Arc::clone(&clock));
+    let mut wishes = state.supervision.ending();
+    let name = tokio::select! {
+        biased;
+        name = asked_to_end(&mut signals, &mut wishes) => name,
+        loaded = ready => {
+            loaded?;
+            if let Some(cluster) = &cluster {
+                tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()));
+            }
+            asked_to_end(&mut signals, &mut wishes).await
+        }
+    };
+    info!(cause = name, "stopping: no new clients; what is in flight is completed");
     // Nobody listening any more is no failure here.
     let _ = stop_sender.send(true);
     let ending = async {
         while tasks.join_next().await.is_some() {}
-        let joined = tokio::task::spawn_blocking(|| threads.join()).await;
-        // Only when no client can write any more.
+        let saving = Arc::clone(&state);
+        let saved = tokio::task::spawn_blocking(move || {
+            threads.join();
+            // Only when no client can write any more.
+            saving.persistence.end(&saving.keyspace, clock.wall(), saving.use_hint())
+        });
+        let saved = saved.await;
         if let Some(cluster) = &cluster {
             cluster.leave().await;
         }
-        joined
+        saved
     };
+    let mut outcome = Ok(());
     tokio::select! {
         biased;
-        ended = ending => if let Err(error) = ended {
-            warn!(%error, "could not wait for the server threads");
+        ended = ending => match ended {
+            Ok(saved) => outcome = saved.map_err(StartError::Save),
+            Err(error) => warn!(%error, "could not wait for the server threads"),
         },
         name = signals.next() => {
             warn!(signal = name, "asked to stop a second time: exiting at once");
@@ -128,7 +164,47 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     }
     drop(unix);
     info!("stopped");
+    outcome
+}
+
+/// Loads the file with the data, and lets clients get at it.
+///
+/// In a cluster the file counts only where a cluster begins: what others have is newer, and may be without keys that are
+/// in the file because somebody has deleted them. Who begins one has seen no effect of anybody else.
+async fn become_ready(
+    state: &Arc<ServerState>,
+    cluster: Option<&ClusterHandle>,
+    clock: Arc<dyn Clock>,
+) -> Result<(), StartError> {
+    if let Some(cluster) = cluster {
+        // An error means that the cluster's thread has ended: it has said why, and the node will not serve.
+        if cluster.serving().wait_for(|serving| *serving).await.is_err() {
+            return std::future::pending().await;
+        }
+        if state.keyspace.frontier().iter().any(|(node, _)| node != cluster.node()) {
+            let path = state.persistence.path();
+            if path.exists() {
+                info!(path = %path.display(), "not loaded: this node has joined a cluster, whose data is newer");
+            }
+            return Ok(());
+        }
+    }
+    let loading = Arc::clone(state);
+    let load = move || loading.persistence.load(&loading.keyspace, &|| clock.wall());
+    tokio::task::spawn_blocking(load).await.map_err(io::Error::other)??;
+    if cluster.is_none() {
+        state.serving.store(true, Ordering::Relaxed);
+    }
     Ok(())
+}
+
+/// Waits until the process is to end, by a signal or by a client's wish. What it was.
+async fn asked_to_end(signals: &mut Signals, wishes: &mut watch::Receiver<bool>) -> &'static str {
+    tokio::select! {
+        biased;
+        name = signals.next() => name,
+        Ok(_) = wishes.wait_for(|wished| *wished) => "SHUTDOWN",
+    }
 }
 
 /// Keeps `state.serving` as the cluster says, until `stop` turns true.
@@ -214,9 +290,12 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
             usize::try_from(options.max_clients).unwrap_or(usize::MAX),
             options.timeout,
         ),
+        users: Users::new(options.password.as_deref().map(str::as_bytes), options.users.clone()),
         channels: Arc::default(),
+        persistence: Arc::new(Persistence::new(options.persistence.clone(), now)),
         stats: Arc::new(Stats::new(threads, table().ids())),
         clients: ClientRegistry::default(),
+        supervision: Supervision::new(options.debug_access),
         cluster: None,
         tls: None,
         serving: AtomicBool::new(false),

@@ -13,11 +13,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::acl::Users;
 use crate::cluster::SystemClock;
-use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, Supervision, table};
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
+use crate::persistence::{Persistence, PersistenceOptions};
 use crate::replication::{ClusterReport, MemberReport};
 
 /// Clients that a test brings.
@@ -58,8 +60,11 @@ pub(super) fn make_state(
     let state = ServerState {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions { node, ..KeyspaceOptions::default() })),
         config: Config::new(password.map(str::to_owned), max_clients as usize, timeout),
+        users: Users::new(password.map(str::as_bytes), None),
         channels: Arc::default(),
+        supervision: Supervision::default(),
         cluster,
+        persistence: Arc::new(Persistence::new(PersistenceOptions::default(), 0)),
         tls: None,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
@@ -112,7 +117,7 @@ pub(super) async fn expect(client: &mut DuplexStream, answer: &[u8]) {
     assert_eq!(bytes.escape_ascii().to_string(), answer.escape_ascii().to_string());
 }
 
-async fn expect_end(client: &mut DuplexStream) {
+pub(super) async fn expect_end(client: &mut DuplexStream) {
     let mut bytes = Vec::new();
     client.read_to_end(&mut bytes).await.expect("closed");
     assert_eq!(bytes.escape_ascii().to_string(), "");

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use swytch::acl::Users;
 use swytch::cluster::{Clock, ClusterOptions, ClusterSecret, ClusterTask, fresh_identity};
-use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, table};
+use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, Supervision, table};
 use swytch::effects::NodeId;
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
 use swytch::observe::Stats;
+use swytch::persistence::{Persistence, PersistenceOptions};
 use swytch::pubsub::Channels;
 use swytch::replication::ClusterReport;
 use swytch::server::{Accepted, ClientListener, Front, follow_cluster, keep_up, serve};
@@ -171,11 +173,14 @@ impl Machine {
     ) -> ServerState {
         ServerState {
             keyspace,
+            users: Users::new(None, None),
             config: Config::new(None, MAX_CLIENTS, 0),
             channels,
+            persistence: Arc::new(Persistence::new(PersistenceOptions::default(), self.clock.wall())),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             serving: AtomicBool::new(false),
+            supervision: Supervision::default(),
             cluster: Some(report),
             tls: None,
             started: self.clock.wall(),

@@ -243,7 +243,7 @@ fn copies_and_payloads_keep_the_lives_of_fields() {
         let dumped = |fixture: &Fixture, name: &[u8]| {
             let key = fixture.state.keyspace.key(name);
             let mut transaction = fixture.state.keyspace.lock_one(fixture.now, 1, key);
-            transaction.value(key).map(|value| super::super::serialization::to_rdb(&value, fixture.now))
+            transaction.value(key).map(|value| crate::persistence::to_rdb(&value, fixture.now))
         };
         let both = RdbValue::Hash(vec![field("a", "1", Some(fixture.now + 7000)), field("b", "2", None)]);
         assert_eq!(dumped(&fixture, b"h"), Some(both.clone()));

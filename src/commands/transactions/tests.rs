@@ -158,6 +158,8 @@ fn the_table_tells_what_a_command_locks() {
         let flags = entry.command.flags;
         let data = flags.has(Flags::WRITE) || flags.has(Flags::READONLY);
         let known = !entry.command.keys.is_empty() || flags.has(Flags::EVERYTHING);
+        // It is marked as a read, and draws.
+        let known = known || entry.command.name == "lolwut";
         assert!(known || !data || !entry.subcommands.is_empty(), "{}", entry.full_name);
     }
 }

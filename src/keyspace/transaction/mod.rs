@@ -100,6 +100,8 @@ pub struct Transaction<'k> {
     /// A snapshot is being imported: nothing is there, and writes do nothing. The caller finds out by
     /// [`Keyspace::is_loading`] and tells its client.
     void: bool,
+    /// What is read does not count as used.
+    quiet: bool,
     /// Several commands run as one: where the locks go back to.
     home: Option<Held<'k>>,
     /// What is to be told before the locks go.
@@ -122,9 +124,15 @@ impl<'k> Transaction<'k> {
             origin: None,
             wrote: false,
             void: false,
+            quiet: false,
             home: None,
             noted: Vec::new(),
         }
+    }
+
+    /// What is read from now on does not count as used.
+    pub fn read_quietly(&mut self) {
+        self.quiet = true;
     }
 
     /// Adds a locked shard, in ascending order.
@@ -145,12 +153,33 @@ impl<'k> Transaction<'k> {
         self.database
     }
 
+    /// At how many keys blocking commands wait. Only with everything locked.
+    pub fn waited_for(&self) -> usize {
+        self.visible_shards().iter().map(|(_, shard)| shard.waiting.keys()).sum()
+    }
+
     pub(super) fn keyspace(&self) -> &'k Keyspace {
         self.keyspace
     }
 
     pub(super) fn noted(&mut self) -> &mut Vec<Noted> {
         &mut self.noted
+    }
+
+    /// Is a snapshot being imported? Then nothing is there.
+    pub(super) fn is_void(&self) -> bool {
+        self.void
+    }
+
+    /// The locked shards, for what does not change their keys.
+    pub(super) fn shards_unchanged(&mut self) -> impl Iterator<Item = (usize, &mut Shard)> {
+        self.guards.iter_mut().map(|(shard, guard)| (*shard, &mut **guard))
+    }
+
+    /// [`Keyspace::changes`], within a transaction. Only with everything locked.
+    pub fn changes(&self) -> u64 {
+        assert_eq!(self.guards.len(), Keyspace::SHARDS, "only with everything locked");
+        self.guards.iter().map(|guard| guard.1.changes).sum()
     }
 
     /// All shards, or none while a snapshot is being imported. Only with everything locked.
@@ -189,6 +218,9 @@ impl<'k> Transaction<'k> {
 
     /// The entry, unless its time is over; counts as a use.
     fn used(&mut self, key: Key<'_>) -> Option<&Entry> {
+        if self.quiet {
+            return self.live(key);
+        }
         let (place, now, void) = (self.place(key), self.now, self.void);
         let entry = self.shard_mut(key).used_entry(&place, now)?;
         (entry.is_live(now) && !void).then_some(entry)
@@ -212,9 +244,12 @@ impl<'k> Transaction<'k> {
         self.live(key).map(Entry::deadline)
     }
 
-    /// Counts a use. True when the key is there.
+    /// Counts a use, whatever was said about it. True when the key is there.
     pub fn touch(&mut self, key: Key<'_>) -> bool {
-        self.used(key).is_some()
+        let quiet = std::mem::take(&mut self.quiet);
+        let there = self.used(key).is_some();
+        self.quiet = quiet;
+        there
     }
 
     /// All keys of the database that are not expired and not of the system. Only with everything locked.

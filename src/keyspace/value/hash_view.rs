@@ -58,8 +58,16 @@ impl<'a> HashView<'a> {
 
     /// All fields with their values and deadlines.
     pub fn iter_with_deadlines(&self) -> impl Iterator<Item = (Element<'a>, Element<'a>, Option<Millis>)> + use<'a> {
+        self.range_with_deadlines(0..self.hash.len())
+    }
+
+    /// Those at these positions. The range must lie within the positions.
+    pub fn range_with_deadlines(
+        &self,
+        positions: Range<usize>,
+    ) -> impl Iterator<Item = (Element<'a>, Element<'a>, Option<Millis>)> + use<'a> {
         let deadlines = self.deadlines;
-        let mut fields = self.iter();
+        let mut fields = self.range(positions);
         std::iter::from_fn(move || {
             let (position, (field, value)) = fields.next_with_position()?;
             Some((field, value, deadlines.and_then(|deadlines| deadlines.of(position))))
