@@ -153,6 +153,16 @@ fn run(transaction: &mut Transaction<'_>, key: Key<'_>, task: Task) -> Result<Op
     }
 }
 
+/// What a subcommand may change: the length of the string and a number in it.
+fn written(transaction: &mut Transaction<'_>, key: Key<'_>, task: Task) -> Result<Option<(usize, u64)>, WrongType> {
+    let (offset, width) = match task {
+        Task::Get(_) => return Ok(None),
+        Task::Set(Field { offset, width, .. }, ..) | Task::Add(BitAddition { offset, width, .. }) => (offset, width),
+    };
+    let text = transaction.string(key)?.unwrap_or_default();
+    Ok(Some((text.len(), bits::get(text, offset, width))))
+}
+
 fn run_all(context: &mut Context<'_>, tasks: &[Task]) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
@@ -162,17 +172,18 @@ fn run_all(context: &mut Context<'_>, tasks: &[Task]) -> Outcome {
         context.count_read(key, there);
     }
     context.reply.array(tasks.len());
-    let mut writes = false;
+    let mut changes = false;
     for &task in tasks {
+        let before = written(&mut transaction, key, task)?;
         match run(&mut transaction, key, task)? {
             Some(number) => {
-                writes |= !matches!(task, Task::Get(_));
+                changes |= written(&mut transaction, key, task)? != before;
                 context.reply.integer(number);
             }
             None => context.reply.null(),
         }
     }
-    if writes {
+    if changes {
         transaction.announce(EventClasses::STRING, "setbit", key);
     }
     context.commit(transaction);

@@ -60,9 +60,12 @@ fn setbit(context: &mut Context<'_>) -> Outcome {
     };
     let key = context.key(1);
     let mut transaction = context.lock(key);
-    let before = bits::get(transaction.string(key)?.unwrap_or_default(), offset, 1);
+    let text = transaction.string(key)?.unwrap_or_default();
+    let (before, length) = (bits::get(text, offset, 1), text.len());
     transaction.string_set_bits(key, offset, 1, value)?;
-    transaction.announce(EventClasses::STRING, "setbit", key);
+    if before != value || offset / 8 >= length as u64 {
+        transaction.announce(EventClasses::STRING, "setbit", key);
+    }
     context.commit(transaction);
     context.reply_flag(before == 1)
 }
