@@ -44,6 +44,8 @@ fn check(fixture: &mut Fixture, ear: &Ear, expected: &[(&str, &str)]) {
 /// What differs in nothing between a node alone and one of a cluster.
 const LOCAL: &[(&str, &str)] = &[
     ("get a", "keymiss:a"),
+    ("rpush other x", "new:other rpush:other"),
+    ("mget a other", "keymiss:a"),
     ("set a 1", "new:a set:a"),
     ("set a 1 ex 100", "set:a expire:a"),
     ("setnx a 1", ""),

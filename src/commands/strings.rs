@@ -147,9 +147,11 @@ fn mget(context: &mut Context<'_>) -> Outcome {
     let start = context.reply.bytes().len();
     context.reply.array(keys.len());
     for &key in &keys {
-        let value = transaction.string(key).unwrap_or(None);
-        context.reply.bulk_or_null(value);
-        context.count_read(key, value.is_some());
+        let value = transaction.string(key);
+        // A key of another type is there.
+        let there = !matches!(value, Ok(None));
+        context.reply.bulk_or_null(value.unwrap_or(None));
+        context.count_read(key, there);
         check_reply_size(context.reply, start)?;
     }
     Ok(Flow::Continue)
