@@ -107,6 +107,8 @@ fn a_node_serves_tcp_and_a_unix_socket_and_ends_in_order() {
     ask(node.connect(), b"PING\r\nPING x\r\n", b"+PONG\r\n$1\r\nx\r\n");
     ask(UnixStream::connect(&path).expect("accepted"), b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n");
     let mut idle = node.connect();
+    // Who was never let in would be told otherwise that the node is gone.
+    ask(&idle, b"PING\r\n", b"+PONG\r\n");
     let (status, log) = node.end("TERM");
     assert_eq!(status, Some(0), "{log}");
     assert_eq!(idle.read(&mut [0]).expect("closed"), 0);

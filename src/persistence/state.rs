@@ -345,16 +345,21 @@ impl Persistence {
         self.ended.borrow().error.as_ref().map_or(Ok(()), |error| Err(error.to_string()))
     }
 
+    /// Is it certain that there is no file to load?
+    pub fn has_no_file(&self) -> bool {
+        matches!(self.path().try_exists(), Ok(false))
+    }
+
     /// Loads the file, if there is one, while commands about data are answered with LOADING. Blocks. `now` is asked for the
     /// time.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub fn load(&self, keyspace: &Keyspace, now: &dyn Fn() -> Millis) -> Result<(), LoadError> {
-        let path = self.path();
-        if matches!(path.try_exists(), Ok(false)) {
+        if self.has_no_file() {
             return Ok(());
         }
+        let path = self.path();
         self.loading.store(true, Relaxed);
         let begun = Instant::now();
         // Should it end too early, this stays as if it went on: nobody may save, or be served, a part of the data.

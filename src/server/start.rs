@@ -101,6 +101,10 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state) }))?;
     }
 
+    // Alone and without a file there is nothing to wait for: the first client that gets in is served.
+    if cluster.is_none() && state.persistence.has_no_file() {
+        state.serving.store(true, Ordering::Relaxed);
+    }
     let front = Arc::new(Front::new(Arc::clone(&state), Arc::clone(&clock), random()?));
     let (stop_sender, stop) = watch::channel(false);
     let threads = Threads::start(state.facts.threads, &front, &stop)?;
@@ -188,6 +192,9 @@ async fn become_ready(
             }
             return Ok(());
         }
+    }
+    if state.is_serving() {
+        return Ok(());
     }
     let loading = Arc::clone(state);
     let load = move || loading.persistence.load(&loading.keyspace, &|| clock.wall());
