@@ -1,7 +1,8 @@
 //! One key with its value, as compact as it can be.
 //!
 //! A string is one allocation: a four-byte header, the key's length, the time to live if there is one, the key and the
-//! value. Everything else is a boxed [`Object`]. An entry is 16 bytes in its table.
+//! value. Everything else is a boxed [`Object`] of 48 bytes: the value, and the key behind a pointer of its own, with the time
+//! to live if there is one. An entry is 16 bytes in its table.
 //!
 //! ```text
 //! flags 1 | access counter 1 | access minutes 2 | key length varint | deadline 8, if flagged | key | value
@@ -26,10 +27,44 @@ const EMBEDDED_LIMIT: usize = 44;
 /// A key with a value that is not packed.
 #[derive(Clone, Debug)]
 pub struct Object {
-    key: Box<[u8]>,
-    deadline: Option<Millis>,
+    name: Name,
+    value: Value,
+}
+
+/// A key's name, and what else is known of it, beside a value that is not packed.
+#[derive(Clone, Debug)]
+struct Name {
+    /// The deadline in 8 bytes, if there is one, then the key.
+    bytes: Box<[u8]>,
     access: Access,
-    pub value: Value,
+    has_deadline: bool,
+}
+
+const DEADLINE_BYTES: usize = 8;
+
+impl Name {
+    fn new(key: &[u8], deadline: Option<Millis>, access: Access) -> Name {
+        let deadline = deadline.map(Millis::to_le_bytes);
+        let bytes = [deadline.as_ref().map_or(&[][..], |deadline| deadline), key].concat();
+        Name { bytes: bytes.into_boxed_slice(), access, has_deadline: deadline.is_some() }
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.bytes[if self.has_deadline { DEADLINE_BYTES } else { 0 }..]
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        let bytes = self.bytes.first_chunk().filter(|_| self.has_deadline)?;
+        Some(Millis::from_le_bytes(*bytes))
+    }
+
+    fn set_deadline(&mut self, deadline: Option<Millis>) {
+        match (deadline, self.bytes.first_chunk_mut()) {
+            (Some(deadline), Some(bytes)) if self.has_deadline => *bytes = deadline.to_le_bytes(),
+            (None, _) if !self.has_deadline => {}
+            _ => *self = Name::new(self.key(), deadline, self.access),
+        }
+    }
 }
 
 /// One key of a database.
@@ -88,7 +123,7 @@ impl Entry {
     pub fn new(key: &[u8], value: Value, deadline: Option<Millis>, access: Access) -> Entry {
         match value {
             Value::Text(text) if text.len() <= PACKED_GROWTH_LIMIT => Entry::string(key, &text, deadline, access),
-            value => Entry::Object(Box::new(Object { key: key.into(), deadline, access, value })),
+            value => Entry::Object(Box::new(Object { name: Name::new(key, deadline, access), value })),
         }
     }
 
@@ -99,7 +134,7 @@ impl Entry {
                 let parts = parts(packed);
                 &packed[parts.key_at..parts.value_at]
             }
-            Entry::Object(object) => &object.key,
+            Entry::Object(object) => object.name.key(),
         }
     }
 
@@ -107,7 +142,7 @@ impl Entry {
     pub fn first_byte(&self) -> u8 {
         match self {
             Entry::Packed(packed) => packed[0],
-            Entry::Object(object) => object.access.counter,
+            Entry::Object(object) => object.name.access.counter,
         }
     }
 
@@ -138,7 +173,7 @@ impl Entry {
                 let at = parts(packed).deadline_at;
                 Some(u64::from_le_bytes(packed[at..at + 8].try_into().expect("eight bytes")))
             }
-            Entry::Object(object) => object.deadline,
+            Entry::Object(object) => object.name.deadline(),
         }
     }
 
@@ -178,7 +213,7 @@ impl Entry {
                     }
                 }
             }
-            Entry::Object(object) => object.deadline = deadline,
+            Entry::Object(object) => object.name.set_deadline(deadline),
         }
     }
 
@@ -228,7 +263,7 @@ impl Entry {
         }
         let mut text = self.text().expect("edit_text is for strings").to_vec();
         edit(&mut text);
-        *self = Entry::new(self.key(), Value::Text(text), self.deadline(), self.access());
+        *self = Entry::new(self.key(), Value::text(text), self.deadline(), self.access());
     }
 
     /// The collection, for changes. `None` for a string.
@@ -250,7 +285,7 @@ impl Entry {
     /// The value; that of a packed string is copied.
     pub fn value(&self) -> Cow<'_, Value> {
         match self {
-            Entry::Packed(packed) => Cow::Owned(Value::Text(packed[parts(packed).value_at..].to_vec())),
+            Entry::Packed(packed) => Cow::Owned(Value::text(packed[parts(packed).value_at..].to_vec())),
             Entry::Object(object) => Cow::Borrowed(&object.value),
         }
     }
@@ -261,7 +296,10 @@ impl Entry {
             Entry::Packed(ref packed) => {
                 Entry::string(key, &packed[parts(packed).value_at..], self.deadline(), self.access())
             }
-            Entry::Object(object) => Entry::Object(Box::new(Object { key: key.into(), ..*object })),
+            Entry::Object(mut object) => {
+                object.name = Name::new(key, object.name.deadline(), object.name.access);
+                Entry::Object(object)
+            }
         }
     }
 
@@ -280,7 +318,7 @@ impl Entry {
     /// The value, out of its entry.
     pub fn into_value(self) -> Value {
         match self {
-            Entry::Packed(packed) => Value::Text(packed[parts(&packed).value_at..].to_vec()),
+            Entry::Packed(packed) => Value::text(packed[parts(&packed).value_at..].to_vec()),
             Entry::Object(object) => object.value,
         }
     }
@@ -289,7 +327,7 @@ impl Entry {
     pub fn access(&self) -> Access {
         match self {
             Entry::Packed(packed) => Access { counter: packed[1], minutes: u16::from_le_bytes([packed[2], packed[3]]) },
-            Entry::Object(object) => object.access,
+            Entry::Object(object) => object.name.access,
         }
     }
 
@@ -300,7 +338,7 @@ impl Entry {
                 packed[1] = access.counter;
                 packed[2..4].copy_from_slice(&access.minutes.to_le_bytes());
             }
-            Entry::Object(object) => object.access = access,
+            Entry::Object(object) => object.name.access = access,
         }
     }
 
@@ -309,7 +347,7 @@ impl Entry {
         match self {
             Entry::Packed(packed) => allocation(packed.len()),
             Entry::Object(object) => {
-                allocation(size_of::<Object>()) + allocation(object.key.len()) + object.value.memory()
+                allocation(size_of::<Object>()) + allocation(object.name.bytes.len()) + object.value.memory()
             }
         }
     }
@@ -321,7 +359,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_sixteen_bytes() {
-        assert_eq!(size_of::<Entry>(), 16);
+        assert_eq!((size_of::<Entry>(), size_of::<Value>(), size_of::<Object>()), (16, 24, 48));
     }
 
     #[test]
