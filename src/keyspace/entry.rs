@@ -1,8 +1,8 @@
 //! One key with its value, as compact as it can be.
 //!
 //! A string is one allocation: a four-byte header, the key's length, the time to live if there is one, the key and the
-//! value. Everything else is a boxed [`Object`] of 48 bytes: the value, and the key behind a pointer of its own, with the time
-//! to live if there is one. An entry is 16 bytes in its table.
+//! value. Everything else is a boxed [`Object`] of 48 bytes: the value, and the key with its time to live, which lie behind
+//! a pointer of their own if they are long. An entry is 16 bytes in its table.
 //!
 //! ```text
 //! flags 1 | access counter 1 | access minutes 2 | key length varint | deadline 8, if flagged | key | value
@@ -31,38 +31,79 @@ pub struct Object {
     value: Value,
 }
 
-/// A key's name, and what else is known of it, beside a value that is not packed.
+/// A key's name, and what else is known of it, beside a value that is not packed. Its bytes are the deadline, if there is one,
+/// and the key; most are so few that they lie here.
 #[derive(Clone, Debug)]
-struct Name {
-    /// The deadline in 8 bytes, if there is one, then the key.
-    bytes: Box<[u8]>,
-    access: Access,
-    has_deadline: bool,
+enum Name {
+    Inline { has_deadline: bool, length: u8, access: PackedAccess, bytes: [u8; INLINE_NAME] },
+    Heap { has_deadline: bool, access: PackedAccess, bytes: Box<[u8]> },
 }
 
+/// Bytes of a name that fit beside the value.
+const INLINE_NAME: usize = 18;
 const DEADLINE_BYTES: usize = 8;
+
+/// [`Access`] in three bytes that may lie anywhere: the counter, the minutes.
+type PackedAccess = [u8; 3];
+
+fn pack_access(access: Access) -> PackedAccess {
+    let [low, high] = access.minutes.to_le_bytes();
+    [access.counter, low, high]
+}
 
 impl Name {
     fn new(key: &[u8], deadline: Option<Millis>, access: Access) -> Name {
+        let (has_deadline, access) = (deadline.is_some(), pack_access(access));
         let deadline = deadline.map(Millis::to_le_bytes);
-        let bytes = [deadline.as_ref().map_or(&[][..], |deadline| deadline), key].concat();
-        Name { bytes: bytes.into_boxed_slice(), access, has_deadline: deadline.is_some() }
+        let deadline = deadline.as_ref().map_or(&[][..], |deadline| deadline);
+        let length = deadline.len() + key.len();
+        if length > INLINE_NAME {
+            return Name::Heap { has_deadline, access, bytes: [deadline, key].concat().into_boxed_slice() };
+        }
+        let mut bytes = [0; INLINE_NAME];
+        bytes[..deadline.len()].copy_from_slice(deadline);
+        bytes[deadline.len()..length].copy_from_slice(key);
+        Name::Inline { has_deadline, length: length as u8, access, bytes }
+    }
+
+    fn bytes(&self) -> (&[u8], bool) {
+        match self {
+            Name::Inline { has_deadline, length, bytes, .. } => (&bytes[..usize::from(*length)], *has_deadline),
+            Name::Heap { has_deadline, bytes, .. } => (bytes, *has_deadline),
+        }
     }
 
     fn key(&self) -> &[u8] {
-        &self.bytes[if self.has_deadline { DEADLINE_BYTES } else { 0 }..]
+        let (bytes, has_deadline) = self.bytes();
+        &bytes[if has_deadline { DEADLINE_BYTES } else { 0 }..]
     }
 
     fn deadline(&self) -> Option<Millis> {
-        let bytes = self.bytes.first_chunk().filter(|_| self.has_deadline)?;
-        Some(Millis::from_le_bytes(*bytes))
+        let (bytes, has_deadline) = self.bytes();
+        bytes.first_chunk().filter(|_| has_deadline).map(|bytes| Millis::from_le_bytes(*bytes))
     }
 
     fn set_deadline(&mut self, deadline: Option<Millis>) {
-        match (deadline, self.bytes.first_chunk_mut()) {
-            (Some(deadline), Some(bytes)) if self.has_deadline => *bytes = deadline.to_le_bytes(),
-            (None, _) if !self.has_deadline => {}
-            _ => *self = Name::new(self.key(), deadline, self.access),
+        if deadline != self.deadline() {
+            *self = Name::new(self.key(), deadline, self.access());
+        }
+    }
+
+    fn access(&self) -> Access {
+        let (Name::Inline { access, .. } | Name::Heap { access, .. }) = self;
+        Access { counter: access[0], minutes: u16::from_le_bytes([access[1], access[2]]) }
+    }
+
+    fn set_access(&mut self, new: Access) {
+        let (Name::Inline { access, .. } | Name::Heap { access, .. }) = self;
+        *access = pack_access(new);
+    }
+
+    /// Bytes of memory behind it.
+    fn memory(&self) -> usize {
+        match self {
+            Name::Inline { .. } => 0,
+            Name::Heap { bytes, .. } => allocation(bytes.len()),
         }
     }
 }
@@ -142,7 +183,7 @@ impl Entry {
     pub fn first_byte(&self) -> u8 {
         match self {
             Entry::Packed(packed) => packed[0],
-            Entry::Object(object) => object.name.access.counter,
+            Entry::Object(object) => object.name.access().counter,
         }
     }
 
@@ -297,7 +338,7 @@ impl Entry {
                 Entry::string(key, &packed[parts(packed).value_at..], self.deadline(), self.access())
             }
             Entry::Object(mut object) => {
-                object.name = Name::new(key, object.name.deadline(), object.name.access);
+                object.name = Name::new(key, object.name.deadline(), object.name.access());
                 Entry::Object(object)
             }
         }
@@ -327,7 +368,7 @@ impl Entry {
     pub fn access(&self) -> Access {
         match self {
             Entry::Packed(packed) => Access { counter: packed[1], minutes: u16::from_le_bytes([packed[2], packed[3]]) },
-            Entry::Object(object) => object.name.access,
+            Entry::Object(object) => object.name.access(),
         }
     }
 
@@ -338,7 +379,7 @@ impl Entry {
                 packed[1] = access.counter;
                 packed[2..4].copy_from_slice(&access.minutes.to_le_bytes());
             }
-            Entry::Object(object) => object.name.access = access,
+            Entry::Object(object) => object.name.set_access(access),
         }
     }
 
@@ -346,9 +387,7 @@ impl Entry {
     pub fn memory(&self) -> usize {
         match self {
             Entry::Packed(packed) => allocation(packed.len()),
-            Entry::Object(object) => {
-                allocation(size_of::<Object>()) + allocation(object.name.bytes.len()) + object.value.memory()
-            }
+            Entry::Object(object) => allocation(size_of::<Object>()) + object.name.memory() + object.value.memory(),
         }
     }
 }
@@ -356,10 +395,27 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::value::SetValue;
 
     #[test]
     fn an_entry_is_sixteen_bytes() {
         assert_eq!((size_of::<Entry>(), size_of::<Value>(), size_of::<Object>()), (16, 24, 48));
+    }
+
+    #[test]
+    fn names_of_any_length_keep_key_deadline_and_access() {
+        let access = Access { counter: 9, minutes: 300 };
+        for length in [0, 1, 9, 10, 11, 17, 18, 19, 300] {
+            let key = vec![b'k'; length];
+            let mut entry = Entry::new(&key, Value::Set(SetValue::new()), None, access);
+            for deadline in [None, Some(77), Some(78), None] {
+                entry.set_deadline(deadline);
+                assert_eq!((entry.key(), entry.deadline(), entry.access()), (&key[..], deadline, access));
+            }
+            entry.set_access(Access { counter: 1, minutes: 2 });
+            let other = entry.renamed(b"another name");
+            assert_eq!((other.key(), other.access().counter), (&b"another name"[..], 1));
+        }
     }
 
     #[test]
