@@ -14,9 +14,10 @@ use super::scan::ScanPage;
 use super::shard::Shard;
 use super::tracking::Tracked;
 use super::transaction::{Key, Transaction};
+use super::value::seed_elements;
 use super::waiting::Waiter;
 use super::watching::{Watched, Watcher};
-use super::{Collection, KeyspaceOptions, Kind, Millis};
+use super::{KeyspaceOptions, Kind, Millis};
 use crate::effects::{Effect, Frontier, Origin};
 
 /// The data of one node. See the module `keyspace`.
@@ -67,6 +68,7 @@ impl Keyspace {
     /// An empty keyspace.
     pub fn new(options: KeyspaceOptions) -> Keyspace {
         let mut random = fastrand::Rng::with_seed(options.random_seed);
+        seed_elements(options.hash_seed);
         let tracked = Tracked::default();
         let mut shard = || Slot(Mutex::new(Shard::new(random.u64(..), Arc::clone(&tracked.books))));
         Keyspace {
@@ -98,11 +100,6 @@ impl Keyspace {
     /// A key's name with its hash.
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
         Key { bytes, hash: hash_key(&self.hasher, bytes) }
-    }
-
-    /// A collection without elements.
-    pub fn empty<C: Collection>(&self) -> C {
-        C::empty(&self.hasher)
     }
 
     /// The shard of a hash. The index within a shard uses the lowest and the highest bits; these lie between.

@@ -175,14 +175,14 @@ impl Tracking {
 }
 
 /// Who hears what has become stale: that, who caused it, and when.
-type Listener = Box<dyn Fn(&[Stale], Option<u64>, Millis) + Send + Sync>;
+pub type StaleListener = Box<dyn Fn(&[Stale], Option<u64>, Millis) + Send + Sync>;
 
 /// What a keyspace knows of its readers beside the shards.
 pub struct Tracked {
     pub(super) books: Arc<TrackingBooks>,
     /// Most keys; 0: any number.
     limit: AtomicUsize,
-    listener: OnceLock<Listener>,
+    listener: OnceLock<StaleListener>,
 }
 
 impl Default for Tracked {
@@ -199,7 +199,7 @@ impl fmt::Debug for Tracked {
 
 impl Keyspace {
     /// Calls `listener` with all that a transaction has made stale, under its locks. It must be quick and take no locks of the keyspace.
-    pub fn on_stale(&self, listener: Box<dyn Fn(&[Stale], Option<u64>, Millis) + Send + Sync>) {
+    pub fn on_stale(&self, listener: StaleListener) {
         assert!(self.tracked.listener.set(listener).is_ok(), "the listener is set once");
     }
 
