@@ -131,7 +131,6 @@ pub(super) const MEANINGLESS: &[(&str, &str)] = &[
     ("tls-session-cache-size", "sessions are resumed by tickets, which take no memory here"),
     ("tls-session-cache-timeout", "tickets are good for half a day at most"),
     ("tls-session-caching", "sessions are resumed by tickets"),
-    ("tracking-table-max-keys", "keys are not tracked for clients"),
     ("unixsocketperm", "the socket has the permissions that the umask leaves"),
     ("lua-time-limit", "there are no scripts"),
     ("busy-reply-threshold", "there are no scripts"),

@@ -100,6 +100,7 @@ pub enum Change {
     Tracking(bool),
     Percentiles(Vec<f64>),
     Events(EventClasses),
+    TrackedKeys(usize),
     SavePoints(SavePoints),
     Tls(TlsChange),
     Limit(Limit, usize),
@@ -241,6 +242,11 @@ pub const PARAMETERS: &[Parameter] = &[
             classes.map(Change::Events).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
         }),
     },
+    Parameter {
+        name: "tracking-table-max-keys",
+        read: |state| number(state.keyspace.tracking_limit() as u64),
+        check: Some(|value| count(value).map(Change::TrackedKeys)),
+    },
     limit!("stream-node-max-bytes", Limit::NodeBytes, size),
     limit!("stream-node-max-entries", Limit::NodeEntries, count),
     Parameter { name: "tcp-keepalive", read: |state| number(state.config.keepalive_seconds()), check: Some(keepalive) },
@@ -338,6 +344,7 @@ pub fn apply(state: &ServerState, change: Change) {
             state.channels.set_limit(limits.pubsub());
         }
         Change::Events(classes) => state.keyspace.set_event_classes(classes),
+        Change::TrackedKeys(keys) => state.keyspace.set_tracking_limit(keys),
         Change::SavePoints(points) => state.persistence.set_save_points(points),
         Change::Limit(limit, value) => limit.set(value),
         Change::ListChunk(size) => Limits::set_list_chunk(size),

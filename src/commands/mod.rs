@@ -74,6 +74,8 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod timing;
+mod trackers;
+mod tracking;
 #[cfg(test)]
 mod transaction_stress;
 mod transactions;
@@ -140,6 +142,9 @@ pub fn execute(
     {
         reply.bytes_mut().truncate(start);
     }
+    if session.tracking.is_some() && !matches!(flow, Flow::Block { .. } | Flow::Pause) {
+        tracking::end_request(state, session, arguments, now);
+    }
     if state.supervision.attention.has_killed() && session.is_closing() { Flow::Close } else { flow }
 }
 
@@ -197,6 +202,9 @@ fn call(context: &mut Context<'_>) -> Flow {
         let calls = timing::calls_timed(state, context.session, entry, block.commands.get())?;
         Some((read, read(), calls))
     });
+    if context.session.tracking.is_some() {
+        tracking::note_reads(context);
+    }
     let mut outcome = (entry.command.handler)(context);
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {

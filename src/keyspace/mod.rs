@@ -9,7 +9,7 @@
 //!
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
-//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `events`, `remote`, `snapshot`,
+//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `tracking`, `events`, `remote`, `snapshot`,
 //! `cut`, `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
@@ -37,6 +37,7 @@ mod shard;
 mod slot;
 mod snapshot;
 mod space;
+mod tracking;
 mod transaction;
 mod types;
 mod upkeep;
@@ -56,6 +57,7 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use scan::ScanPage;
 pub use space::Keyspace;
+pub use tracking::{Readers, Stale, StaleListener};
 pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{
     Choice, ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limit, Limits, ListValue,

@@ -31,6 +31,9 @@ impl Keyspace {
             let shard = self.next_expiry_shard.fetch_add(1, Relaxed) % Self::SHARDS;
             self.expire(shard, now);
         }
+        if self.has_too_many_tracked() {
+            self.bound_tracked(now);
+        }
         let limit = self.memory_limit();
         if limit > 0 && self.memory() > limit + limit / 20 {
             self.make_room(now);

@@ -302,6 +302,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         persistence: Arc::new(Persistence::new(options.persistence.clone(), now)),
         stats: Arc::new(Stats::new(threads, table().ids())),
         clients: ClientRegistry::default(),
+        trackers: Arc::default(),
         supervision: Supervision::new(options.debug_access),
         cluster: None,
         tls: None,

@@ -39,7 +39,7 @@ pub fn stats(context: &Context<'_>, out: &mut String) {
     field(out, "pubsub_channels", state.channels.count(Topic::Channel));
     field(out, "pubsub_patterns", state.channels.count(Topic::Pattern));
     field(out, "pubsubshard_channels", state.channels.count(Topic::Shard));
-    // Nothing is forked, moved about in memory, or told to caches of clients.
+    // Nothing is forked or moved about in memory.
     for name in [
         "latest_fork_usec",
         "total_forks",
@@ -51,13 +51,14 @@ pub fn stats(context: &Context<'_>, out: &mut String) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
-        "unexpected_error_replies",
     ] {
         field(out, name, 0);
     }
+    let (keys, items) = state.keyspace.tracked();
+    field(out, "tracking_total_keys", keys);
+    field(out, "tracking_total_items", items);
+    field(out, "tracking_total_prefixes", state.trackers.prefixes());
+    field(out, "unexpected_error_replies", 0);
     field(out, "total_error_replies", stats.total(|thread| &thread.errors));
     field(out, "dump_payload_sanitizations", 0);
     let (reads, writes) = (stats.total(|thread| &thread.reads), stats.total(|thread| &thread.writes));

@@ -155,6 +155,8 @@ impl Transaction<'_> {
             return Ok(());
         }
         if self.keyspace.origin.is_none() {
+            // A name is one key to those who keep copies, in whatever database.
+            self.note_everything_stale();
             self.wrote = true;
             for (_, shard) in &mut self.guards {
                 shard.swap(&self.keyspace.hasher, self.now, one, other);
