@@ -464,13 +464,18 @@ mod tests {
             ("config set maxmemory-policy volatile-lru", "+OK\r\n"),
             ("set k3 w", refused),
             ("expire k3 100", ":1\r\n"),
+        ]);
+        let limit = fixture.state.keyspace.memory() - 1;
+        fixture.state.keyspace.set_memory_limit(limit);
+        fixture.expect(&[
             ("rpush l a", ":1\r\n"),
             ("exists k3 l", ":1\r\n"),
+            ("config set maxmemory 1", "+OK\r\n"),
             ("multi", "+OK\r\n"),
             ("incr n", refused),
             ("exec", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
         ]);
-        assert!(fixture.run("info stats").contains("evicted_keys:"));
+        assert!(fixture.run("info stats").contains("evicted_keys:2\r\n"));
     }
 
     #[test]

@@ -388,7 +388,7 @@ mod tests {
         assert!((11..100).all(|tenacity| evictions_at_once(tenacity) > evictions_at_once(tenacity - 1)));
         let keyspace = keyspace(EvictionPolicy::AllKeysRandom, 0);
         (0..500).for_each(|number| set(&keyspace, 0, &number.to_string(), Life::Forever));
-        keyspace.set_memory_limit(keyspace.memory() / 2);
+        keyspace.set_memory_limit(keyspace.memory() - 10_000);
         keyspace.set_eviction_tenacity(0);
         assert!(keyspace.make_room(0) && keyspace.evicted() == 1);
         keyspace.set_eviction_tenacity(100);
