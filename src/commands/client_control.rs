@@ -141,7 +141,7 @@ fn switch(word: &[u8]) -> Result<bool, Refusal> {
     }
 }
 
-/// No client is evicted here, whether it is protected or not: what it may take is bounded for each by itself.
+/// See [`super::client_eviction`].
 pub fn no_evict(context: &mut Context<'_>) -> Outcome {
     let applies = switch(context.word(2))?;
     context.session.record.note_no_evict(applies);

@@ -114,7 +114,7 @@ pub struct ClientRecord {
     subscriber: OnceLock<Arc<Subscriber>>,
     /// A request of it waits for the end of a pause.
     postponed: AtomicBool,
-    /// CLIENT NO-EVICT. Clients are never evicted here, so it only shows.
+    /// CLIENT NO-EVICT.
     no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     no_touch: AtomicBool,
@@ -159,6 +159,11 @@ impl ClientRecord {
 
     pub(super) fn note_no_evict(&self, applies: bool) {
         self.no_evict.store(applies, Ordering::Relaxed);
+    }
+
+    /// Is it not to be disconnected for want of memory?
+    pub(super) fn is_protected(&self) -> bool {
+        self.no_evict.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_no_touch(&self, applies: bool) {
@@ -427,6 +432,7 @@ pub struct Connected {
 pub struct ClientRegistry {
     records: Mutex<BTreeMap<u64, Arc<ClientRecord>>>,
     last_id: AtomicU64,
+    evicted: AtomicU64,
 }
 
 impl ClientRegistry {
@@ -469,6 +475,21 @@ impl ClientRegistry {
         });
         self.records.lock().insert(id, Arc::clone(&record));
         record
+    }
+
+    /// One was disconnected for want of memory.
+    pub(super) fn count_evicted(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were disconnected for want of memory.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Counts them from 0 on.
+    pub(super) fn reset_evicted(&self) {
+        self.evicted.store(0, Ordering::Relaxed);
     }
 
     /// Forgets a closed connection.

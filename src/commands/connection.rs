@@ -81,7 +81,7 @@ pub const COMMANDS: &[Command] = &[
             row("no-evict", 3, PRIVATE.with(Flags::ADMIN), client_control::no_evict).docs(
                 "7.0.0",
                 "O(1)",
-                "Protects the connection from being evicted; none ever is",
+                "Protects the connection from being disconnected for want of memory",
             ),
             row("no-touch", 3, PRIVATE, client_control::no_touch).docs(
                 "7.2.0",
@@ -378,7 +378,7 @@ fn help(context: &mut Context<'_>) -> Outcome {
         "UNPAUSE",
         "    Let them wait no longer.",
         "NO-EVICT <ON|OFF>",
-        "    Protect this connection from being evicted. (None ever is.)",
+        "    Protect this connection from being disconnected for want of memory.",
         "NO-TOUCH <ON|OFF>",
         "    Let what this connection reads not count as used.",
         "TRACKING <ON|OFF> [REDIRECT <id>] [BCAST] [PREFIX <prefix> ...] [OPTIN] [OPTOUT] [NOLOOP]",

@@ -13,7 +13,7 @@ use super::config::Config;
 use super::supervision::Supervision;
 use super::trackers::Trackers;
 use crate::acl::Users;
-use crate::keyspace::{Keyspace, Millis};
+use crate::keyspace::{EvictionPolicy, Keyspace, Millis};
 use crate::observe::Stats;
 use crate::persistence::{Persistence, UseHint};
 use crate::pubsub::Channels;
@@ -92,7 +92,11 @@ impl ServerState {
 
     /// What a file says about the use of keys.
     pub fn use_hint(&self) -> UseHint {
-        UseHint::Frequency
+        match self.keyspace.eviction_policy() {
+            EvictionPolicy::AllKeysLfu | EvictionPolicy::VolatileLfu => UseHint::Frequency,
+            EvictionPolicy::AllKeysLru | EvictionPolicy::VolatileLru => UseHint::Idle,
+            _ => UseHint::None,
+        }
     }
 
     /// May commands about data run?

@@ -10,7 +10,7 @@
 //! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
 //! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `tracking`, `events`, `remote`, `snapshot`,
-//! `cut`, `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
+//! `cut`, `upkeep`, `eviction`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
@@ -22,6 +22,7 @@ mod database;
 mod edit;
 mod entry;
 mod events;
+mod eviction;
 pub mod hyperloglog;
 pub mod integer;
 mod kind;
@@ -49,9 +50,11 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+pub use access::Counting;
 pub use cut::{Cut, CutError, CutForm, CutKey, CutSize, CutValue};
 pub use edit::MAX_STRING_BYTES;
 pub use events::{Event, EventClasses};
+pub use eviction::EvictionPolicy;
 pub use kind::{Kind, WrongType, is_system_key};
 pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;

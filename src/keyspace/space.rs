@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::database::hash_key;
 use super::events::Events;
+use super::eviction::Eviction;
 use super::scan::ScanPage;
 use super::shard::Shard;
 use super::tracking::Tracked;
@@ -42,6 +43,7 @@ pub struct Keyspace {
     pub(super) evicted: AtomicU64,
     pub(super) events: Events,
     pub(super) tracked: Tracked,
+    pub(super) eviction: Eviction,
 }
 
 /// Each lock on cache lines of its own.
@@ -89,6 +91,7 @@ impl Keyspace {
             evicted: AtomicU64::new(0),
             events: Events::default(),
             tracked,
+            eviction: Eviction::default(),
         }
     }
 

@@ -290,6 +290,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         stopwatch: Some(nanoseconds),
     };
     keyspace.set_event_classes(options.event_classes);
+    keyspace.set_eviction_policy(options.eviction_policy);
     let state = ServerState {
         keyspace: Arc::new(keyspace),
         config: Config::new(

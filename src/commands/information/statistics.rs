@@ -31,9 +31,10 @@ pub fn stats(context: &Context<'_>, out: &mut String) {
     field(out, "expired_time_cap_reached_count", 0);
     field(out, "expire_cycle_cpu_milliseconds", 0);
     field(out, "evicted_keys", state.keyspace.evicted());
-    field(out, "evicted_clients", 0);
-    field(out, "total_eviction_exceeded_time", 0);
-    field(out, "current_eviction_exceeded_time", 0);
+    field(out, "evicted_clients", state.clients.evicted());
+    let (exceeded, exceeded_now) = state.keyspace.exceeded(context.now);
+    field(out, "total_eviction_exceeded_time", exceeded);
+    field(out, "current_eviction_exceeded_time", exceeded_now);
     field(out, "keyspace_hits", stats.total(|thread| &thread.hits));
     field(out, "keyspace_misses", stats.total(|thread| &thread.misses));
     field(out, "pubsub_channels", state.channels.count(Topic::Channel));
