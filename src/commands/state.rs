@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::clients::ClientRegistry;
 use super::config::Config;
+use super::script_state::Scripting;
 use super::supervision::Supervision;
 use crate::acl::Users;
 use crate::keyspace::{Keyspace, Millis};
@@ -63,6 +64,8 @@ pub struct ServerState {
     pub clients: ClientRegistry,
     /// Is this node ready for clients? Until then commands about data are answered with LOADING.
     pub serving: AtomicBool,
+    /// Scripts and functions.
+    pub scripting: Scripting,
     /// What an operator does to the node.
     pub supervision: Supervision,
     /// The cluster as this node sees it, when it is in one.
