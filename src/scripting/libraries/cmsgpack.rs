@@ -1,11 +1,11 @@
 //! `cmsgpack`: MessagePack, as in the library of Salvatore Sanfilippo (0.4.0).
 //!
-//! It must not know where the values come from. Reading does not recurse: what is open is kept in a Lua table (as in
-//! `cjson::decode`), and writing goes sixteen tables deep. The limits are those that Lua's stack sets to the library.
+//! It must not know where the values come from. Reading does not recurse, and writing goes sixteen tables
+//! deep. The limits are those that Lua's stack sets to the library.
 
 use mlua::{Lua, Table, Value};
 
-use super::native::{self, Arguments, Fault, MOST_RESULTS, Returned};
+use super::native::{self, Arguments, Fault, MOST_RESULTS, Returned, Values};
 
 /// Tables within more tables than this become nil.
 const MOST_NESTING: usize = 16;
@@ -178,7 +178,7 @@ impl Reader<'_> {
     /// The next value, with all that is in it; `used` slots of the stack are in use.
     fn value(&mut self, mut used: usize) -> Result<Value, Fault> {
         // The tables around the innermost one, and their keys whose values are being read.
-        let (tables, keys) = (self.lua.create_table()?, self.lua.create_table()?);
+        let (mut tables, mut keys) = (Values::new(self.lua), Values::new(self.lua));
         let mut open: Vec<Open> = Vec::new();
         let mut innermost: Option<Table> = None;
         loop {
@@ -235,7 +235,7 @@ impl Reader<'_> {
                     // The index of the next element is on the stack as well.
                     used += usize::from(matches!(place, Open::Array(..)));
                     if let Some(outer) = innermost.replace(table) {
-                        tables.raw_set(open.len(), outer)?;
+                        tables.push(Value::Table(outer))?;
                     }
                     open.push(place);
                     continue;
@@ -243,7 +243,6 @@ impl Reader<'_> {
             }
             // The value belongs into the innermost table; when that ends, it is a value itself.
             loop {
-                let depth = open.len();
                 let (Some(table), Some(place)) = (&innermost, open.last_mut()) else { return Ok(value) };
                 let ends = match place {
                     Open::Array(count, left) => {
@@ -254,7 +253,7 @@ impl Reader<'_> {
                     }
                     Open::Map(_, is_key @ true) => {
                         *is_key = false;
-                        keys.raw_set(depth, value)?;
+                        keys.push(value)?;
                         used += 1;
                         false
                     }
@@ -262,7 +261,7 @@ impl Reader<'_> {
                         *is_key = true;
                         *left -= 1;
                         used -= 1;
-                        match keys.raw_get(depth)? {
+                        match keys.pop()? {
                             Value::Nil => return Err(Fault::Plain("table index is nil".to_owned())),
                             Value::Number(key) if key.is_nan() => {
                                 return Err(Fault::Plain("table index is NaN".to_owned()));
@@ -276,7 +275,7 @@ impl Reader<'_> {
                     break;
                 }
                 used -= if matches!(open.pop(), Some(Open::Array(..))) { 2 } else { 1 };
-                let outer = if open.is_empty() { None } else { Some(tables.raw_get(open.len())?) };
+                let outer = tables.pop()?.as_table().cloned();
                 value = std::mem::replace(&mut innermost, outer).map_or(Value::Nil, Value::Table);
             }
         }
@@ -300,22 +299,25 @@ fn unpack_from(call: &Arguments, limit: i64, offset: i64) -> Result<Returned, Fa
     // Of the arguments, only the text stays on the stack for a part.
     let arguments = if partly { 1 } else { call.count() };
     let mut reader = Reader { lua: call.lua, data: &data, position: offset as usize };
-    let results = call.lua.create_table()?;
+    let mut results = Values::new(call.lua);
+    if partly {
+        // The offset comes first; what it is shows at the end.
+        results.push(Value::Nil)?;
+    }
     let mut count = 0;
     while reader.position < data.len() && (!partly || (count as i64) < limit) {
         let value = reader.value(arguments + count)?;
         count += 1;
-        results.raw_set(count + usize::from(partly), value)?;
+        results.push(value)?;
     }
     if partly {
         if arguments + count + 1 > STACK_SLOTS {
             return Err(stack_overflow("in function mp_unpack_full"));
         }
         let ended = reader.position == data.len();
-        results.raw_set(1, if ended { -1 } else { reader.position as i64 })?;
-        count += 1;
+        results.set_first(Value::Integer(if ended { -1 } else { reader.position as i64 }))?;
     }
-    Ok(Returned::List(results, count))
+    Ok(results.into())
 }
 
 fn unpack_one(call: &Arguments) -> Result<Returned, Fault> {

@@ -64,6 +64,72 @@ pub const MOST_RESULTS: usize = 7_999;
 /// More arguments than this are refused: mlua cannot hold as many values as Lua can pass (7,999).
 const MOST_ARGUMENTS: c_int = 7_900;
 
+/// Any number of values, of which mlua holds only a few: with more, all of them go to a Lua table.
+pub struct Values<'a> {
+    lua: &'a Lua,
+    few: Vec<Value>,
+    many: Option<(Table, usize)>,
+}
+
+/// As many values as one list holds in mlua, of the about 7,900 that there is room for.
+const FEW: usize = 200;
+
+impl<'a> Values<'a> {
+    /// None yet.
+    pub fn new(lua: &'a Lua) -> Self {
+        Self { lua, few: Vec::new(), many: None }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.many.as_ref().map_or(self.few.len(), |(_, count)| *count)
+    }
+
+    /// Adds one behind the others.
+    pub fn push(&mut self, value: Value) -> mlua::Result<()> {
+        if let Some((table, count)) = &mut self.many {
+            *count += 1;
+            return table.raw_set(*count, value);
+        }
+        self.few.push(value);
+        if self.few.len() > FEW {
+            let table = self.lua.create_table()?;
+            let count = self.few.len();
+            for (position, value) in self.few.drain(..).enumerate() {
+                table.raw_set(position + 1, value)?;
+            }
+            self.many = Some((table, count));
+        }
+        Ok(())
+    }
+
+    /// Changes the first one, which must be there.
+    pub fn set_first(&mut self, value: Value) -> mlua::Result<()> {
+        match &self.many {
+            Some((table, _)) => table.raw_set(1, value)?,
+            None => self.few[0] = value,
+        }
+        Ok(())
+    }
+
+    /// Takes the last one; nil when there is none.
+    pub fn pop(&mut self) -> mlua::Result<Value> {
+        let Some((table, count)) = &mut self.many else { return Ok(self.few.pop().unwrap_or(Value::Nil)) };
+        let last = table.raw_get(*count)?;
+        *count = count.saturating_sub(1);
+        Ok(last)
+    }
+}
+
+impl From<Values<'_>> for Returned {
+    fn from(values: Values) -> Self {
+        match values.many {
+            Some((table, count)) => Self::List(table, count),
+            None => Self::Values(values.few.into_iter().collect()),
+        }
+    }
+}
+
 /// Lua's name of the type of a value.
 pub fn type_name(value: &Value) -> &'static str {
     match value {
@@ -266,11 +332,11 @@ mod tests {
     #[test]
     fn many_texts_go_in_and_out() {
         let back = |call: &Arguments| {
-            let table = call.lua.create_table()?;
+            let mut values = Values::new(call.lua);
             for number in 1..=MOST_RESULTS {
-                table.raw_set(number, format!("text {number}"))?;
+                values.push(Value::String(call.lua.create_string(format!("text {number}"))?))?;
             }
-            Ok(Returned::List(table, MOST_RESULTS))
+            Ok(values.into())
         };
         assert_eq!(with(back, "return select('#', f()) .. select(7999, f())"), "7999text 7999");
         let script = "local t = {} for i = 1, 7900 do t[i] = 'text ' .. i end return f(unpack(t))";
@@ -278,5 +344,19 @@ mod tests {
         assert_eq!(with(count, script), "7900");
         let script = "local t = {} for i = 1, 7901 do t[i] = i end local ok, e = pcall(f, unpack(t)) return e";
         assert_eq!(with(count, script), "stack overflow (too many arguments)");
+    }
+
+    #[test]
+    fn values_come_back_in_reverse_however_many_they_are() {
+        let lua = Lua::new();
+        let mut values = Values::new(&lua);
+        for number in 0..500 {
+            values.push(Value::Integer(number)).unwrap();
+        }
+        for number in (0..500).rev() {
+            assert_eq!(values.pop().unwrap(), Value::Integer(number));
+            assert_eq!(values.len(), number as usize);
+        }
+        assert_eq!(values.pop().unwrap(), Value::Nil);
     }
 }

@@ -7,7 +7,7 @@
 
 use mlua::{Lua, Table, Value};
 
-use super::native::{self, Arguments, Fault, MOST_RESULTS, Returned, to_integer};
+use super::native::{self, Arguments, Fault, MOST_RESULTS, Returned, Values, to_integer};
 
 const LARGEST_INTEGER: usize = 32;
 const LARGEST_ALIGNMENT: usize = 8;
@@ -196,15 +196,15 @@ fn unpack(call: &Arguments) -> Result<Returned, Fault> {
     }
     // A negative start is far behind the end, as it is in the library.
     let mut position = (start as usize).wrapping_sub(1);
-    let results = call.lua.create_table()?;
-    let (mut count, mut last) = (0, Value::Nil);
+    let mut results = Values::new(call.lua);
+    let mut last = Value::Nil;
     let too_short = || Fault::argument(2, "data string too short");
     while let Some((letter, mut size)) = format.next()? {
         position = position.wrapping_add(format.padding(position, letter, size));
         if size > data.len() || position > data.len() - size {
             return Err(too_short());
         }
-        if call.count() + count + 2 > MOST_RESULTS + 1 {
+        if call.count() + results.len() + 2 > MOST_RESULTS + 1 {
             return Err(Fault::Here("stack overflow (too many results)".to_owned()));
         }
         let value = match letter {
@@ -215,11 +215,11 @@ fn unpack(call: &Arguments) -> Result<Returned, Fault> {
             b'f' | b'd' => Value::Number(take_float(&data[position..position + size], format.little)),
             b'c' => {
                 if size == 0 {
-                    let length = match (count, call.lua.coerce_number(last.clone())?) {
+                    let length = match (results.len(), call.lua.coerce_number(last.clone())?) {
                         (1.., Some(length)) => length,
                         _ => return Err(Fault::Here("format 'c0' needs a previous size".to_owned())),
                     };
-                    count -= 1;
+                    results.pop()?;
                     size = usize::try_from(integer_bits(length)).unwrap_or(usize::MAX);
                     if size > data.len() || position > data.len() - size {
                         return Err(too_short());
@@ -242,13 +242,12 @@ fn unpack(call: &Arguments) -> Result<Returned, Fault> {
         };
         position = position.wrapping_add(size);
         if value != Value::Nil {
-            count += 1;
-            results.raw_set(count, &value)?;
-            last = value;
+            last = value.clone();
+            results.push(value)?;
         }
     }
-    results.raw_set(count + 1, (position as i64).wrapping_add(1))?;
-    Ok(Returned::List(results, count + 1))
+    results.push(Value::Integer((position as i64).wrapping_add(1)))?;
+    Ok(results.into())
 }
 
 fn size(call: &Arguments) -> Result<Returned, Fault> {

@@ -1,11 +1,10 @@
 //! JSON as Lua values.
 //!
-//! It must not know how its options are set. Nothing recurses: the tables that are open are kept in a Lua table, so that any
-//! depth takes the same number of places among the values that mlua can hold.
+//! It must not know how its options are set. Nothing recurses: the tables that are open are kept in a list.
 
 use mlua::{Lua, Table, Value};
 
-use super::super::native::Fault;
+use super::super::native::{Fault, Values};
 use super::{Configuration, numbers};
 
 /// Slots of Lua's stack that the reference has for open tables: one each, and one for each key.
@@ -92,7 +91,7 @@ impl<'a> Decoder<'a> {
     /// The value that starts here, with all that is in it.
     fn value(&mut self) -> Result<Value, Fault> {
         // The tables around the innermost one.
-        let tables = self.lua.create_table()?;
+        let mut tables = Values::new(self.lua);
         let mut open: Vec<Open> = Vec::new();
         let mut innermost: Option<Table> = None;
         let mut slots = 0;
@@ -116,7 +115,7 @@ impl<'a> Decoder<'a> {
                         Value::Table(table)
                     } else {
                         if let Some(outer) = innermost.replace(table) {
-                            tables.raw_set(open.len(), outer)?;
+                            tables.push(Value::Table(outer))?;
                         }
                         if is_object {
                             open.push(Open::Object(self.key(next)?));
@@ -164,7 +163,7 @@ impl<'a> Decoder<'a> {
                     break self.token();
                 }
                 slots -= if matches!(open.pop(), Some(Open::Object(_))) { 2 } else { 1 };
-                let outer = if open.is_empty() { None } else { Some(tables.raw_get(open.len())?) };
+                let outer = tables.pop()?.as_table().cloned();
                 value = std::mem::replace(&mut innermost, outer).map_or(Value::Nil, Value::Table);
             };
         }

@@ -2,23 +2,50 @@
 //!
 //! It must not know JSON.
 
-/// Writes a finite number with that many significant digits, like `%.{precision}g` of C.
+use std::io::Write;
+
+/// Writes a finite number with that many significant digits (1 to 14), like `%.{precision}g` of C.
 pub(super) fn write(output: &mut Vec<u8>, number: f64, precision: usize) {
-    // An exact conversion, rounded to that many digits; its exponent decides the form.
-    let scientific = format!("{number:.*e}", precision - 1);
-    let (digits, exponent) = scientific.split_once('e').expect("an exponent is always written");
-    let exponent: i32 = exponent.parse().expect("the exponent of a float is small");
-    let without_zeros = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    let text = if exponent < -4 || exponent >= precision as i32 {
+    if number.fract() == 0.0 && number.abs() < 10f64.powi(precision as i32) && number.to_bits() != NEGATIVE_ZERO {
+        output.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
+        return;
+    }
+    // An exact conversion, rounded to that many digits: a digit, a point, digits, and an exponent, which decides the form.
+    let start = output.len();
+    write!(output, "{number:.*e}", precision - 1).expect("memory takes what is written");
+    let written = output.split_off(start);
+    let letter = written.iter().position(|&byte| byte == b'e').expect("an exponent is always written");
+    let exponent = std::str::from_utf8(&written[letter + 1..]).ok().and_then(|text| text.parse::<i32>().ok());
+    let exponent = exponent.expect("the exponent of a float is a small number");
+    let (sign, digits) = written[..letter].split_at(usize::from(written[0] == b'-'));
+    let mut digits: Vec<u8> = digits.iter().copied().filter(u8::is_ascii_digit).collect();
+    while digits.len() > 1 && digits.ends_with(b"0") {
+        digits.pop();
+    }
+    output.extend_from_slice(sign);
+    if exponent < -4 || exponent >= precision as i32 {
+        with_point(output, &digits, 1);
         let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{}e{sign}{:02}", without_zeros(digits), exponent.unsigned_abs())
+        write!(output, "e{sign}{:02}", exponent.unsigned_abs()).expect("memory takes what is written");
+    } else if exponent < 0 {
+        output.extend_from_slice(&b"0.000"[..(1 - exponent) as usize]);
+        output.extend_from_slice(&digits);
     } else {
-        without_zeros(&format!("{number:.*}", (precision as i32 - 1 - exponent) as usize))
-    };
-    output.extend_from_slice(text.as_bytes());
+        with_point(output, &digits, exponent as usize + 1);
+    }
+}
+
+const NEGATIVE_ZERO: u64 = 1 << 63;
+
+/// Digits with a point behind so many of them, if there are more; zeros in their place if there are less.
+fn with_point(output: &mut Vec<u8>, digits: &[u8], whole: usize) {
+    let (before, behind) = digits.split_at(whole.min(digits.len()));
+    output.extend_from_slice(before);
+    output.resize(output.len() + whole - before.len(), b'0');
+    if !behind.is_empty() {
+        output.push(b'.');
+        output.extend_from_slice(behind);
+    }
 }
 
 /// Reads the longest number at the start, in any form that `strtod` takes but without blanks in front, and says how many bytes it has.
@@ -177,6 +204,12 @@ mod tests {
             (100.0, 1, "1e+02"),
             (12345.0, 3, "1.23e+04"),
             (100.5, 3, "100"),
+            (0.00012345, 3, "0.000123"),
+            (-0.05, 14, "-0.05"),
+            (150.0, 2, "1.5e+02"),
+            (99.6, 2, "1e+02"),
+            (1234.5, 14, "1234.5"),
+            (-1234567.0, 14, "-1234567"),
         ];
         for (number, precision, expected) in cases {
             assert_eq!(written(number, precision), expected);
