@@ -7,7 +7,7 @@ use super::script_host::LoadingHost;
 use super::script_runner::{Call, count_keys, run};
 use super::script_state::{Library, libraries, library_counts, taken, with_engine};
 use super::scripting::{READ, RUNS_ANY, RUNS_READS, WRITTEN};
-use super::spec::{Categories, Command, Flags, Group, Handler};
+use super::spec::{Categories, Command, Coordination, Flags, Group, Handler};
 use super::{Flow, glob};
 use crate::rdb::{dump_libraries, load_libraries};
 
@@ -102,7 +102,7 @@ fn apply<'n>(
 fn examine(context: &Context<'_>, code: &[u8]) -> Result<Library, Refusal> {
     let loaded = with_engine(context.state, |engine| engine.load(code, &mut LoadingHost::new(context.state)))?;
     let loaded = loaded.map_err(Refusal::Built)?;
-    Ok(Library { name: loaded.name.clone(), code: code.to_vec(), functions: loaded.functions() })
+    Ok(Library { name: loaded.name, code: code.to_vec(), functions: loaded.functions })
 }
 
 fn load(context: &mut Context<'_>) -> Outcome {

@@ -338,9 +338,9 @@ pub fn libraries(state: &ServerState, engine: &mut Engine, now: Millis) -> Arc<V
     if engine.versions.1 != version {
         engine.forget_libraries();
         for library in list.iter() {
-            match engine.load(&library.code, &mut LoadingHost::new(state)) {
-                Ok(loaded) => engine.keep(loaded),
-                Err(error) => note_unloadable(&library.name, &error),
+            let loaded = engine.load(&library.code, &mut LoadingHost::new(state));
+            if let Err(error) = loaded.and_then(|loaded| engine.keep(&loaded)) {
+                note_unloadable(&library.name, &error);
             }
         }
         engine.versions.1 = version;
@@ -373,13 +373,14 @@ fn load_all(state: &ServerState, engine: &mut Engine, data: &Libraries) -> Vec<L
                 continue;
             }
         };
-        let functions = loaded.functions();
+        let functions = loaded.functions.clone();
         if loaded.name != *name {
             note_unloadable(name, b"its code names it otherwise");
         } else if let Some(taken) = taken(&list, &functions) {
             note_unloadable(name, &[b"another library has the function ", &*taken].concat());
+        } else if let Err(error) = engine.keep(&loaded) {
+            note_unloadable(name, &error);
         } else {
-            engine.keep(loaded);
             list.push(Library { name: name.clone(), code: code.clone(), functions });
         }
     }

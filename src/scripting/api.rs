@@ -8,12 +8,15 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::convert::{error_of, error_table, value_of};
 use super::engine::{digest_of, hexadecimal};
-use super::functions::Registration;
+use super::functions::{FunctionFacts, Registration};
+use super::libraries::native::{self, Fault, Returned};
 use super::random::Random;
 use super::{HOST, LogLevel};
 use crate::commands::REDIS_VERSION;
 use crate::resp::{Arguments, Protocol, Reply, format_double};
 
+/// What Lua calls the source of the sandbox.
+pub(super) const SANDBOX: &str = "=sandbox";
 /// The version as a number: 0x00MMmmpp.
 const VERSION_NUMBER: u32 = 0x0007_0204;
 
@@ -24,7 +27,9 @@ pub(super) struct Shared {
     pub protocol: Cell<Protocol>,
     pub random: Cell<Random>,
     /// The library that is being loaded has registered these.
-    pub registered: RefCell<Vec<Registration>>,
+    pub registered: RefCell<Vec<FunctionFacts>>,
+    /// Their code, in the same order. In a table of Lua's: mlua itself can hold only some thousand values.
+    pub callbacks: RefCell<Option<Table>>,
     buffers: RefCell<Buffers>,
 }
 
@@ -39,7 +44,7 @@ struct Buffers {
 /// What is kept of them between calls, in bytes.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// An error as a script sees it: a table, or text.
+/// An error of mlua's own kind: why a script is ended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", String::from_utf8_lossy(.text))]
 pub(super) struct Raised {
@@ -51,21 +56,38 @@ pub(super) struct Raised {
     pub counted: bool,
 }
 
-/// An error in what called a function of the host.
-pub(super) fn raise(lua: &Lua, text: impl Into<Vec<u8>>) -> mlua::Error {
-    mlua::Error::external(Raised { text: text.into(), place: place(lua, 1), counted: false })
+/// Ends the script here, from within a hook.
+pub(super) fn end_here(lua: &Lua, text: &str) -> mlua::Error {
+    mlua::Error::external(Raised { text: text.into(), place: place(lua, 0), counted: false })
 }
 
-/// Where the function of that level is.
+/// An error in what called a function of the host: a table.
+fn raise(lua: &Lua, text: impl AsRef<[u8]>) -> Fault {
+    raise_counted(lua, text.as_ref(), false)
+}
+
+fn raise_counted(lua: &Lua, text: &[u8], counted: bool) -> Fault {
+    let table = error_table(lua, text, counted).and_then(|table| {
+        if let (Value::Table(table), Some((source, line))) = (&table, place(lua, 2)) {
+            table.raw_set("source", source)?;
+            table.raw_set("line", line)?;
+        }
+        Ok(table)
+    });
+    table.map_or_else(Fault::Lua, Fault::Value)
+}
+
+/// Where the script is: its innermost line, from that level on.
 pub(super) fn place(lua: &Lua, level: usize) -> Option<(String, usize)> {
     let of = |debug: &mlua::debug::Debug<'_>| {
         let source = debug.source();
-        if source.what == "C" {
+        if source.what == "C" || source.source.as_deref() == Some(SANDBOX) {
             return None;
         }
         Some((source.source?.into_owned(), debug.current_line()?))
     };
-    lua.inspect_stack(level, of).flatten()
+    // What stands between is the library, or the sandbox.
+    (level..level + 4).find_map(|level| lua.inspect_stack(level, of).flatten())
 }
 
 /// Makes a table of what the host raised; nil for anything else.
@@ -153,43 +175,40 @@ fn call(lua: &Lua, shared: &Shared, arguments: &MultiValue) -> mlua::Result<Resu
 pub(super) fn make(lua: &Lua, shared: &Rc<Shared>, of_script: bool) -> mlua::Result<Table> {
     let table = constants(lua)?;
     let state = Rc::clone(shared);
-    let calling = lua.create_function(move |lua, arguments: MultiValue| {
-        let outcome = call(lua, &state, &arguments)?;
-        outcome.map_err(|(text, counted)| mlua::Error::external(Raised { text, place: place(lua, 1), counted }))
+    let calling = native::function(lua, move |given| match call(given.lua, &state, &given.values)? {
+        Ok(value) => Ok(value.into()),
+        Err((text, counted)) => Err(raise_counted(given.lua, &text, counted)),
     })?;
     table.raw_set("call", calling)?;
     let state = Rc::clone(shared);
-    let protected = lua.create_function(move |lua, arguments: MultiValue| match call(lua, &state, &arguments)? {
-        Ok(value) => Ok(value),
-        Err((text, _)) => error_table(lua, &text, true),
+    let protected = native::function(lua, move |given| match call(given.lua, &state, &given.values)? {
+        Ok(value) => Ok(value.into()),
+        Err((text, _)) => Ok(error_table(given.lua, &text, true)?.into()),
     })?;
     table.raw_set("pcall", protected)?;
-    table
-        .raw_set("error_reply", lua.create_function(|lua, arguments: MultiValue| one_field(lua, &arguments, "err"))?)?;
-    table
-        .raw_set("status_reply", lua.create_function(|lua, arguments: MultiValue| one_field(lua, &arguments, "ok"))?)?;
-    table.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
-    table.raw_set("log", lua.create_function(log)?)?;
+    table.raw_set("error_reply", native::function(lua, |given| one_field(given, "err"))?)?;
+    table.raw_set("status_reply", native::function(lua, |given| one_field(given, "ok"))?)?;
+    table.raw_set("sha1hex", native::function(lua, sha1hex)?)?;
+    table.raw_set("log", native::function(lua, log)?)?;
     let state = Rc::clone(shared);
-    table.raw_set(
-        "setresp",
-        lua.create_function(move |lua, arguments: MultiValue| set_protocol(lua, &state, &arguments))?,
-    )?;
-    table.raw_set("set_repl", lua.create_function(set_repl)?)?;
+    table.raw_set("setresp", native::function(lua, move |given| set_protocol(given, &state))?)?;
+    table.raw_set("set_repl", native::function(lua, set_repl)?)?;
     let state = Rc::clone(shared);
-    let check = lua.create_function(move |lua, arguments: MultiValue| {
+    let check = native::function(lua, move |given| {
         let mut buffers = state.buffers.borrow_mut();
-        buffers.take(&arguments).map_err(|text| raise(lua, text))?;
+        buffers.take(&given.values).map_err(|text| raise(given.lua, text))?;
         let words = Arguments::new(&buffers.bytes, &buffers.ranges);
         let allowed = HOST.with(|host| host.may_call(&words));
-        allowed.ok_or_else(|| raise(lua, "ERR Invalid command passed to redis.acl_check_cmd()"))
+        let allowed =
+            allowed.ok_or_else(|| raise(given.lua, "ERR Invalid command passed to redis.acl_check_cmd()"))?;
+        Ok(Value::Boolean(allowed).into())
     })?;
     table.raw_set("acl_check_cmd", check)?;
     if of_script {
         table.raw_set("replicate_commands", lua.create_function(|_, ()| Ok(true))?)?;
         // There is no debugger: as in Redis without one, these do nothing.
-        table.raw_set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
-        table.raw_set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+        table.raw_set("breakpoint", lua.create_function(|_, ()| Ok(false))?)?;
+        table.raw_set("debug", lua.create_function(|_, ()| Ok(()))?)?;
     }
     Ok(table)
 }
@@ -197,20 +216,27 @@ pub(super) fn make(lua: &Lua, shared: &Rc<Shared>, of_script: bool) -> mlua::Res
 /// The table `redis` while a library is loaded.
 pub(super) fn make_for_loading(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Table> {
     let table = constants(lua)?;
-    table.raw_set("log", lua.create_function(log)?)?;
+    table.raw_set("log", native::function(lua, log)?)?;
     let state = Rc::clone(shared);
-    let register = lua.create_function(move |lua, arguments: MultiValue| {
-        let registration = Registration::read(&arguments).map_err(|text| raise(lua, text))?;
+    let register = native::function(lua, move |given| {
+        let Registration { facts, function } =
+            Registration::read(&given.values).map_err(|text| raise(given.lua, text))?;
         let mut registered = state.registered.borrow_mut();
-        if registered.iter().any(|other| other.facts.name == registration.facts.name) {
-            return Err(raise(lua, "ERR Function already exists in the library"));
+        if registered.iter().any(|other| other.name == facts.name) {
+            return Err(raise(given.lua, "ERR Function already exists in the library"));
         }
-        registered.push(registration);
-        Ok(())
+        registered.push(facts);
+        if let Some(callbacks) = &*state.callbacks.borrow() {
+            callbacks.raw_set(registered.len(), function)?;
+        }
+        Ok(NOTHING)
     })?;
     table.raw_set("register_function", register)?;
     Ok(table)
 }
+
+/// No value.
+const NOTHING: Returned = Returned::One(Value::Nil);
 
 fn constants(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
@@ -233,9 +259,10 @@ fn constants(lua: &Lua) -> mlua::Result<Table> {
     Ok(table)
 }
 
-fn one_field(lua: &Lua, arguments: &MultiValue, field: &str) -> mlua::Result<Value> {
-    let (1, Some(Value::String(text))) = (arguments.len(), arguments.front()) else {
-        return error_table(lua, b"ERR wrong number or type of arguments", false);
+fn one_field(given: &native::Arguments<'_>, field: &str) -> Result<Returned, Fault> {
+    let lua = given.lua;
+    let (1, Some(Value::String(text))) = (given.count(), given.get(1)) else {
+        return Ok(error_table(lua, b"ERR wrong number or type of arguments", false)?.into());
     };
     let table = lua.create_table_with_capacity(0, 1)?;
     let text = text.as_bytes();
@@ -250,28 +277,29 @@ fn one_field(lua: &Lua, arguments: &MultiValue, field: &str) -> mlua::Result<Val
     } else {
         table.raw_set(field, lua.create_string(&*text)?)?;
     }
-    Ok(Value::Table(table))
+    Ok(Value::Table(table).into())
 }
 
-fn sha1hex(lua: &Lua, arguments: MultiValue) -> mlua::Result<String> {
-    if arguments.len() != 1 {
-        return Err(raise(lua, "ERR wrong number of arguments"));
+fn sha1hex(given: &native::Arguments<'_>) -> Result<Returned, Fault> {
+    if given.count() != 1 {
+        return Err(raise(given.lua, "ERR wrong number of arguments"));
     }
-    let text = arguments.front().cloned().map(|value| lua.coerce_string(value)).transpose()?.flatten();
+    let text = given.get(1).cloned().map(|value| given.lua.coerce_string(value)).transpose()?.flatten();
     let digest = text.map_or_else(|| digest_of(b""), |text| digest_of(&text.as_bytes()));
-    Ok(hexadecimal(&digest))
+    Ok(Value::String(given.lua.create_string(hexadecimal(&digest))?).into())
 }
 
-fn log(lua: &Lua, arguments: MultiValue) -> mlua::Result<()> {
-    if arguments.len() < 2 {
+fn log(given: &native::Arguments<'_>) -> Result<Returned, Fault> {
+    let lua = given.lua;
+    if given.count() < 2 {
         return Err(raise(lua, "ERR redis.log() requires two arguments or more."));
     }
-    let level = match arguments.front() {
-        Some(Value::Integer(level)) => *level as f64,
-        Some(Value::Number(level)) => *level,
+    let level = match given.get(1) {
+        Some(Value::Integer(level)) => *level,
+        Some(Value::Number(level)) => *level as i64,
         _ => return Err(raise(lua, "ERR First argument must be a number (log level).")),
     };
-    let level = match level as i64 {
+    let level = match level {
         0 => LogLevel::Debug,
         1 => LogLevel::Verbose,
         2 => LogLevel::Notice,
@@ -279,90 +307,69 @@ fn log(lua: &Lua, arguments: MultiValue) -> mlua::Result<()> {
         _ => return Err(raise(lua, "ERR Invalid debug level.")),
     };
     let mut message = Vec::new();
-    for (at, part) in arguments.into_iter().skip(1).enumerate() {
-        if let Some(text) = lua.coerce_string(part)? {
+    for (at, part) in given.values.iter().skip(1).enumerate() {
+        if let Some(text) = lua.coerce_string(part.clone())? {
             message.extend_from_slice(if at > 0 { b" " } else { b"" });
             message.extend_from_slice(&text.as_bytes());
         }
     }
     HOST.with(|host| host.log(level, &message));
-    Ok(())
+    Ok(NOTHING)
 }
 
-fn set_protocol(lua: &Lua, shared: &Shared, arguments: &MultiValue) -> mlua::Result<()> {
-    if arguments.len() != 1 {
-        return Err(raise(lua, "ERR redis.setresp() requires one argument."));
+fn number_of(given: &native::Arguments<'_>) -> Result<Option<f64>, Fault> {
+    Ok(given.get(1).cloned().map(|value| given.lua.coerce_number(value)).transpose()?.flatten())
+}
+
+fn set_protocol(given: &native::Arguments<'_>, shared: &Shared) -> Result<Returned, Fault> {
+    if given.count() != 1 {
+        return Err(raise(given.lua, "ERR redis.setresp() requires one argument."));
     }
-    let number = arguments.front().cloned().map(|value| lua.coerce_number(value)).transpose()?.flatten();
-    shared.protocol.set(match number {
+    shared.protocol.set(match number_of(given)? {
         Some(2.0) => Protocol::Resp2,
         Some(3.0) => Protocol::Resp3,
-        _ => return Err(raise(lua, "ERR RESP version must be 2 or 3.")),
+        _ => return Err(raise(given.lua, "ERR RESP version must be 2 or 3.")),
     });
-    Ok(())
+    Ok(NOTHING)
 }
 
 /// What a script writes is one effect, whatever it says here: replication cannot be turned off for a part of it.
-fn set_repl(lua: &Lua, arguments: MultiValue) -> mlua::Result<()> {
-    if arguments.len() != 1 {
-        return Err(raise(lua, "ERR redis.set_repl() requires two arguments."));
+fn set_repl(given: &native::Arguments<'_>) -> Result<Returned, Fault> {
+    if given.count() != 1 {
+        return Err(raise(given.lua, "ERR redis.set_repl() requires two arguments."));
     }
-    let flags = arguments.front().cloned().map(|value| lua.coerce_number(value)).transpose()?.flatten();
-    match flags {
-        Some(flags) if (0.0..=3.0).contains(&flags) => Ok(()),
-        _ => Err(raise(lua, "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")),
+    match number_of(given)? {
+        Some(flags) if (0.0..=3.0).contains(&flags) => Ok(NOTHING),
+        _ => Err(raise(
+            given.lua,
+            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+        )),
     }
 }
 
 /// Replaces what chooses at random.
 pub(super) fn fill_math(lua: &Lua, shared: &Rc<Shared>, math: &Table) -> mlua::Result<()> {
     let state = Rc::clone(shared);
-    let random = lua.create_function(move |lua, arguments: MultiValue| {
+    let random = native::function(lua, move |given| {
         let mut random = state.random.get();
         let chosen = random.next();
         state.random.set(random);
-        let wrong = |text: &str| Err(at_caller(lua, text));
-        let mut bounds = [0.0; 2];
-        let count = arguments.len();
-        if count > 2 {
-            return wrong("wrong number of arguments");
-        }
-        for (at, (bound, argument)) in bounds.iter_mut().zip(&arguments).enumerate() {
-            let Some(number) = lua.coerce_number(argument.clone())? else {
-                let found = argument.type_name();
-                return wrong(&format!("bad argument #{} to 'random' (number expected, got {found})", at + 1));
-            };
-            *bound = number.trunc();
-        }
-        let (low, high) = match count {
-            0 => return Ok(chosen),
-            1 => (1.0, bounds[0]),
-            _ => (bounds[0], bounds[1]),
+        let (low, high) = match given.count() {
+            0 => return Ok(Value::Number(chosen).into()),
+            1 => (1.0, given.number(1)?.trunc()),
+            2 => (given.number(1)?.trunc(), given.number(2)?.trunc()),
+            _ => return Err(Fault::Here("wrong number of arguments".into())),
         };
         if low > high {
-            return wrong(&format!("bad argument #{count} to 'random' (interval is empty)"));
+            return Err(Fault::argument(given.count(), "interval is empty"));
         }
-        Ok((chosen * (high - low + 1.0)).floor() + low)
+        Ok(Value::Number((chosen * (high - low + 1.0)).floor() + low).into())
     })?;
     math.raw_set("random", random)?;
     let state = Rc::clone(shared);
-    let seed = lua.create_function(move |lua, arguments: MultiValue| {
-        let number = arguments.front().cloned().map(|value| lua.coerce_number(value)).transpose()?.flatten();
-        let Some(number) = number else {
-            return Err(at_caller(lua, "bad argument #1 to 'randomseed' (number expected)"));
-        };
-        state.random.set(Random::seeded(number as i64 as i32));
-        Ok(())
+    let seed = native::function(lua, move |given| {
+        state.random.set(Random::seeded(native::to_integer(given.number(1)?) as i32));
+        Ok(NOTHING)
     })?;
     math.raw_set("randomseed", seed)
-}
-
-/// An error of a function of Lua's own kind: with its place before the text.
-fn at_caller(lua: &Lua, text: &str) -> mlua::Error {
-    let place = place(lua, 1);
-    let text = match &place {
-        Some((source, line)) => format!("ERR {}:{line}: {text}", source.trim_start_matches(['@', '='])),
-        None => format!("ERR {text}"),
-    };
-    mlua::Error::external(Raised { text: text.into_bytes(), place, counted: false })
 }

@@ -5,7 +5,7 @@ use mlua::{Lua, Table, Value};
 use crate::resp::{Protocol, Reply};
 
 /// Tables within tables of what a script returns.
-const MAX_DEPTH: usize = 1000;
+const MAX_DEPTH: usize = 500;
 
 /// A reply that ended before its end, or was none: commands write whole replies, so this is a defect.
 fn malformed() -> mlua::Error {
@@ -167,17 +167,16 @@ fn write_table(table: &Table, protocol: Protocol, reply: &mut Reply, depth: usiz
             _ => {}
         }
         if let Value::Table(map) = field("map") {
-            let pairs: Vec<(Value, Value)> = map.pairs().filter_map(Result::ok).collect();
-            reply.map(pairs.len());
-            return pairs.iter().try_for_each(|(key, value)| {
-                write(key, protocol, reply, depth + 1)?;
-                write(value, protocol, reply, depth + 1)
+            reply.map(map.pairs::<Value, Value>().count());
+            return map.pairs::<Value, Value>().filter_map(Result::ok).try_for_each(|(key, value)| {
+                write(&key, protocol, reply, depth + 1)?;
+                write(&value, protocol, reply, depth + 1)
             });
         }
         if let Value::Table(set) = field("set") {
-            let members: Vec<Value> = set.pairs().filter_map(Result::ok).map(|(key, _): (Value, Value)| key).collect();
-            reply.set(members.len());
-            return members.iter().try_for_each(|member| write(member, protocol, reply, depth + 1));
+            reply.set(set.pairs::<Value, Value>().count());
+            let mut members = set.pairs::<Value, Value>().filter_map(Result::ok);
+            return members.try_for_each(|(member, _)| write(&member, protocol, reply, depth + 1));
         }
         if let Value::String(digits) = field("big_number") {
             reply.big_number(&String::from_utf8_lossy(&without_breaks(&digits.as_bytes())));

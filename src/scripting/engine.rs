@@ -7,9 +7,9 @@ use std::rc::Rc;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, MultiValue, Table, VmState};
 
-use super::api::{Raised, Shared, explain, place, raise};
+use super::api::{Raised, Shared, end_here, explain, place};
 use super::convert;
-use super::functions::{FunctionFacts, Registration};
+use super::functions::FunctionFacts;
 use super::random::Random;
 use super::sandbox::{self, Sandbox};
 use super::shebang::{ScriptFlags, library_header, script_flags};
@@ -92,13 +92,6 @@ struct Compiled {
     flags: ScriptFlags,
 }
 
-/// A function of a library.
-#[derive(Clone)]
-struct Callable {
-    function: Function,
-    flags: ScriptFlags,
-}
-
 /// What runs next.
 pub struct Prepared {
     function: Function,
@@ -114,7 +107,10 @@ pub struct Engine {
     /// Handles an error where it happens: notes where that was.
     handler: Function,
     scripts: HashMap<Digest, Compiled>,
-    functions: HashMap<Vec<u8>, Callable>,
+    /// Of the functions of libraries what they say of themselves, by their names in lower case.
+    flags: HashMap<Vec<u8>, ScriptFlags>,
+    /// And their code.
+    functions: Table,
     /// Which state of the scripts and libraries of the node this follows.
     pub versions: (u64, u64),
     /// It was told to end, and raises at every instruction.
@@ -141,12 +137,14 @@ impl Engine {
         let ending = Rc::new(Cell::new(None));
         set_hook(&sandbox.lua, &ending, INSTRUCTIONS_BETWEEN)?;
         sandbox.lua.set_memory_limit(MEMORY_LIMIT)?;
+        let functions = sandbox.lua.create_table()?;
         Ok(Engine {
             sandbox,
             shared,
             handler,
             scripts: HashMap::new(),
-            functions: HashMap::new(),
+            flags: HashMap::new(),
+            functions,
             versions: (0, 0),
             ending,
         })
@@ -187,7 +185,9 @@ impl Engine {
 
     /// Forgets all libraries.
     pub fn forget_libraries(&mut self) {
-        self.functions.clear();
+        self.flags.clear();
+        // Should there be no memory for it, nothing finds what is left.
+        let _ = self.functions.clear();
     }
 
     /// Loads a library: what functions it has. They can be called only after [`Engine::keep`].
@@ -204,7 +204,9 @@ impl Engine {
             .map_err(|error| format!("ERR Error compiling function: {}", first_line(&error)).into_bytes())?;
         let show = |what: &Table| self.sandbox.function_rules.raw_set("__index", what.clone());
         let internal = |error: mlua::Error| format!("ERR {}", first_line(&error)).into_bytes();
+        let callbacks = lua.create_table().map_err(internal)?;
         self.shared.registered.borrow_mut().clear();
+        *self.shared.callbacks.borrow_mut() = Some(callbacks.clone());
         show(&self.sandbox.while_loading).map_err(internal)?;
         let outcome = self.protected(&function, MultiValue::new(), host);
         show(&self.sandbox.while_running).map_err(internal)?;
@@ -215,24 +217,31 @@ impl Engine {
         if registered.is_empty() {
             return Err(b"ERR No functions registered".to_vec());
         }
-        Ok(Loaded { name: header.name, registered })
+        Ok(Loaded { name: header.name, functions: registered, callbacks })
     }
 
     /// Lets the functions of a library be called.
-    pub fn keep(&mut self, loaded: Loaded) {
-        for Registration { facts, function } in loaded.registered {
-            let callable = Callable { function, flags: facts.flags };
-            self.functions.insert(facts.name.to_ascii_lowercase(), callable);
+    ///
+    /// # Errors
+    /// Lua has no memory for them.
+    pub fn keep(&mut self, loaded: &Loaded) -> Result<(), Vec<u8>> {
+        for (at, facts) in loaded.functions.iter().enumerate() {
+            let name = facts.name.to_ascii_lowercase();
+            let kept = loaded.callbacks.raw_get::<Function>(at + 1).and_then(|function| {
+                self.functions.raw_set(self.sandbox.lua.create_string(&name)?, function)
+            });
+            kept.map_err(|error| format!("ERR {}", first_line(&error)).into_bytes())?;
+            self.flags.insert(name, facts.flags);
         }
+        Ok(())
     }
 
     /// The function of this name, in any case.
     pub fn function(&self, name: &[u8]) -> Option<Prepared> {
-        let found = match self.functions.get(name) {
-            Some(found) => found,
-            None => self.functions.get(&name.to_ascii_lowercase())?,
-        };
-        Some(Prepared { function: found.function.clone(), flags: found.flags, is_function: true })
+        let lowered = name.to_ascii_lowercase();
+        let flags = *self.flags.get(&lowered)?;
+        let function = self.functions.raw_get(self.sandbox.lua.create_string(&lowered).ok()?).ok()?;
+        Some(Prepared { function, flags, is_function: true })
     }
 
     /// Runs a script or function, and appends what it returns to the reply.
@@ -321,14 +330,9 @@ impl Engine {
 pub struct Loaded {
     /// Its name.
     pub name: Vec<u8>,
-    registered: Vec<Registration>,
-}
-
-impl Loaded {
     /// Its functions.
-    pub fn functions(&self) -> Vec<FunctionFacts> {
-        self.registered.iter().map(|registration| registration.facts.clone()).collect()
-    }
+    pub functions: Vec<FunctionFacts>,
+    callbacks: Table,
 }
 
 /// Asks the host now and then, and ends the script when it says so. A script that catches that error is ended again at once.
@@ -344,7 +348,7 @@ fn set_hook(lua: &Lua, ending: &Rc<Cell<Option<&'static str>>>, instructions: u3
         if noted.replace(Some(reason)).is_none() {
             set_hook(lua, &noted, 1)?;
         }
-        Err(raise(lua, reason))
+        Err(end_here(lua, reason))
     })
 }
 
@@ -367,7 +371,7 @@ fn handle(lua: &Lua, explain: &Function, failure: Value) -> mlua::Result<Value> 
         }
     };
     if table.raw_get::<Value>("source")?.is_nil()
-        && let Some((source, line)) = place(lua, 1).or_else(|| place(lua, 2))
+        && let Some((source, line)) = place(lua, 1)
     {
         table.raw_set("source", source)?;
         table.raw_set("line", line)?;

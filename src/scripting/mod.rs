@@ -15,6 +15,7 @@ mod api;
 mod convert;
 mod engine;
 mod functions;
+mod libraries;
 mod random;
 mod sandbox;
 mod shebang;

@@ -129,6 +129,10 @@ globals.collectgarbage = function(option, argument)
     return 0
 end
 
-local run = function(body, handle) return xpcall(body, handle) end
+-- `xpcall` of Lua 5.1 hands no arguments on.
+local run = function(body, handle, keys, arguments)
+    if keys == nil then return xpcall(body, handle) end
+    return xpcall(function() return body(keys, arguments) end, handle)
+end
 
 return protect, strict, run, getmetatable("")

@@ -9,6 +9,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
 
 use super::api::{self, Shared};
+use super::libraries;
 
 /// The globals that are left of the libraries of Lua, as in Redis.
 const KEPT: &[&str] = &[
@@ -39,8 +40,10 @@ const KEPT: &[&str] = &[
     "unpack",
     "xpcall",
 ];
-/// Tables that scripts share.
-const SHARED_TABLES: &[&str] = &["coroutine", "math", "string", "table", "bit", "cjson", "cmsgpack", "struct"];
+/// The libraries beside Lua's own.
+const OWN_LIBRARIES: &[&str] = &["bit", "cjson", "cmsgpack", "struct"];
+/// Tables of Lua's that scripts share.
+const SHARED_TABLES: &[&str] = &["coroutine", "math", "string", "table"];
 
 /// A Lua state with everything in it that scripts find.
 pub(super) struct Sandbox {
@@ -63,15 +66,16 @@ pub(super) fn make(shared: &Rc<Shared>) -> mlua::Result<Sandbox> {
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
     let all = lua.globals();
     let globals = lua.create_table()?;
-    for name in KEPT {
+    libraries::open(&lua)?;
+    for name in KEPT.iter().chain(OWN_LIBRARIES) {
         globals.raw_set(*name, all.raw_get::<Value>(*name)?)?;
     }
     let explain = api::explain(&lua)?;
-    let prelude = lua.load(include_str!("sandbox.lua")).set_name("=sandbox").set_mode(ChunkMode::Text);
+    let prelude = lua.load(include_str!("sandbox.lua")).set_name(api::SANDBOX).set_mode(ChunkMode::Text);
     let (protect, strict, run, strings): (Function, Function, Function, Table) =
         prelude.call((globals.clone(), explain))?;
     api::fill_math(&lua, shared, &globals.raw_get("math")?)?;
-    for name in SHARED_TABLES {
+    for name in SHARED_TABLES.iter().chain(OWN_LIBRARIES) {
         if let Some(real) = globals.raw_get::<Option<Table>>(*name)? {
             globals.raw_set(*name, protect.call::<Table>(real)?)?;
         }
