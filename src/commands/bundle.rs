@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::context::Context;
 use super::spec::Flags;
 use super::{Entry, ServerState, Session, call, check, check_memory, find};
-use crate::keyspace::{Held, MOST_WARMED, Millis};
+use crate::keyspace::{Choice, Held, MOST_WARMED, Millis, Reach};
 use crate::resp::{Arguments, Protocol, Reply};
 
 /// The most requests in a bundle: others wait for its end.
@@ -123,7 +123,15 @@ impl<'i> Bundle<'i> {
         let Some(first) = self.requests.first() else { return progress };
         let arguments = self.arguments(first);
         // All keys are in the shard of the first one.
-        let held = Held::new(state.keyspace.lock_one(now, session.database, state.keyspace.key(&arguments[1])));
+        let transaction = state.keyspace.lock_one(now, session.database, state.keyspace.key(&arguments[1]));
+        if self.requests.len() > 1 {
+            let targets = self.requests.iter().map(|request| {
+                let arguments = self.arguments(request);
+                (state.keyspace.key(arguments.get(1).unwrap_or_default()), reach(request.entry, &arguments))
+            });
+            transaction.warm_in_turn(targets, session.random.clone());
+        }
+        let held = Held::new(transaction);
         let mut context =
             Context { state, session, arguments, reply, now, entry: first.entry, held: Some(held.clone()) };
         for request in &self.requests {
@@ -144,6 +152,17 @@ impl<'i> Bundle<'i> {
 
     fn arguments(&self, request: &Request) -> Arguments<'_> {
         Arguments::new(self.input, &self.ranges[request.words.0..request.words.1])
+    }
+}
+
+/// Which element of its key's value a command most likely needs.
+fn reach<'a>(entry: &Entry, arguments: &Arguments<'a>) -> Reach<'a> {
+    let word = |at: usize| arguments.get(at).unwrap_or_default();
+    match (entry.command.name, arguments.len()) {
+        ("zpopmin", 2) => Reach::Taken(Choice::Lowest),
+        ("zpopmax", 2) => Reach::Taken(Choice::Highest),
+        ("spop", 2) => Reach::Taken(Choice::Random),
+        _ => Reach::Named([word(2), word(3)]),
     }
 }
 

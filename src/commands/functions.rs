@@ -21,6 +21,7 @@ const fn row(name: &'static str, arity: isize, flags: Flags, handler: Handler) -
 
 const fn change(name: &'static str, arity: isize, flags: Flags, handler: Handler) -> Command {
     row(name, arity, CHANGES.with(flags), handler)
+        .coordination(Coordination::Commutes)
         .hints(&["request_policy:all_shards", "response_policy:all_succeeded"])
 }
 

@@ -516,6 +516,8 @@ mod tests {
                 "geosearch g fromlonlat 15 37 asc desc",
                 "-ERR exactly one of BYRADIUS and BYBOX can be specified for geosearch\r\n",
             ),
+            ("geoadd end -180 -85.05112878 there", ":1\r\n"),
+            ("geosearch end fromlonlat 180 -85.05112878 bybox 20 1511 ft", "*1\r\n$5\r\nthere\r\n"),
             ("georadius g 15 37 200 lightyears", "-ERR unsupported unit provided. please use M, KM, FT, MI\r\n"),
             ("georadiusbymember g nosuch 1 m", "-ERR could not decode requested zset member\r\n"),
         ]);

@@ -1,9 +1,13 @@
 //! Scripts and functions as clients use them. What they reply is what redis-server 7.0.15 does, unless said.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Instant;
 
 use super::testing::Fixture;
+use super::{Connected, ServerState, Session, execute};
 use crate::keyspace::EventClasses;
+use crate::resp::{Arguments, Protocol, Reply};
 
 /// EVAL without keys.
 fn eval(fixture: &mut Fixture, source: &str) -> String {
@@ -551,4 +555,118 @@ fn libraries_reach_the_other_nodes() {
     }
     let unwatched = Arc::default();
     assert!(one.state.keyspace.libraries(one.now, &unwatched).is_empty());
+}
+
+/// Another connection to the node of a fixture, on whatever thread runs this. Requests and their replies.
+struct Client<'s> {
+    state: &'s ServerState,
+    session: Session,
+}
+
+impl Client<'_> {
+    fn of(state: &ServerState) -> Client<'_> {
+        Client { state, session: Session::open(state, Connected::default(), 0, 0, 1) }
+    }
+
+    /// As a connection does it: with one pass for the batch.
+    fn run(&mut self, words: &[&str]) -> String {
+        let inside = self.state.keyspace.gates().enter_unless_overdue();
+        self.session.turned_away = inside.is_err();
+        let (mut input, mut ranges) = (Vec::new(), Vec::new());
+        for word in words {
+            let start = input.len() as u32;
+            input.extend_from_slice(word.as_bytes());
+            ranges.push(start..input.len() as u32);
+        }
+        let mut reply = Reply::new(Protocol::Resp2);
+        execute(self.state, &mut self.session, &Arguments::new(&input, &ranges), &mut reply, 1_700_000_000_000);
+        String::from_utf8_lossy(reply.bytes()).into_owned()
+    }
+}
+
+#[test]
+fn scripts_on_several_threads_lose_nothing_and_nobody_sees_a_half_of_one() {
+    const ROUNDS: usize = 1000;
+    for fixture in [Fixture::new(), Fixture::in_a_cluster()] {
+        let state = &fixture.state;
+        let script =
+            "local n=redis.call('get',KEYS[1]) or 0 redis.call('set',KEYS[1],n+1) redis.call('incr','undeclared')";
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut client = Client::of(state);
+                    for _ in 0..ROUNDS {
+                        assert_eq!(client.run(&["eval", script, "1", "k"]), "$-1\r\n");
+                    }
+                });
+                scope.spawn(|| {
+                    let mut client = Client::of(state);
+                    for _ in 0..ROUNDS {
+                        for request in [&["multi"][..], &["incr", "k"], &["incr", "undeclared"], &["exec"]] {
+                            assert!(!client.run(request).starts_with('-'));
+                        }
+                        let seen = client.run(&["mget", "k", "undeclared"]);
+                        let mut values = seen.split("\r\n").filter(|line| !line.starts_with(['*', '$']));
+                        assert_eq!(values.next(), values.next(), "{seen}");
+                    }
+                });
+            }
+        });
+        let mut client = Client::of(state);
+        let sum = (4 * ROUNDS).to_string();
+        let expected = format!("*2\r\n${0}\r\n{sum}\r\n${0}\r\n{sum}\r\n", sum.len());
+        assert_eq!(client.run(&["mget", "k", "undeclared"]), expected);
+        if state.keyspace.is_in_cluster() {
+            assert_eq!(state.keyspace.drain_effects().len(), 4 * ROUNDS);
+        }
+    }
+}
+
+fn nanoseconds() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+#[test]
+fn a_script_that_takes_too_long_is_ended_unless_it_has_written() {
+    let mut fixture = Fixture::new();
+    fixture.state.facts.stopwatch = Some(nanoseconds);
+    fixture.state.scripting.set_threshold(20);
+    fixture.run("set k v");
+    let state = &fixture.state;
+    let busy = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n";
+    let wait = |client: &mut Client<'_>| {
+        while client.run(&["get", "k"]) != busy {
+            thread::yield_now();
+        }
+    };
+    thread::scope(|scope| {
+        // It catches every error that it can.
+        let stubborn = "while true do pcall(function() while true do end end) end";
+        let script = scope.spawn(|| Client::of(state).run(&["eval", stubborn, "0"]));
+        let mut client = Client::of(state);
+        wait(&mut client);
+        assert_eq!(client.run(&["ping"]), busy);
+        assert_eq!(client.run(&["eval", "return 1", "0"]), busy);
+        assert_eq!(client.run(&["watch", "k"]), busy, "the data cannot be got at");
+        assert_eq!(client.run(&["function", "kill"]), busy);
+        assert_eq!(client.run(&["shutdown", "save"]), busy);
+        assert_eq!(client.run(&["multi"]), "+OK\r\n");
+        assert_eq!(client.run(&["get", "k"]), busy);
+        assert!(client.run(&["exec"]).starts_with("-EXECABORT Transaction discarded because of: BUSY"));
+        assert_eq!(client.run(&["script", "kill"]), "+OK\r\n");
+        let reply = script.join().expect("it has ended");
+        assert!(reply.starts_with("-ERR Script killed by user with SCRIPT KILL... script: "), "{reply}");
+        assert_eq!(client.run(&["script", "kill"]), "-NOTBUSY No scripts in execution right now.\r\n");
+        assert_eq!(client.run(&["get", "k"]), "$1\r\nv\r\n");
+
+        let writing = "redis.call('set','k','w') while redis.call('get','k')=='w' do end";
+        let script = scope.spawn(|| Client::of(state).run(&["eval", writing, "0"]));
+        wait(&mut client);
+        assert!(client.run(&["script", "kill"]).starts_with("-UNKILLABLE "));
+        state.supervision.end();
+        let reply = script.join().expect("it has ended");
+        assert!(reply.starts_with("-ERR the server is shutting down"), "{reply}");
+        assert_eq!(client.run(&["get", "k"]), "$1\r\nw\r\n", "what it wrote before is kept, as with any error");
+    });
 }

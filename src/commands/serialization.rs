@@ -95,7 +95,7 @@ fn restore(context: &mut Context<'_>) -> Outcome {
         RdbError::Version(_) | RdbError::Checksum => Refusal::Fixed("ERR DUMP payload version or checksum are wrong"),
         _ => BAD_FORMAT,
     })?;
-    let value = from_rdb(value, &context.state.keyspace);
+    let value = from_rdb(value);
     let deadline = match life {
         0 => None,
         life if options.absolute => Some(life),

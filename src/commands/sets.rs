@@ -1,5 +1,7 @@
 //! Sets.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::Flow;
 use super::context::{Context, Outcome, Refusal, SYNTAX, check_reply_size, is_option};
 use super::hashes::random_count;
@@ -197,9 +199,14 @@ fn spop(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let set = transaction.set(key)?;
     let length = set.map_or(0, SetValue::len);
-    let positions = distinct_positions(&mut context.session.random, length, count.unwrap_or(1));
-    let members: Vec<Box<[u8]>> = match set {
-        None => Vec::new(),
+    let random = &mut context.session.random;
+    let positions: SmallVec<[usize; 1]> = match count {
+        // A bundle foresees this choice.
+        None if length > 1 => smallvec![random.usize(..length)],
+        count => distinct_positions(random, length, count.unwrap_or(1)).into(),
+    };
+    let members: SmallVec<[Box<[u8]>; 1]> = match set {
+        None => SmallVec::new(),
         Some(set) => positions.into_iter().filter_map(|at| set.at(at)).map(Into::into).collect(),
     };
     if members.len() == length {

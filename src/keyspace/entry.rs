@@ -1,7 +1,8 @@
 //! One key with its value, as compact as it can be.
 //!
 //! A string is one allocation: a four-byte header, the key's length, the time to live if there is one, the key and the
-//! value. Everything else is a boxed [`Object`]. An entry is 16 bytes in its table.
+//! value. Everything else is a boxed [`Object`] of 48 bytes: the value, and the key with its time to live, which lie behind
+//! a pointer of their own if they are long. An entry is 16 bytes in its table.
 //!
 //! ```text
 //! flags 1 | access counter 1 | access minutes 2 | key length varint | deadline 8, if flagged | key | value
@@ -26,10 +27,85 @@ const EMBEDDED_LIMIT: usize = 44;
 /// A key with a value that is not packed.
 #[derive(Clone, Debug)]
 pub struct Object {
-    key: Box<[u8]>,
-    deadline: Option<Millis>,
-    access: Access,
-    pub value: Value,
+    name: Name,
+    value: Value,
+}
+
+/// A key's name, and what else is known of it, beside a value that is not packed. Its bytes are the deadline, if there is one,
+/// and the key; most are so few that they lie here.
+#[derive(Clone, Debug)]
+enum Name {
+    Inline { has_deadline: bool, length: u8, access: PackedAccess, bytes: [u8; INLINE_NAME] },
+    Heap { has_deadline: bool, access: PackedAccess, bytes: Box<[u8]> },
+}
+
+/// Bytes of a name that fit beside the value.
+const INLINE_NAME: usize = 18;
+const DEADLINE_BYTES: usize = 8;
+
+/// [`Access`] in three bytes that may lie anywhere: the counter, the minutes.
+type PackedAccess = [u8; 3];
+
+fn pack_access(access: Access) -> PackedAccess {
+    let [low, high] = access.minutes.to_le_bytes();
+    [access.counter, low, high]
+}
+
+impl Name {
+    fn new(key: &[u8], deadline: Option<Millis>, access: Access) -> Name {
+        let (has_deadline, access) = (deadline.is_some(), pack_access(access));
+        let deadline = deadline.map(Millis::to_le_bytes);
+        let deadline = deadline.as_ref().map_or(&[][..], |deadline| deadline);
+        let length = deadline.len() + key.len();
+        if length > INLINE_NAME {
+            return Name::Heap { has_deadline, access, bytes: [deadline, key].concat().into_boxed_slice() };
+        }
+        let mut bytes = [0; INLINE_NAME];
+        bytes[..deadline.len()].copy_from_slice(deadline);
+        bytes[deadline.len()..length].copy_from_slice(key);
+        Name::Inline { has_deadline, length: length as u8, access, bytes }
+    }
+
+    fn bytes(&self) -> (&[u8], bool) {
+        match self {
+            Name::Inline { has_deadline, length, bytes, .. } => (&bytes[..usize::from(*length)], *has_deadline),
+            Name::Heap { has_deadline, bytes, .. } => (bytes, *has_deadline),
+        }
+    }
+
+    fn key(&self) -> &[u8] {
+        let (bytes, has_deadline) = self.bytes();
+        &bytes[if has_deadline { DEADLINE_BYTES } else { 0 }..]
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        let (bytes, has_deadline) = self.bytes();
+        bytes.first_chunk().filter(|_| has_deadline).map(|bytes| Millis::from_le_bytes(*bytes))
+    }
+
+    fn set_deadline(&mut self, deadline: Option<Millis>) {
+        if deadline != self.deadline() {
+            *self = Name::new(self.key(), deadline, self.access());
+        }
+    }
+
+    fn access(&self) -> Access {
+        let (Name::Inline { access, .. } | Name::Heap { access, .. }) = self;
+        Access { counter: access[0], minutes: u16::from_le_bytes([access[1], access[2]]) }
+    }
+
+    fn set_access(&mut self, new: Access) {
+        let (Name::Inline { access, .. } | Name::Heap { access, .. }) = self;
+        *access = pack_access(new);
+    }
+
+    /// Bytes of memory behind it.
+    fn memory(&self) -> usize {
+        match self {
+            Name::Inline { .. } => 0,
+            Name::Heap { bytes, .. } => allocation(bytes.len()),
+        }
+    }
 }
 
 /// One key of a database.
@@ -88,7 +164,7 @@ impl Entry {
     pub fn new(key: &[u8], value: Value, deadline: Option<Millis>, access: Access) -> Entry {
         match value {
             Value::Text(text) if text.len() <= PACKED_GROWTH_LIMIT => Entry::string(key, &text, deadline, access),
-            value => Entry::Object(Box::new(Object { key: key.into(), deadline, access, value })),
+            value => Entry::Object(Box::new(Object { name: Name::new(key, deadline, access), value })),
         }
     }
 
@@ -99,7 +175,7 @@ impl Entry {
                 let parts = parts(packed);
                 &packed[parts.key_at..parts.value_at]
             }
-            Entry::Object(object) => &object.key,
+            Entry::Object(object) => object.name.key(),
         }
     }
 
@@ -107,7 +183,7 @@ impl Entry {
     pub fn first_byte(&self) -> u8 {
         match self {
             Entry::Packed(packed) => packed[0],
-            Entry::Object(object) => object.access.counter,
+            Entry::Object(object) => object.name.access().counter,
         }
     }
 
@@ -138,7 +214,7 @@ impl Entry {
                 let at = parts(packed).deadline_at;
                 Some(u64::from_le_bytes(packed[at..at + 8].try_into().expect("eight bytes")))
             }
-            Entry::Object(object) => object.deadline,
+            Entry::Object(object) => object.name.deadline(),
         }
     }
 
@@ -178,7 +254,7 @@ impl Entry {
                     }
                 }
             }
-            Entry::Object(object) => object.deadline = deadline,
+            Entry::Object(object) => object.name.set_deadline(deadline),
         }
     }
 
@@ -228,7 +304,7 @@ impl Entry {
         }
         let mut text = self.text().expect("edit_text is for strings").to_vec();
         edit(&mut text);
-        *self = Entry::new(self.key(), Value::Text(text), self.deadline(), self.access());
+        *self = Entry::new(self.key(), Value::text(text), self.deadline(), self.access());
     }
 
     /// The collection, for changes. `None` for a string.
@@ -250,7 +326,7 @@ impl Entry {
     /// The value; that of a packed string is copied.
     pub fn value(&self) -> Cow<'_, Value> {
         match self {
-            Entry::Packed(packed) => Cow::Owned(Value::Text(packed[parts(packed).value_at..].to_vec())),
+            Entry::Packed(packed) => Cow::Owned(Value::text(packed[parts(packed).value_at..].to_vec())),
             Entry::Object(object) => Cow::Borrowed(&object.value),
         }
     }
@@ -261,7 +337,10 @@ impl Entry {
             Entry::Packed(ref packed) => {
                 Entry::string(key, &packed[parts(packed).value_at..], self.deadline(), self.access())
             }
-            Entry::Object(object) => Entry::Object(Box::new(Object { key: key.into(), ..*object })),
+            Entry::Object(mut object) => {
+                object.name = Name::new(key, object.name.deadline(), object.name.access());
+                Entry::Object(object)
+            }
         }
     }
 
@@ -280,7 +359,7 @@ impl Entry {
     /// The value, out of its entry.
     pub fn into_value(self) -> Value {
         match self {
-            Entry::Packed(packed) => Value::Text(packed[parts(&packed).value_at..].to_vec()),
+            Entry::Packed(packed) => Value::text(packed[parts(&packed).value_at..].to_vec()),
             Entry::Object(object) => object.value,
         }
     }
@@ -289,7 +368,7 @@ impl Entry {
     pub fn access(&self) -> Access {
         match self {
             Entry::Packed(packed) => Access { counter: packed[1], minutes: u16::from_le_bytes([packed[2], packed[3]]) },
-            Entry::Object(object) => object.access,
+            Entry::Object(object) => object.name.access(),
         }
     }
 
@@ -300,7 +379,7 @@ impl Entry {
                 packed[1] = access.counter;
                 packed[2..4].copy_from_slice(&access.minutes.to_le_bytes());
             }
-            Entry::Object(object) => object.access = access,
+            Entry::Object(object) => object.name.set_access(access),
         }
     }
 
@@ -308,9 +387,7 @@ impl Entry {
     pub fn memory(&self) -> usize {
         match self {
             Entry::Packed(packed) => allocation(packed.len()),
-            Entry::Object(object) => {
-                allocation(size_of::<Object>()) + allocation(object.key.len()) + object.value.memory()
-            }
+            Entry::Object(object) => allocation(size_of::<Object>()) + object.name.memory() + object.value.memory(),
         }
     }
 }
@@ -318,10 +395,27 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::value::SetValue;
 
     #[test]
     fn an_entry_is_sixteen_bytes() {
-        assert_eq!(size_of::<Entry>(), 16);
+        assert_eq!((size_of::<Entry>(), size_of::<Value>(), size_of::<Object>()), (16, 24, 48));
+    }
+
+    #[test]
+    fn names_of_any_length_keep_key_deadline_and_access() {
+        let access = Access { counter: 9, minutes: 300 };
+        for length in [0, 1, 9, 10, 11, 17, 18, 19, 300] {
+            let key = vec![b'k'; length];
+            let mut entry = Entry::new(&key, Value::Set(SetValue::new()), None, access);
+            for deadline in [None, Some(77), Some(78), None] {
+                entry.set_deadline(deadline);
+                assert_eq!((entry.key(), entry.deadline(), entry.access()), (&key[..], deadline, access));
+            }
+            entry.set_access(Access { counter: 1, minutes: 2 });
+            let other = entry.renamed(b"another name");
+            assert_eq!((other.key(), other.access().counter), (&b"another name"[..], 1));
+        }
     }
 
     #[test]

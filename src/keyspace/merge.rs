@@ -2,8 +2,6 @@
 //!
 //! The key is taken out of its database, merged, and put back. The rules are those of `DESIGN.md`, section "Merge table".
 
-use foldhash::fast::FixedState;
-
 use super::causality::{KeyCausality, Mark};
 use super::types::replaces_key;
 use super::value::Value;
@@ -21,7 +19,7 @@ pub struct KeyState {
 
 impl KeyState {
     /// Merges an action.
-    pub fn merge(&mut self, action: &Action<'_>, mark: &Mark<'_>, hasher: &FixedState) {
+    pub fn merge(&mut self, action: &Action<'_>, mark: &Mark<'_>) {
         self.causality.summarize(mark.dot);
         match Kind::of(action) {
             None => match *action {
@@ -39,7 +37,7 @@ impl KeyState {
                     self.causality.life.forget(&mark.seen);
                 }
                 let value = self.take(kind);
-                if let Some(value) = self.causality.causes.merge(kind, value, action, mark, hasher) {
+                if let Some(value) = self.causality.causes.merge(kind, value, action, mark) {
                     self.put(value);
                 }
             }

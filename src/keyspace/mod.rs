@@ -64,11 +64,11 @@ pub use scan::ScanPage;
 pub use space::Keyspace;
 pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{
-    ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limit, Limits, ListValue, NodeLimit,
-    Pending, SetValue, SortedSetValue, StreamEntry, StreamValue, Trim, TrimTo, Value,
+    Choice, ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limit, Limits, ListValue,
+    NodeLimit, Pending, SetValue, SortedSetValue, StreamEntry, StreamValue, Trim, TrimTo, Value,
 };
 pub use waiting::{Verdict, Waiter};
-pub use warming::MOST_WARMED;
+pub use warming::{MOST_WARMED, Reach};
 pub use watching::{Watched, Watcher};
 
 /// Milliseconds since the Unix epoch.

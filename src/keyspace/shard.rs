@@ -257,7 +257,7 @@ impl Shard {
         let existed = entry.is_some();
         let causality = database.unstable.remove(place.key).unwrap_or_else(|| KeyCausality::resting(deadline));
         let mut state = KeyState { shown: entry.map(Entry::into_value), deadline, causality };
-        state.merge(action, mark, hasher);
+        state.merge(action, mark);
         let exists = state.shown.is_some();
         let entry = state.shown.map(|value| Entry::new(place.key, value, state.deadline, access));
         match (found, entry) {

@@ -61,7 +61,7 @@ impl KeySlot<'_> {
             None => {
                 let mut text = None;
                 edit.apply(&mut text);
-                self.create(Value::Text(text.expect("an edit makes a string")))
+                self.create(Value::text(text.expect("an edit makes a string")))
             }
         }
     }
@@ -72,7 +72,7 @@ impl KeySlot<'_> {
         match self.found {
             Some(at) => self.database.update(at, |entry| edit(collection_of(entry))),
             None => {
-                let mut collection = C::empty(self.hasher);
+                let mut collection = C::empty();
                 edit(&mut collection);
                 self.create(collection.into_value())
             }

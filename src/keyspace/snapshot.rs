@@ -116,9 +116,9 @@ impl Keyspace {
                 return Err(CodecError::Invalid("a key in the wrong shard: does every node use the same passphrase?"));
             }
             let database = guard.database_mut(key.database);
-            let value = key.value.map(|value| value.into_value(&self.hasher));
+            let value = key.value.map(|value| value.into_value());
             if let Some(mut causality) = key.causality {
-                causality.hidden = key.hidden.into_iter().map(|value| value.into_value(&self.hasher)).collect();
+                causality.hidden = key.hidden.into_iter().map(|value| value.into_value()).collect();
                 if !causality.causes.fits(value.iter().chain(&causality.hidden)) {
                     return Err(malformed);
                 }

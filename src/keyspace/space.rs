@@ -15,9 +15,10 @@ use super::gates::{Gates, Inside};
 use super::scan::ScanPage;
 use super::shard::Shard;
 use super::transaction::{Key, Transaction};
+use super::value::seed_elements;
 use super::waiting::Waiter;
 use super::watching::{Watched, Watcher};
-use super::{Collection, KeyspaceOptions, Kind, Millis};
+use super::{KeyspaceOptions, Kind, Millis};
 use crate::effects::{Effect, Frontier, Origin};
 
 /// The data of one node. See the module `keyspace`.
@@ -88,6 +89,7 @@ impl Keyspace {
     /// An empty keyspace.
     pub fn new(options: KeyspaceOptions) -> Keyspace {
         let mut random = fastrand::Rng::with_seed(options.random_seed);
+        seed_elements(options.hash_seed);
         Keyspace {
             shards: (0..Self::SHARDS).map(|_| Slot(Mutex::new(Shard::new(random.u64(..))))).collect(),
             hasher: FixedState::with_seed(options.hash_seed),
@@ -117,11 +119,6 @@ impl Keyspace {
     /// A key's name with its hash.
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
         Key { bytes, hash: hash_key(&self.hasher, bytes) }
-    }
-
-    /// A collection without elements.
-    pub fn empty<C: Collection>(&self) -> C {
-        C::empty(&self.hasher)
     }
 
     /// The shard of a hash. The index within a shard uses the lowest and the highest bits; these lie between.

@@ -13,12 +13,22 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::shard::Shard;
+use super::value::Choice;
 use super::{Key, Keyspace, Transaction};
 
 /// The most keys at a time: about as many reads as a processor core has under way.
 pub const MOST_WARMED: usize = 16;
 
 type Few<T> = SmallVec<[T; MOST_WARMED]>;
+
+/// Which element of its key's value a command most likely needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Reach<'a> {
+    /// One that is named by the words behind the key.
+    Named([&'a [u8]; 2]),
+    /// One that it chooses itself, and takes out.
+    Taken(Choice),
+}
 
 impl Keyspace {
     /// See the module's text. The words that follow a key in its request may be elements.
@@ -78,6 +88,44 @@ impl Transaction<'_> {
     }
 }
 
+impl Transaction<'_> {
+    /// The same for commands that will run one after the other on keys of the one shard that is locked. `random` is a copy of
+    /// what they will choose by.
+    pub fn warm_in_turn<'k>(&self, targets: impl Iterator<Item = (Key<'k>, Reach<'k>)>, mut random: fastrand::Rng) {
+        let mut elements: SmallVec<[_; MOST_WARMED]> = SmallVec::new();
+        let mut removals: SmallVec<[_; MOST_WARMED]> = SmallVec::new();
+        // Nearly always the commands have one key, which is looked up once.
+        let (mut current, mut value, mut taken) = (None, None, 0);
+        for (key, reach) in targets {
+            if current != Some(key.bytes) {
+                (current, taken) = (Some(key.bytes), 0);
+                let keys = self.shard(key).databases.get(self.database() as usize);
+                let entry = keys.and_then(|keys| Some(keys.at(keys.candidate(key.hash)?)));
+                value = entry.and_then(|entry| {
+                    black_box(entry.first_byte());
+                    entry.collection()
+                });
+            }
+            let Some(value) = value else { continue };
+            match reach {
+                Reach::Named(words) => elements.extend(value.candidate(&words).map(|at| (value, at))),
+                Reach::Taken(choice) => {
+                    let Some(at) = value.candidate_to_take(choice, taken, &mut random) else { continue };
+                    removals.push((value, at));
+                    removals.extend(value.candidate_to_move(taken).map(|at| (value, at)));
+                    taken += 1;
+                }
+            }
+        }
+        for (value, at) in elements.iter().chain(&removals) {
+            black_box(value.first_byte(*at));
+        }
+        for (value, at) in &removals {
+            black_box(value.warm_removal(*at));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +159,17 @@ mod tests {
         let transaction = keyspace.lock_keys(1, 0, keys.iter().copied());
         transaction.warm(&keys);
         drop(transaction);
+        for key in &keys {
+            let reaches = [
+                Reach::Named([b"77", b""]),
+                Reach::Taken(Choice::Lowest),
+                Reach::Taken(Choice::Random),
+                Reach::Taken(Choice::Highest),
+            ];
+            let transaction = keyspace.lock_one(1, 0, *key);
+            let targets = reaches.iter().cycle().take(5000).map(|reach| (*key, *reach));
+            transaction.warm_in_turn(targets, fastrand::Rng::with_seed(1));
+        }
         let last: Vec<_> = keys.iter().map(|key| keyspace.lock_one(1, 0, *key).facts(*key)).collect();
         assert_eq!((&before, &before), (&after, &last));
     }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::effects::StreamId;
 use crate::keyspace::{
-    Group as ConsumerGroup, HashValue, Keyspace, ListValue, Millis, SetValue, SortedSetValue, StreamEntry, StreamValue,
-    Value,
+    Group as ConsumerGroup, HashValue, ListValue, Millis, SetValue, SortedSetValue, StreamEntry, StreamValue, Value,
 };
 use crate::rdb::{self, HashField, RdbValue};
 
 /// A value in the form that is encoded, without the fields whose time is over.
 pub fn to_rdb(value: &Value, now: Millis) -> RdbValue {
     match value {
-        Value::Text(text) => RdbValue::String(text.clone()),
+        Value::Text(text) => RdbValue::String((**text).clone()),
         Value::Hash(hash) => RdbValue::Hash(
             hash.at_time(now)
                 .iter_with_deadlines()
@@ -33,11 +32,11 @@ pub fn to_rdb(value: &Value, now: Millis) -> RdbValue {
 }
 
 /// A value out of the form that is encoded.
-pub fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Value {
+pub fn from_rdb(value: RdbValue) -> Value {
     match value {
-        RdbValue::String(text) => Value::Text(text),
+        RdbValue::String(text) => Value::text(text),
         RdbValue::Hash(fields) => {
-            let mut hash: HashValue = keyspace.empty();
+            let mut hash = HashValue::new();
             for HashField { field, value, expires_at } in fields {
                 hash.insert(&field, &value);
                 hash.set_deadline(&field, expires_at);
@@ -45,19 +44,19 @@ pub fn from_rdb(value: RdbValue, keyspace: &Keyspace) -> Value {
             Value::Hash(hash)
         }
         RdbValue::List(elements) => {
-            let mut list: ListValue = keyspace.empty();
+            let mut list = ListValue::new();
             elements.iter().for_each(|element| list.push_back(element));
             Value::List(list)
         }
         RdbValue::SortedSet(members) => {
-            let mut set: SortedSetValue = keyspace.empty();
+            let mut set = SortedSetValue::new();
             for (member, score) in members {
                 set.insert(&member, score);
             }
             Value::SortedSet(set)
         }
         RdbValue::Set(members) => {
-            let mut set: SetValue = keyspace.empty();
+            let mut set = SetValue::new();
             members.iter().for_each(|member| {
                 set.insert(member);
             });

@@ -173,7 +173,7 @@ impl Loader<'_> {
                 }
                 return Err(Problem::Twice(shown()));
             }
-            let value = from_rdb(value, keyspace);
+            let value = from_rdb(value);
             if deadline.is_some_and(|deadline| deadline <= now) || value.is_over(now) {
                 self.loaded.expired += 1;
                 continue;

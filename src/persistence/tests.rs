@@ -73,24 +73,24 @@ fn bytes(random: &mut fastrand::Rng, most: usize) -> Vec<u8> {
     }
 }
 
-fn value(random: &mut fastrand::Rng, keyspace: &Keyspace) -> Value {
+fn value(random: &mut fastrand::Rng) -> Value {
     let count = if random.bool() { random.usize(1..6) } else { random.usize(1..700) };
     match random.u8(..6) {
-        0 => Value::Text(bytes(random, 1000)),
+        0 => Value::text(bytes(random, 1000)),
         1 => {
-            let mut list: ListValue = keyspace.empty();
+            let mut list = ListValue::new();
             (0..count).for_each(|_| list.push_back(&bytes(random, 100)));
             Value::List(list)
         }
         2 => {
-            let mut set: SetValue = keyspace.empty();
+            let mut set = SetValue::new();
             (0..count).for_each(|_| {
                 set.insert(&bytes(random, 100));
             });
             Value::Set(set)
         }
         3 => {
-            let mut set: SortedSetValue = keyspace.empty();
+            let mut set = SortedSetValue::new();
             for _ in 0..count {
                 let score = if random.u8(..9) == 0 { f64::INFINITY } else { random.f64() * 100.0 };
                 set.insert(&bytes(random, 100), score);
@@ -98,7 +98,7 @@ fn value(random: &mut fastrand::Rng, keyspace: &Keyspace) -> Value {
             Value::SortedSet(set)
         }
         4 => {
-            let mut hash: HashValue = keyspace.empty();
+            let mut hash = HashValue::new();
             let ends = random.u8(..3) == 0;
             for _ in 0..count {
                 let field = bytes(random, 100);
@@ -131,7 +131,7 @@ fn fill(random: &mut fastrand::Rng, keyspace: &Keyspace, keys: usize) {
     for _ in 0..keys {
         let name = format!("key{}", random.u32(..keys as u32 * 2)).into_bytes();
         let deadline = (random.u8(..4) == 0).then(|| NOW + random.u64(1..10_000));
-        let value = value(random, keyspace);
+        let value = value(random);
         put(keyspace, random.u32(..3), &name, value, deadline);
     }
 }
@@ -157,7 +157,7 @@ fn disturb(random: &mut fastrand::Rng, keyspace: &Keyspace, keys: u32) {
             }
         }
         _ => {
-            let value = value(random, keyspace);
+            let value = value(random);
             put(keyspace, database, &name, value, None);
         }
     }
@@ -234,11 +234,11 @@ fn there_is_one_cut_at_a_time_and_a_dropped_one_leaves_nothing() {
 fn a_cut_fails_rather_than_keep_too_much() {
     let keyspace = keyspace(1, None);
     for at in 0..40u32 {
-        put(&keyspace, 0, format!("key{at}").as_bytes(), Value::Text(vec![b'x'; 50_000]), None);
+        put(&keyspace, 0, format!("key{at}").as_bytes(), Value::text(vec![b'x'; 50_000]), None);
     }
     let mut cut = cut(&keyspace);
     for at in 0..40u32 {
-        put(&keyspace, 0, format!("key{at}").as_bytes(), Value::Text(b"new".to_vec()), None);
+        put(&keyspace, 0, format!("key{at}").as_bytes(), Value::text(b"new".to_vec()), None);
     }
     let mut piece = Vec::new();
     let outcome = loop {
@@ -254,11 +254,11 @@ fn a_cut_fails_rather_than_keep_too_much() {
 fn small_file() -> (Arc<Keyspace>, Vec<u8>) {
     let from = keyspace(1, None);
     let mut random = fastrand::Rng::with_seed(5);
-    put(&from, 0, b"text", Value::Text(b"hello".to_vec()), Some(NOW + 100));
-    put(&from, 2, b"long", Value::Text(vec![b'l'; 350]), None);
+    put(&from, 0, b"text", Value::text(b"hello".to_vec()), Some(NOW + 100));
+    put(&from, 2, b"long", Value::text(vec![b'l'; 350]), None);
     for at in 0..12 {
         let value = loop {
-            let value = value(&mut random, &from);
+            let value = value(&mut random);
             if value.memory() < 400 {
                 break value;
             }
@@ -377,9 +377,9 @@ fn files_of_old_versions() {
 #[test]
 fn only_fields_that_expire_need_redis_7_4() {
     let from = keyspace(1, None);
-    put(&from, 0, b"k", Value::Text(b"v".to_vec()), None);
+    put(&from, 0, b"k", Value::text(b"v".to_vec()), None);
     assert!(save(cut(&from), || {}).starts_with(b"REDIS0010"));
-    let mut hash: HashValue = from.empty();
+    let mut hash = HashValue::new();
     hash.insert(b"f", b"v");
     hash.set_deadline(b"f", Some(NOW + 10));
     put(&from, 0, b"h", Value::Hash(hash), None);
@@ -396,7 +396,7 @@ fn a_node_saves_and_loads() {
     let persistence = Arc::new(Persistence::new(options.clone(), NOW));
     let from = keyspace(1, None);
     persistence.load(&from, &|| NOW).expect("there is no file, and none is needed");
-    put(&from, 0, b"k", Value::Text(b"v".to_vec()), None);
+    put(&from, 0, b"k", Value::text(b"v".to_vec()), None);
     persistence.begin(&from, NOW, UseHint::None).expect("nothing else goes on");
     persistence.decide_end(true);
     persistence.end(&from, NOW + 5000, UseHint::None).expect("saved");
@@ -452,9 +452,9 @@ fn a_node_saves_by_itself_when_enough_has_changed() {
         persistence.wait();
         persistence.report().saves
     };
-    put(&from, 0, b"k", Value::Text(b"v".to_vec()), None);
+    put(&from, 0, b"k", Value::text(b"v".to_vec()), None);
     assert_eq!(saves(NOW + 11_000), 0, "one change");
-    put(&from, 0, b"l", Value::Text(b"v".to_vec()), None);
+    put(&from, 0, b"l", Value::text(b"v".to_vec()), None);
     assert_eq!(saves(NOW + 10_000), 0, "too early");
     assert_eq!(saves(NOW + 11_000), 1);
     assert_eq!(saves(NOW + 100_000), 1, "nothing has changed since");

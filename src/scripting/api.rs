@@ -199,8 +199,7 @@ pub(super) fn make(lua: &Lua, shared: &Rc<Shared>, of_script: bool) -> mlua::Res
         buffers.take(&given.values).map_err(|text| raise(given.lua, text))?;
         let words = Arguments::new(&buffers.bytes, &buffers.ranges);
         let allowed = HOST.with(|host| host.may_call(&words));
-        let allowed =
-            allowed.ok_or_else(|| raise(given.lua, "ERR Invalid command passed to redis.acl_check_cmd()"))?;
+        let allowed = allowed.ok_or_else(|| raise(given.lua, "ERR Invalid command passed to redis.acl_check_cmd()"))?;
         Ok(Value::Boolean(allowed).into())
     })?;
     table.raw_set("acl_check_cmd", check)?;
@@ -340,10 +339,7 @@ fn set_repl(given: &native::Arguments<'_>) -> Result<Returned, Fault> {
     }
     match number_of(given)? {
         Some(flags) if (0.0..=3.0).contains(&flags) => Ok(NOTHING),
-        _ => Err(raise(
-            given.lua,
-            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
-        )),
+        _ => Err(raise(given.lua, "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")),
     }
 }
 

@@ -227,9 +227,10 @@ impl Engine {
     pub fn keep(&mut self, loaded: &Loaded) -> Result<(), Vec<u8>> {
         for (at, facts) in loaded.functions.iter().enumerate() {
             let name = facts.name.to_ascii_lowercase();
-            let kept = loaded.callbacks.raw_get::<Function>(at + 1).and_then(|function| {
-                self.functions.raw_set(self.sandbox.lua.create_string(&name)?, function)
-            });
+            let kept = loaded
+                .callbacks
+                .raw_get::<Function>(at + 1)
+                .and_then(|function| self.functions.raw_set(self.sandbox.lua.create_string(&name)?, function));
             kept.map_err(|error| format!("ERR {}", first_line(&error)).into_bytes())?;
             self.flags.insert(name, facts.flags);
         }

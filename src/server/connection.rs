@@ -98,14 +98,19 @@ enum Next {
     Close,
 }
 
-/// Has the keys ready that the next requests of a pipeline most likely need. Do the first two of them need the same lock?
-fn warm(keyspace: &Keyspace, database: u32, input: &[u8]) -> bool {
+/// Do the first two of the next requests of a pipeline need the same lock?
+fn share_a_lock(keyspace: &Keyspace, input: &[u8]) -> bool {
+    let mut shards = look_ahead(input).map(|[key, ..]| keyspace.key(key).shard());
+    shards.next().is_some_and(|first| shards.next() == Some(first))
+}
+
+/// Has the keys ready that the next requests of a pipeline most likely need.
+fn warm(keyspace: &Keyspace, database: u32, input: &[u8]) {
     let targets = look_ahead(input).take(MOST_WARMED);
     let targets: SmallVec<[_; MOST_WARMED]> = targets.map(|[key, words @ ..]| (keyspace.key(key), words)).collect();
     if targets.len() > 1 {
         keyspace.warm(database, &targets);
     }
-    matches!(&targets[..], [(first, _), (second, _), ..] if first.shard() == second.shard())
 }
 
 /// As many of the next requests as can be carried out together.
@@ -273,21 +278,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             let input = &self.input[self.consumed..];
             if since_warming == MOST_WARMED && session.authenticated && !session.turned_away {
-                let share_lock = warm(&self.front.state.keyspace, session.database, input);
-                since_warming = 0;
-                if share_lock && may_bundle(&self.front.state, session) {
-                    let state = &self.front.state;
+                let state = &self.front.state;
+                if share_a_lock(&state.keyspace, input) && may_bundle(state, session) {
                     let bundle = bundle(state, session, &mut self.parser, input, &self.reply, self.now);
                     let progress = bundle.run(state, session, &mut self.reply, self.now, FLUSH_SIZE);
-                    since_warming = progress.requests;
-                    requests += progress.requests;
-                    *only = None;
-                    self.consumed += progress.bytes;
-                    if self.reply.bytes().len() >= FLUSH_SIZE {
-                        return Next::Flush;
+                    if progress.requests > 0 {
+                        requests += progress.requests;
+                        *only = None;
+                        self.consumed += progress.bytes;
+                        if self.reply.bytes().len() >= FLUSH_SIZE {
+                            return Next::Flush;
+                        }
+                        continue;
                     }
-                    continue;
                 }
+                warm(&state.keyspace, session.database, input);
+                since_warming = 0;
             }
             since_warming += 1;
             *only = (requests == 0).then_some(self.consumed);

@@ -15,7 +15,7 @@ use crate::keyspace::causality::{Life, Mark};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::register::{self, Change, Register};
 use crate::keyspace::slot::KeySlot;
-use crate::keyspace::value::{Collection, Element, ElementHasher, HashValue};
+use crate::keyspace::value::{Collection, Element, HashValue};
 
 /// What is not stable about the fields of a hash.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -296,8 +296,8 @@ pub fn image(hash: &HashValue) -> Image {
 }
 
 /// A hash, out of a snapshot.
-pub fn restore(image: Image, hasher: &ElementHasher) -> HashValue {
-    let mut hash = HashValue::empty(hasher);
+pub fn restore(image: Image) -> HashValue {
+    let mut hash = HashValue::empty();
     for (field, value, deadline) in image {
         hash.insert(&field, &value);
         hash.set_deadline(&field, deadline);

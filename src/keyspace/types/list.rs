@@ -14,7 +14,7 @@ use crate::effects::{Action, Elements, End, Frontier, Ranges, Stamp};
 use crate::keyspace::causality::Mark;
 use crate::keyspace::sequence::{Place, Sequence};
 use crate::keyspace::slot::KeySlot;
-use crate::keyspace::value::{Collection, ElementHasher, ListValue};
+use crate::keyspace::value::{Collection, ListValue};
 
 /// What is not stable about the elements of a list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -217,8 +217,8 @@ pub fn image(list: &ListValue) -> Image {
 }
 
 /// A list, out of a snapshot.
-pub fn restore(image: Image, hasher: &ElementHasher) -> ListValue {
-    let mut list = ListValue::empty(hasher);
+pub fn restore(image: Image) -> ListValue {
+    let mut list = ListValue::empty();
     image.iter().for_each(|element| list.push_back(element));
     list
 }

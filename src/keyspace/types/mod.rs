@@ -28,13 +28,12 @@ mod string;
 
 pub use stream::is_always_merged;
 
-use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use super::causality::{Life, Mark};
 use super::entry::Entry;
 use super::slot::KeySlot;
-use super::value::{Collection, ElementHasher, HashValue, ListValue, SetValue, SortedSetValue, StreamValue, Value};
+use super::value::{Collection, HashValue, ListValue, SetValue, SortedSetValue, StreamValue, Value};
 use super::{Kind, Millis};
 use crate::effects::{Action, Dot, Frontier, Stamp};
 
@@ -125,26 +124,19 @@ impl Causes {
     }
 
     /// Merges an action into the value of its type, in any order. Returns the value after it; it may be empty.
-    pub fn merge(
-        &mut self,
-        kind: Kind,
-        value: Option<Value>,
-        action: &Action<'_>,
-        mark: &Mark<'_>,
-        hasher: &ElementHasher,
-    ) -> Option<Value> {
+    pub fn merge(&mut self, kind: Kind, value: Option<Value>, action: &Action<'_>, mark: &Mark<'_>) -> Option<Value> {
         match kind {
             Kind::String => {
                 let text = value.map(|value| match value {
-                    Value::Text(text) => text,
+                    Value::Text(text) => *text,
                     _ => unreachable!("an action meets its own type"),
                 });
-                self.string.merge(text, action, mark).map(Value::Text)
+                self.string.merge(text, action, mark).map(Value::text)
             }
-            Kind::Hash => edit(value, hasher, |hash: &mut HashValue| self.fields.merge(hash, action, mark)),
-            Kind::Set => edit(value, hasher, |set: &mut SetValue| self.members.merge(set, action, mark)),
-            Kind::SortedSet => edit(value, hasher, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
-            Kind::List => edit(value, hasher, |list: &mut ListValue| self.list.merge(list, action, mark)),
+            Kind::Hash => edit(value, |hash: &mut HashValue| self.fields.merge(hash, action, mark)),
+            Kind::Set => edit(value, |set: &mut SetValue| self.members.merge(set, action, mark)),
+            Kind::SortedSet => edit(value, |set: &mut SortedSetValue| self.scores.merge(set, action, mark)),
+            Kind::List => edit(value, |list: &mut ListValue| self.list.merge(list, action, mark)),
             Kind::Stream => {
                 let stream = value.and_then(StreamValue::from_value);
                 self.stream.merge(stream, action, mark).map(StreamValue::into_value)
@@ -163,7 +155,7 @@ impl Causes {
             return None;
         };
         match value {
-            Value::Text(text) => self.string.remove(text, &mark.seen).map(Value::Text),
+            Value::Text(text) => self.string.remove(*text, &mark.seen).map(Value::text),
             Value::Hash(mut hash) => {
                 self.fields.remove(&mut hash, mark);
                 Some(Value::Hash(hash))
@@ -251,10 +243,10 @@ fn list_of(entry: Option<&Entry>) -> Option<&ListValue> {
 }
 
 /// Changes a collection that may not be there yet.
-fn edit<C: Collection>(value: Option<Value>, hasher: &ElementHasher, edit: impl FnOnce(&mut C)) -> Option<Value> {
+fn edit<C: Collection>(value: Option<Value>, edit: impl FnOnce(&mut C)) -> Option<Value> {
     let mut collection = match value {
         Some(value) => C::from_value(value).unwrap_or_else(|| unreachable!("an action meets its own type")),
-        None => C::empty(hasher),
+        None => C::empty(),
     };
     edit(&mut collection);
     Some(collection.into_value())
@@ -293,13 +285,13 @@ impl ValueImage {
     }
 
     /// The value, out of the snapshot.
-    pub fn into_value(self, hasher: &FixedState) -> Value {
+    pub fn into_value(self) -> Value {
         match self {
-            ValueImage::Text(text) => Value::Text(text.into_vec()),
-            ValueImage::Hash(image) => Value::Hash(hash::restore(image, hasher)),
-            ValueImage::Set(image) => Value::Set(set::restore(image, hasher)),
-            ValueImage::SortedSet(image) => Value::SortedSet(sorted_set::restore(image, hasher)),
-            ValueImage::List(image) => Value::List(list::restore(image, hasher)),
+            ValueImage::Text(text) => Value::text(text.into_vec()),
+            ValueImage::Hash(image) => Value::Hash(hash::restore(image)),
+            ValueImage::Set(image) => Value::Set(set::restore(image)),
+            ValueImage::SortedSet(image) => Value::SortedSet(sorted_set::restore(image)),
+            ValueImage::List(image) => Value::List(list::restore(image)),
             ValueImage::Stream(image) => stream::restore(image).into_value(),
         }
     }

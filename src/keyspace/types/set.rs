@@ -9,7 +9,7 @@ use super::text;
 use crate::effects::{Action, Dot, Frontier, Stamp};
 use crate::keyspace::causality::{Mark, Seen};
 use crate::keyspace::slot::KeySlot;
-use crate::keyspace::value::{Collection, ElementHasher, SetValue};
+use crate::keyspace::value::{Collection, SetValue};
 
 /// What is not stable about the members of a set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -135,8 +135,8 @@ pub fn image(set: &SetValue) -> Image {
 }
 
 /// A set, out of a snapshot.
-pub fn restore(image: Image, hasher: &ElementHasher) -> SetValue {
-    let mut set = SetValue::empty(hasher);
+pub fn restore(image: Image) -> SetValue {
+    let mut set = SetValue::empty();
     for member in image {
         set.insert(&member);
     }

@@ -11,7 +11,7 @@ use crate::keyspace::causality::{Mark, Seen};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::score_register::{ScoreChange, ScoreRegister};
 use crate::keyspace::slot::KeySlot;
-use crate::keyspace::value::{Collection, ElementHasher, SortedSetValue};
+use crate::keyspace::value::{Collection, SortedSetValue};
 
 /// What is not stable about the members of a sorted set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -143,8 +143,8 @@ pub fn image(set: &SortedSetValue) -> Image {
 }
 
 /// A sorted set, out of a snapshot.
-pub fn restore(image: Image, hasher: &ElementHasher) -> SortedSetValue {
-    let mut set = SortedSetValue::empty(hasher);
+pub fn restore(image: Image) -> SortedSetValue {
+    let mut set = SortedSetValue::empty();
     for (member, score) in image {
         set.insert(&member, score.get());
     }

@@ -35,6 +35,11 @@ impl Chunks {
         chunks
     }
 
+    /// How large a chunk may become.
+    pub fn limit(&self) -> ChunkLimit {
+        self.limit
+    }
+
     /// How many elements.
     pub fn len(&self) -> usize {
         self.length

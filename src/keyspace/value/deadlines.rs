@@ -131,7 +131,7 @@ impl Deadlines {
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         let order = self.order.as_ref().map_or(0, |order| order.len() * ORDER_BYTES);
-        allocation(size_of::<Deadlines>()) + allocation(self.at.capacity() * size_of::<Millis>()) + order
+        allocation(self.at.capacity() * size_of::<Millis>()) + order
     }
 }
 

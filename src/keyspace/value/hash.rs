@@ -10,22 +10,43 @@ use super::deadlines::Deadlines;
 use super::encoded::Encoded;
 use super::packed::{Entries, Packed, Place};
 use super::table::{Record, Table};
-use super::{Element, ElementHasher, HashView, Limits, allocation};
+use super::{Element, HashView, Limits, allocation};
 use crate::keyspace::Millis;
 
 /// Fields with values. Iteration order is a function of the operations alone.
 #[derive(Clone, Debug)]
-pub struct HashValue {
+pub struct HashValue(Parts);
+
+/// Most hashes are small and have no deadlines: these take two words.
+#[derive(Clone, Debug)]
+enum Parts {
+    Plain(Packed),
+    Full(Box<Full>),
+}
+
+#[derive(Clone, Debug)]
+struct Full {
     form: Form,
-    hasher: ElementHasher,
     /// There once a field has had a deadline.
-    deadlines: Option<Box<Deadlines>>,
+    deadlines: Option<Deadlines>,
 }
 
 #[derive(Clone, Debug)]
 enum Form {
     Small(Packed),
-    Large(Box<Table<Field>>),
+    Large(Table<Field>),
+}
+
+/// The form of a hash, wherever it lies.
+enum FormRef<'a> {
+    Small(&'a Packed),
+    Large(&'a Table<Field>),
+}
+
+/// The same, for changes.
+enum FormMut<'a> {
+    Small(&'a mut Packed),
+    Large(&'a mut Table<Field>),
 }
 
 /// A field and its value in one allocation: the field's length, the field, the value. The length is one byte, or
@@ -100,27 +121,69 @@ fn find_field(table: &Table<Field>, field: &[u8]) -> Option<usize> {
     table.find(field, |other| *other.field() == *field)
 }
 
+impl Default for HashValue {
+    fn default() -> HashValue {
+        HashValue::new()
+    }
+}
+
 impl HashValue {
     /// An empty hash.
-    pub fn new(hasher: ElementHasher) -> HashValue {
-        HashValue { form: Form::Small(Packed::default()), hasher, deadlines: None }
+    pub fn new() -> HashValue {
+        HashValue(Parts::Plain(Packed::default()))
+    }
+
+    fn form(&self) -> FormRef<'_> {
+        match &self.0 {
+            Parts::Plain(packed) => FormRef::Small(packed),
+            Parts::Full(full) => match &full.form {
+                Form::Small(packed) => FormRef::Small(packed),
+                Form::Large(table) => FormRef::Large(table),
+            },
+        }
+    }
+
+    fn parts_mut(&mut self) -> (FormMut<'_>, Option<&mut Deadlines>) {
+        match &mut self.0 {
+            Parts::Plain(packed) => (FormMut::Small(packed), None),
+            Parts::Full(full) => match &mut full.form {
+                Form::Small(packed) => (FormMut::Small(packed), full.deadlines.as_mut()),
+                Form::Large(table) => (FormMut::Large(table), full.deadlines.as_mut()),
+            },
+        }
+    }
+
+    fn deadlines(&self) -> Option<&Deadlines> {
+        if let Parts::Full(full) = &self.0 { full.deadlines.as_ref() } else { None }
+    }
+
+    /// All that a hash may have, with room for it.
+    fn full(&mut self) -> &mut Full {
+        if let Parts::Plain(packed) = &mut self.0 {
+            let form = Form::Small(std::mem::take(packed));
+            self.0 = Parts::Full(Box::new(Full { form, deadlines: None }));
+        }
+        match &mut self.0 {
+            Parts::Full(full) => full,
+            Parts::Plain(_) => unreachable!("it has just become full"),
+        }
     }
 
     /// Where in the large form a key most likely is.
     pub fn candidate(&self, key: &[u8]) -> Option<usize> {
-        if let Form::Large(table) = &self.form { table.candidate(key) } else { None }
+        if let FormRef::Large(table) = self.form() { table.candidate(key) } else { None }
     }
 
     /// The first byte of the element at a position that `candidate` named.
     pub fn first_byte(&self, position: usize) -> u8 {
-        if let Form::Large(table) = &self.form { table.at(position).first_byte() } else { 0 }
+        if let FormRef::Large(table) = self.form() { table.at(position).first_byte() } else { 0 }
     }
 
     /// How many fields.
     pub fn len(&self) -> usize {
-        match &self.form {
-            Form::Small(packed) => packed.len() / 2,
-            Form::Large(table) => table.len(),
+        match self.form() {
+            FormRef::Small(packed) => packed.len() / 2,
+            FormRef::Large(table) => table.len(),
         }
     }
 
@@ -131,33 +194,34 @@ impl HashValue {
 
     /// A field's value.
     pub fn get(&self, field: &[u8]) -> Option<Element<'_>> {
-        match &self.form {
-            Form::Small(packed) => find_pair(packed, field).map(|place| packed.at(packed.next(place)).into()),
-            Form::Large(table) => find_field(table, field).map(|position| table.at(position).value().into()),
+        match self.form() {
+            FormRef::Small(packed) => find_pair(packed, field).map(|place| packed.at(packed.next(place)).into()),
+            FormRef::Large(table) => find_field(table, field).map(|position| table.at(position).value().into()),
         }
     }
 
     /// What clients see of it at this time.
     #[inline]
     pub fn at_time(&self, now: Millis) -> HashView<'_> {
-        HashView::new(self, self.deadlines.as_deref(), now)
+        HashView::new(self, self.deadlines(), now)
     }
 
     /// When a field ends.
     pub fn deadline(&self, field: &[u8]) -> Option<Millis> {
-        self.deadlines.as_ref()?.of(self.position(field)?)
+        self.deadlines()?.of(self.position(field)?)
     }
 
     /// Changes when a field ends, if there is such a field.
     pub fn set_deadline(&mut self, field: &[u8], deadline: Option<Millis>) {
-        if deadline.is_none() && self.deadlines.is_none() {
+        if deadline.is_none() && self.deadlines().is_none() {
             return;
         }
         let Some(position) = self.position(field) else { return };
-        let (length, is_large) = (self.len(), matches!(self.form, Form::Large(_)));
-        let deadlines = self.deadlines.get_or_insert_with(|| {
-            let mut deadlines = Box::<Deadlines>::default();
-            if is_large {
+        let length = self.len();
+        let Full { form, deadlines } = self.full();
+        let deadlines = deadlines.get_or_insert_with(|| {
+            let mut deadlines = Deadlines::default();
+            if matches!(form, Form::Large(_)) {
                 deadlines.put_in_order();
             }
             deadlines
@@ -168,27 +232,27 @@ impl HashValue {
     /// When the first field ends.
     #[inline]
     pub fn earliest_deadline(&self) -> Option<Millis> {
-        self.deadlines.as_ref()?.earliest()
+        self.deadlines()?.earliest()
     }
 
     /// Have all fields ended? Then the key is to go.
     #[inline]
     pub fn is_over(&self, now: Millis) -> bool {
-        self.deadlines.as_ref().is_some_and(|deadlines| {
+        self.deadlines().is_some_and(|deadlines| {
             deadlines.count() == self.len() && deadlines.latest().is_some_and(|latest| latest <= now)
         })
     }
 
     /// The fields that have ended.
     pub fn ended(&self, now: Millis) -> impl Iterator<Item = Element<'_>> {
-        let positions = self.deadlines.iter().flat_map(move |deadlines| deadlines.ended(now));
+        let positions = self.deadlines().into_iter().flat_map(move |deadlines| deadlines.ended(now));
         positions.filter_map(|position| self.at(position)).map(|(field, _)| field)
     }
 
     fn position(&self, field: &[u8]) -> Option<usize> {
-        match &self.form {
-            Form::Small(packed) => find_pair(packed, field).map(|place| place.index() / 2),
-            Form::Large(table) => find_field(table, field),
+        match self.form() {
+            FormRef::Small(packed) => find_pair(packed, field).map(|place| place.index() / 2),
+            FormRef::Large(table) => find_field(table, field),
         }
     }
 
@@ -199,7 +263,8 @@ impl HashValue {
 
     /// As [`HashValue::insert`], with other limits of the small form.
     pub fn insert_within(&mut self, limits: &Limits, field: &[u8], value: &[u8]) -> bool {
-        if let Form::Small(packed) = &mut self.form
+        let (form, deadlines) = self.parts_mut();
+        if let FormMut::Small(packed) = form
             && field.len().max(value.len()) <= limits.hash_bytes
             && packed.is_safe_to_add(field.len() + value.len())
         {
@@ -210,14 +275,14 @@ impl HashValue {
             if packed.len() / 2 < limits.hash_fields {
                 packed.push(&Encoded::from(field));
                 packed.push(&Encoded::from(value));
-                if let Some(deadlines) = &mut self.deadlines {
+                if let Some(deadlines) = deadlines {
                     deadlines.push();
                 }
                 return true;
             }
         }
         self.grow();
-        let Form::Large(table) = &mut self.form else { unreachable!("it has just grown") };
+        let (FormMut::Large(table), deadlines) = self.parts_mut() else { unreachable!("it has just grown") };
         match find_field(table, field) {
             Some(position) => {
                 table.update(position, |record| record.set_value(value));
@@ -225,7 +290,7 @@ impl HashValue {
             }
             None => {
                 table.push(Field::new(field, value));
-                if let Some(deadlines) = &mut self.deadlines {
+                if let Some(deadlines) = deadlines {
                     deadlines.push();
                 }
                 true
@@ -235,13 +300,14 @@ impl HashValue {
 
     /// Makes it large.
     fn grow(&mut self) {
-        if let Form::Small(packed) = &self.form {
-            let mut table = Table::new(self.hasher.clone());
+        let Full { form, deadlines } = self.full();
+        if let Form::Small(packed) = form {
+            let mut table = Table::new();
             for (field, value) in Fields(Walk::Small(packed.iter())) {
                 table.push(Field::new(&field, &value));
             }
-            self.form = Form::Large(Box::new(table));
-            if let Some(deadlines) = &mut self.deadlines {
+            *form = Form::Large(table);
+            if let Some(deadlines) = deadlines {
                 deadlines.put_in_order();
             }
         }
@@ -249,19 +315,19 @@ impl HashValue {
 
     /// Removes a field; true when it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        let position = match &mut self.form {
-            Form::Small(packed) => {
+        let (form, deadlines) = self.parts_mut();
+        let position = match form {
+            FormMut::Small(packed) => {
                 let Some(place) = find_pair(packed, field) else { return false };
                 packed.remove(place, 2);
                 place.index() / 2
             }
-            Form::Large(table) => {
-                let Some(position) = find_field(table, field) else { return false };
-                table.swap_remove(position);
+            FormMut::Large(table) => {
+                let Some((position, _)) = table.take(field, |other| *other.field() == *field) else { return false };
                 position
             }
         };
-        if let Some(deadlines) = &mut self.deadlines {
+        if let Some(deadlines) = deadlines {
             deadlines.remove(position);
         }
         true
@@ -270,28 +336,28 @@ impl HashValue {
     /// Does a scan take all fields at once? Otherwise it walks positions from the end towards 0 and misses nothing that
     /// stays: positions are stable but for removals, which move the last field into the gap.
     pub fn is_scanned_whole(&self) -> bool {
-        matches!(self.form, Form::Small(_))
+        matches!(self.form(), FormRef::Small(_))
     }
 
     /// The field at a position below the length: for random picks.
     pub fn at(&self, position: usize) -> Option<(Element<'_>, Element<'_>)> {
-        match &self.form {
-            Form::Small(packed) => {
+        match self.form() {
+            FormRef::Small(packed) => {
                 let field = packed.get(2 * position)?;
                 Some((field.into(), packed.get(2 * position + 1)?.into()))
             }
-            Form::Large(table) if position < table.len() => Some(pair(table, position)),
-            Form::Large(_) => None,
+            FormRef::Large(table) if position < table.len() => Some(pair(table, position)),
+            FormRef::Large(_) => None,
         }
     }
 
     /// The fields at these positions, with their values. The range must lie within the length.
     pub fn range(&self, positions: Range<usize>) -> Fields<'_> {
-        Fields(match &self.form {
-            Form::Small(packed) => {
+        Fields(match self.form() {
+            FormRef::Small(packed) => {
                 Walk::Small(packed.range(packed.seek(2 * positions.start), packed.seek(2 * positions.end)))
             }
-            Form::Large(table) => Walk::Large(positions, table),
+            FormRef::Large(table) => Walk::Large(positions, table),
         })
     }
 
@@ -302,20 +368,21 @@ impl HashValue {
 
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
-        let fields = match &self.form {
-            Form::Small(packed) => packed.memory(),
-            Form::Large(table) => allocation(size_of::<Table<Field>>()) + table.memory(),
+        let fields = match self.form() {
+            FormRef::Small(packed) => packed.memory(),
+            FormRef::Large(table) => table.memory(),
         };
-        fields + self.deadlines.as_ref().map_or(0, |deadlines| deadlines.memory())
+        let full = if matches!(self.0, Parts::Full(_)) { allocation(size_of::<Full>()) } else { 0 };
+        full + fields + self.deadlines().map_or(0, Deadlines::memory)
     }
 
     /// What `OBJECT ENCODING` calls it.
     pub fn encoding(&self) -> &'static str {
-        match &self.form {
+        match self.form() {
             // As in Redis it stays that when no field has a deadline any more.
-            Form::Small(_) if self.deadlines.is_some() => "listpackex",
-            Form::Small(_) => "listpack",
-            Form::Large(_) => "hashtable",
+            FormRef::Small(_) if self.deadlines().is_some() => "listpackex",
+            FormRef::Small(_) => "listpack",
+            FormRef::Large(_) => "hashtable",
         }
     }
 }
@@ -391,7 +458,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(43);
         for round in 0..24 {
             let limits = Limits { hash_fields: [0, 7, 50, 128][round % 4], ..Limits::DEFAULT };
-            let (mut hash, mut model) = (HashValue::new(ElementHasher::with_seed(1)), Pairs::new());
+            let (mut hash, mut model) = (HashValue::new(), Pairs::new());
             for step in 0..2_500 {
                 let largest = if step < 800 { 30 } else { 400 };
                 let (field, value) = (random_element(&mut random, largest), random_element(&mut random, largest));
@@ -434,7 +501,7 @@ mod tests {
 
     #[test]
     fn fields_of_every_length_are_told_from_their_values() {
-        let mut hash = HashValue::new(ElementHasher::with_seed(1));
+        let mut hash = HashValue::new();
         let lengths = [0, 1, 254, 255, 256, 70_000];
         for length in lengths {
             assert!(hash.insert(&vec![b'f'; length], &vec![b'v'; 300 + length]));
@@ -452,7 +519,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(29);
         for round in 0..24 {
             let limits = Limits { hash_fields: [0, 7, 128][round % 3], ..Limits::DEFAULT };
-            let mut hash = HashValue::new(ElementHasher::with_seed(1));
+            let mut hash = HashValue::new();
             let mut model: Vec<(Vec<u8>, Vec<u8>, Option<Millis>)> = Vec::new();
             for step in 0..1_500 {
                 let field = random.u8(..if step < 500 { 12 } else { 200 }).to_string().into_bytes();
@@ -514,13 +581,13 @@ mod tests {
 
     #[test]
     fn a_hash_without_deadlines_pays_nothing_for_them() {
-        let mut hash = HashValue::new(ElementHasher::with_seed(1));
+        let mut hash = HashValue::new();
         for number in 0..500 {
             hash.insert(number.to_string().as_bytes(), b"v");
             hash.set_deadline(number.to_string().as_bytes(), None);
         }
         let before = hash.memory();
-        assert!(hash.deadlines.is_none());
+        assert!(matches!(hash.0, Parts::Plain(_)));
         hash.set_deadline(b"7", Some(1));
         assert!(hash.memory() > before + 500 * size_of::<Millis>());
         hash.set_deadline(b"7", None);

@@ -9,18 +9,17 @@ use super::encoded::Encoded;
 use super::limits::ChunkLimit;
 use super::packed::Packed;
 use super::weight::{EMPTY_LISTPACK, weight};
-use super::{Element, Limits};
+use super::{Element, Limits, allocation};
 
 /// Elements in an order that the clients choose. Indices count from 0.
 #[derive(Clone, Debug)]
 pub struct ListValue {
     form: Form,
-    limit: ChunkLimit,
 }
 
 #[derive(Clone, Debug)]
 enum Form {
-    Short(Short),
+    Short(Box<Short>),
     Long(Box<Chunks>),
 }
 
@@ -29,11 +28,16 @@ struct Short {
     packed: Packed,
     /// Bytes of a listpack of Redis with these elements. Redis's limit is about them, and clients can ask for the form.
     weight: usize,
+    limit: ChunkLimit,
 }
 
 impl Short {
-    fn new(packed: Packed) -> Short {
-        Short { weight: EMPTY_LISTPACK + packed.iter().map(weight).sum::<usize>(), packed }
+    fn new(limit: ChunkLimit, packed: Packed) -> Short {
+        Short { weight: EMPTY_LISTPACK + packed.iter().map(weight).sum::<usize>(), packed, limit }
+    }
+
+    fn has_room(&self, elements: usize, bytes: usize) -> bool {
+        self.weight + bytes <= self.limit.bytes() && self.packed.len() + elements <= self.limit.elements()
     }
 
     fn insert(&mut self, index: usize, bytes: &[u8]) {
@@ -57,7 +61,7 @@ impl ListValue {
 
     /// An empty list whose buffers have these limits.
     pub fn within(limits: &Limits) -> ListValue {
-        ListValue { form: Form::Short(Short::new(Packed::default())), limit: limits.list_chunk }
+        ListValue { form: Form::Short(Box::new(Short::new(limits.list_chunk, Packed::default()))) }
     }
 
     /// How many elements.
@@ -76,25 +80,26 @@ impl ListValue {
     /// Becomes long when it is too short for so many elements and bytes more.
     fn make_room(&mut self, elements: usize, bytes: usize) {
         if let Form::Short(short) = &mut self.form
-            && (short.weight + bytes > self.limit.bytes() || short.packed.len() + elements > self.limit.elements())
+            && !short.has_room(elements, bytes)
         {
-            self.form = Form::Long(Box::new(Chunks::new(self.limit, std::mem::take(&mut short.packed))));
+            self.form = Form::Long(Box::new(Chunks::new(short.limit, std::mem::take(&mut short.packed))));
         }
     }
 
     /// Becomes short when that leaves half of the buffer free, so that the form does not change back and forth.
     fn settle(&mut self) {
         let Form::Long(chunks) = &mut self.form else { return };
+        let limit = chunks.limit();
         if chunks.len() == 0 {
-            self.form = Form::Short(Short::new(Packed::default()));
+            self.form = Form::Short(Box::new(Short::new(limit, Packed::default())));
         } else if let Some(only) = chunks.only_chunk()
             // An entry of a listpack takes at least one byte more than here, so most lists need not be weighed.
-            && only.content() + only.len() <= self.limit.bytes() / 2
-            && only.len() <= self.limit.elements() / 2
+            && only.content() + only.len() <= limit.bytes() / 2
+            && only.len() <= limit.elements() / 2
         {
-            let short = Short::new(only.clone());
-            if short.weight <= self.limit.bytes() / 2 {
-                self.form = Form::Short(short);
+            let short = Short::new(limit, only.clone());
+            if short.weight <= limit.bytes() / 2 {
+                self.form = Form::Short(Box::new(short));
             }
         }
     }
@@ -205,7 +210,7 @@ impl ListValue {
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         match &self.form {
-            Form::Short(short) => short.packed.memory(),
+            Form::Short(short) => allocation(size_of::<Short>()) + short.packed.memory(),
             Form::Long(chunks) => chunks.memory(),
         }
     }
@@ -238,7 +243,7 @@ mod tests {
         assert!(list.iter().rev().map(|element| element.to_vec()).eq(model.iter().rev().cloned()));
         assert_eq!(list.iter().len(), model.len());
         match &list.form {
-            Form::Short(short) => assert_eq!(short.weight, Short::new(short.packed.clone()).weight),
+            Form::Short(short) => assert_eq!(short.weight, Short::new(short.limit, short.packed.clone()).weight),
             Form::Long(chunks) => chunks.check(),
         }
     }

@@ -34,19 +34,17 @@ pub use list::ListValue;
 pub use set::SetValue;
 pub use sorted_set::SortedSetValue;
 pub use stream::{Consumer, Fields, Group, Pending, StreamEntry, StreamValue, Trim, TrimTo};
-
-use foldhash::fast::FixedState;
+pub use table::seed_elements;
 
 use super::{Kind, Millis};
 
-/// The hasher of elements, seeded by the keyspace so that clients cannot choose collisions.
-pub type ElementHasher = FixedState;
-
 /// The value of a key that is not a packed string.
+///
+/// Three words: what a type needs beyond two of them lies behind a pointer.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// A string with room to grow.
-    Text(Vec<u8>),
+    Text(Box<Vec<u8>>),
     Hash(HashValue),
     Set(SetValue),
     SortedSet(SortedSetValue),
@@ -54,7 +52,23 @@ pub enum Value {
     Stream(Box<StreamValue>),
 }
 
+/// Which element a command takes that names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The one with the lowest score.
+    Lowest,
+    /// The one with the highest score.
+    Highest,
+    /// Any.
+    Random,
+}
+
 impl Value {
+    /// A string with room to grow.
+    pub fn text(text: Vec<u8>) -> Value {
+        Value::Text(Box::new(text))
+    }
+
     /// Its type.
     pub fn kind(&self) -> Kind {
         match self {
@@ -102,6 +116,38 @@ impl Value {
         }
     }
 
+    /// Where in a large collection the element is that a command will take out which names none, when `before` others
+    /// have been taken before it.
+    pub fn candidate_to_take(&self, choice: Choice, before: usize, random: &mut fastrand::Rng) -> Option<usize> {
+        match (self, choice) {
+            (Value::SortedSet(set), Choice::Lowest) => set.position(before),
+            (Value::SortedSet(set), Choice::Highest) => set.position(set.len().checked_sub(before + 1)?),
+            (Value::Set(set), Choice::Random) if !set.is_scanned_whole() && set.len() > before => {
+                Some(random.usize(..set.len() - before))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where in a large collection the element is that will be moved into the gap of the one taken then.
+    pub fn candidate_to_move(&self, before: usize) -> Option<usize> {
+        match self {
+            Value::SortedSet(set) => set.len().checked_sub(before + 1),
+            Value::Set(set) => set.len().checked_sub(before + 1),
+            _ => None,
+        }
+    }
+
+    /// Reads what the removal of the element at a position of a large collection will read, so that it is in the
+    /// processor's caches.
+    pub fn warm_removal(&self, position: usize) -> usize {
+        match self {
+            Value::SortedSet(set) => set.warm_removal(position),
+            Value::Set(set) => set.warm_removal(position),
+            _ => 0,
+        }
+    }
+
     /// When the first of its elements ends, where elements end by themselves.
     #[inline]
     pub fn earliest_deadline(&self) -> Option<Millis> {
@@ -129,7 +175,7 @@ impl Value {
     /// Bytes of memory behind the value, about.
     pub fn memory(&self) -> usize {
         match self {
-            Value::Text(text) => allocation(text.capacity()),
+            Value::Text(text) => allocation(size_of::<Vec<u8>>()) + allocation(text.capacity()),
             Value::Hash(hash) => hash.memory(),
             Value::Set(set) => set.memory(),
             Value::SortedSet(set) => set.memory(),
@@ -142,7 +188,7 @@ impl Value {
 /// A value that consists of elements, and that goes with the last of them (a stream does not).
 pub trait Collection: Sized {
     /// Without elements.
-    fn empty(hasher: &ElementHasher) -> Self;
+    fn empty() -> Self;
 
     /// The collection of this type that a value is.
     fn of(value: &Value) -> Option<&Self>;
@@ -158,10 +204,10 @@ pub trait Collection: Sized {
 }
 
 macro_rules! collection {
-    ($variant:ident, $type:ty, $empty:expr) => {
+    ($variant:ident, $type:ty) => {
         impl Collection for $type {
-            fn empty(hasher: &ElementHasher) -> Self {
-                $empty(hasher)
+            fn empty() -> Self {
+                <$type>::new()
             }
 
             fn of(value: &Value) -> Option<&Self> {
@@ -183,14 +229,14 @@ macro_rules! collection {
     };
 }
 
-collection!(Hash, HashValue, |hasher: &ElementHasher| HashValue::new(hasher.clone()));
-collection!(Set, SetValue, |hasher: &ElementHasher| SetValue::new(hasher.clone()));
-collection!(SortedSet, SortedSetValue, |hasher: &ElementHasher| SortedSetValue::new(hasher.clone()));
-collection!(List, ListValue, |_| ListValue::new());
+collection!(Hash, HashValue);
+collection!(Set, SetValue);
+collection!(SortedSet, SortedSetValue);
+collection!(List, ListValue);
 
 /// It is large: the value has a box.
 impl Collection for StreamValue {
-    fn empty(_: &ElementHasher) -> Self {
+    fn empty() -> Self {
         StreamValue::new()
     }
 

@@ -10,20 +10,19 @@ use super::encoded::Encoded;
 use super::integers::Integers;
 use super::packed::{Entries, Packed};
 use super::table::{Record, Table};
-use super::{Element, ElementHasher, Limits, allocation};
+use super::{Element, Limits, allocation};
 use crate::keyspace::integer;
 
 /// Distinct members. Iteration order is a function of the operations alone.
 #[derive(Clone, Debug)]
 pub struct SetValue {
     form: Form,
-    hasher: ElementHasher,
 }
 
 #[derive(Clone, Debug)]
 enum Form {
-    Integers(Integers),
-    Small(Packed),
+    Integers(Box<Integers>),
+    Small(Box<Packed>),
     Large(Box<Table<Compact>>),
 }
 
@@ -46,10 +45,16 @@ fn find_member(table: &Table<Compact>, member: &[u8]) -> Option<usize> {
     table.find(member, |other| other.is(&wanted))
 }
 
+impl Default for SetValue {
+    fn default() -> SetValue {
+        SetValue::new()
+    }
+}
+
 impl SetValue {
     /// An empty set.
-    pub fn new(hasher: ElementHasher) -> SetValue {
-        SetValue { form: Form::Integers(Integers::new()), hasher }
+    pub fn new() -> SetValue {
+        SetValue { form: Form::Integers(Box::new(Integers::new())) }
     }
 
     /// Where in the large form a key most likely is.
@@ -60,6 +65,11 @@ impl SetValue {
     /// The first byte of the element at a position that `candidate` named.
     pub fn first_byte(&self, position: usize) -> u8 {
         if let Form::Large(table) = &self.form { table.at(position).first_byte() } else { 0 }
+    }
+
+    /// Reads what the removal of the member at a position of the large form will read.
+    pub fn warm_removal(&self, position: usize) -> usize {
+        if let Form::Large(table) = &self.form { table.warm_removal(position) } else { 0 }
     }
 
     /// How many members.
@@ -131,14 +141,14 @@ impl SetValue {
         if self.len() < limits.set_members && longest <= limits.set_bytes {
             let mut packed = Packed::default();
             self.iter().for_each(|member| packed.push(&Encoded::from(&*member)));
-            self.form = Form::Small(packed);
+            self.form = Form::Small(Box::new(packed));
         }
     }
 
     /// The large form.
     fn grow(&mut self) -> &mut Table<Compact> {
         if !matches!(self.form, Form::Large(_)) {
-            let mut table = Table::new(self.hasher.clone());
+            let mut table = Table::new();
             self.iter().for_each(|member| table.push(Compact::from(Wanted::from(&*member))));
             self.form = Form::Large(Box::new(table));
         }
@@ -158,9 +168,8 @@ impl SetValue {
                 true
             }
             Form::Large(table) => {
-                let Some(position) = find_member(table, member) else { return false };
-                table.swap_remove(position);
-                true
+                let wanted = Wanted::from(member);
+                table.take(member, |other| other.is(&wanted)).is_some()
             }
         }
     }
@@ -200,8 +209,8 @@ impl SetValue {
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         match &self.form {
-            Form::Integers(integers) => integers.memory(),
-            Form::Small(packed) => packed.memory(),
+            Form::Integers(integers) => allocation(size_of::<Integers>()) + integers.memory(),
+            Form::Small(packed) => allocation(size_of::<Packed>()) + packed.memory(),
             Form::Large(table) => allocation(size_of::<Table<Compact>>()) + table.memory(),
         }
     }
@@ -286,7 +295,7 @@ mod tests {
                 set_members: [0, 10, 60, 128][round % 4],
                 ..Limits::DEFAULT
             };
-            let (mut set, mut model) = (SetValue::new(ElementHasher::with_seed(1)), Vec::new());
+            let (mut set, mut model) = (SetValue::new(), Vec::new());
             for step in 0..2_000 {
                 let member = match step {
                     0..600 => random.i64(-200..200).to_string().into_bytes(),

@@ -11,7 +11,7 @@ use super::encoded::{Encoded, Stored};
 use super::ordered::{Item, Items, Ordered};
 use super::packed::{Entries, Packed, Place};
 use super::table::{Record, Table};
-use super::{Element, ElementHasher, Limits, allocation};
+use super::{Element, Limits, allocation};
 
 /// Scores that are whole numbers up to this one, and all numbers below it, are kept as integers: an `f64` has 53 bits.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -20,7 +20,6 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 #[derive(Clone, Debug)]
 pub struct SortedSetValue {
     form: Form,
-    hasher: ElementHasher,
 }
 
 #[derive(Clone, Debug)]
@@ -143,10 +142,16 @@ impl Large {
     }
 }
 
+impl Default for SortedSetValue {
+    fn default() -> SortedSetValue {
+        SortedSetValue::new()
+    }
+}
+
 impl SortedSetValue {
     /// An empty sorted set.
-    pub fn new(hasher: ElementHasher) -> SortedSetValue {
-        SortedSetValue { form: Form::Small(Packed::default()), hasher }
+    pub fn new() -> SortedSetValue {
+        SortedSetValue { form: Form::Small(Packed::default()) }
     }
 
     /// Where in the large form a key most likely is.
@@ -157,6 +162,18 @@ impl SortedSetValue {
     /// The first byte of the element at a position that `candidate` named.
     pub fn first_byte(&self, position: usize) -> u8 {
         if let Form::Large(large) = &self.form { large.members.at(position).first_byte() } else { 0 }
+    }
+
+    /// Where in the large form the member of this rank is.
+    pub fn position(&self, rank: usize) -> Option<usize> {
+        if let Form::Large(large) = &self.form { Some(large.order.get(rank)?.position()) } else { None }
+    }
+
+    /// Reads what the removal of the member at a position of the large form will read.
+    pub fn warm_removal(&self, position: usize) -> usize {
+        let Form::Large(large) = &self.form else { return 0 };
+        let scored = large.members.at(position);
+        large.members.warm_removal(position) ^ large.rank(&scored.key(), scored.score)
     }
 
     /// How many members.
@@ -220,7 +237,7 @@ impl SortedSetValue {
     /// The large form.
     fn grow(&mut self) -> &mut Large {
         if let Form::Small(packed) = &self.form {
-            let mut large = Large { members: Table::new(self.hasher.clone()), order: Ordered::new() };
+            let mut large = Large { members: Table::new(), order: Ordered::new() };
             for (member, score) in Members(Walk::Small(packed.iter())) {
                 large.push(&member, score);
             }
@@ -454,7 +471,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(23);
         for round in 0..24 {
             let limits = Limits { sorted_set_members: [0, 9, 60, 128][round % 4], ..Limits::DEFAULT };
-            let (mut set, mut model) = (SortedSetValue::new(ElementHasher::with_seed(1)), Model::default());
+            let (mut set, mut model) = (SortedSetValue::new(), Model::default());
             let mut largest = (0, 0);
             for step in 0..1_500 {
                 let mut member = random_element(&mut random, if step < 300 { 30 } else { 100 });
@@ -490,7 +507,7 @@ mod tests {
     fn members_of_one_score_are_in_the_order_of_their_bytes() {
         let mut random = fastrand::Rng::with_seed(29);
         for members in [100, 3_000] {
-            let (mut set, mut model) = (SortedSetValue::new(ElementHasher::with_seed(1)), Model::default());
+            let (mut set, mut model) = (SortedSetValue::new(), Model::default());
             for _ in 0..members {
                 let member = random_element(&mut random, 10);
                 let member = if random.bool() { member } else { random.u16(..).to_string().into_bytes() };
@@ -511,7 +528,7 @@ mod tests {
     #[test]
     fn the_zeros_are_equal_and_come_back() {
         for other_members in [0, 200] {
-            let mut set = SortedSetValue::new(ElementHasher::with_seed(1));
+            let mut set = SortedSetValue::new();
             for number in 0..other_members {
                 set.insert(format!("n{number}").as_bytes(), 1.0);
             }
@@ -530,13 +547,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "a score is a number")]
     fn nan_never_enters() {
-        SortedSetValue::new(ElementHasher::with_seed(1)).insert(b"a", f64::NAN);
+        SortedSetValue::new().insert(b"a", f64::NAN);
     }
 
     #[test]
     fn a_scan_by_positions_misses_nothing_that_stays() {
         let mut random = fastrand::Rng::with_seed(31);
-        let mut set = SortedSetValue::new(ElementHasher::with_seed(1));
+        let mut set = SortedSetValue::new();
         for number in 0..1_000 {
             set.insert(format!("m{number}").as_bytes(), f64::from(number));
         }

@@ -11,10 +11,21 @@
 //! Must not know what the records are.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::OnceLock;
 
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::{Element, ElementHasher};
+use super::Element;
+
+/// Where the hashes of elements begin, so that clients cannot choose collisions. One for the process and not one in each
+/// small collection, which would pay eight bytes for what it may never need.
+static SEED: OnceLock<u64> = OnceLock::new();
+
+/// Sets where the hashes of elements begin, unless that is set. No result depends on it.
+pub fn seed_elements(seed: u64) {
+    SEED.get_or_init(|| seed);
+}
 
 /// Records in a chunk.
 const CHUNK: usize = 512;
@@ -38,7 +49,7 @@ pub trait Record {
 /// Records with distinct keys.
 #[derive(Clone, Debug)]
 pub struct Table<R> {
-    hasher: ElementHasher,
+    hasher: FixedState,
     /// All chunks but the last are full, and none is empty.
     chunks: Vec<Vec<R>>,
     length: usize,
@@ -51,7 +62,7 @@ pub struct Table<R> {
     payload: usize,
 }
 
-fn hash(hasher: &ElementHasher, key: &[u8]) -> u64 {
+fn hash(hasher: &FixedState, key: &[u8]) -> u64 {
     let mut hasher = hasher.build_hasher();
     hasher.write(key);
     hasher.finish()
@@ -63,9 +74,9 @@ fn record<R>(chunks: &[Vec<R>], position: usize) -> &R {
 
 impl<R: Record> Table<R> {
     /// An empty table.
-    pub fn new(hasher: ElementHasher) -> Table<R> {
+    pub fn new() -> Table<R> {
         Table {
-            hasher,
+            hasher: FixedState::with_seed(*SEED.get_or_init(|| 0)),
             chunks: Vec::new(),
             length: 0,
             index: HashTable::new(),
@@ -98,7 +109,10 @@ impl<R: Record> Table<R> {
 
     /// The position of the record with this key; `is_it` compares the record's key with it.
     pub fn find(&self, key: &[u8], is_it: impl Fn(&R) -> bool) -> Option<usize> {
-        let hash = hash(&self.hasher, key);
+        self.find_hashed(hash(&self.hasher, key), is_it)
+    }
+
+    fn find_hashed(&self, hash: u64, is_it: impl Fn(&R) -> bool) -> Option<usize> {
         let found = self.index.find(hash, |&at| is_it(self.at(at as usize)));
         let found = match found {
             None if !self.former.is_empty() => {
@@ -112,6 +126,11 @@ impl<R: Record> Table<R> {
     /// Where the record with this key most likely is, judged without a look at its key.
     pub fn candidate(&self, key: &[u8]) -> Option<usize> {
         self.index.find(hash(&self.hasher, key), |_| true).map(|&at| at as usize)
+    }
+
+    /// Looks up the record at a position, as its removal will.
+    pub fn warm_removal(&self, position: usize) -> usize {
+        self.index.find(hash(&self.hasher, &self.at(position).key()), |_| true).map_or(0, |&at| at as usize)
     }
 
     /// Adds a record whose key is not there yet, behind all others.
@@ -145,11 +164,22 @@ impl<R: Record> Table<R> {
         result
     }
 
+    /// Takes the record with this key out, if it is there, and says where it was. The last one moves into its place.
+    pub fn take(&mut self, key: &[u8], is_it: impl Fn(&R) -> bool) -> Option<(usize, R)> {
+        let hash = hash(&self.hasher, key);
+        let position = self.find_hashed(hash, is_it)?;
+        Some((position, self.swap_remove_hashed(position, hash)))
+    }
+
     /// Takes a record out. The last one moves into its place.
     pub fn swap_remove(&mut self, position: usize) -> R {
+        self.swap_remove_hashed(position, hash(&self.hasher, &record(&self.chunks, position).key()))
+    }
+
+    /// The hash is that of the record's key.
+    fn swap_remove_hashed(&mut self, position: usize, hash: u64) -> R {
         let last = self.length - 1;
-        let hash_at = |position: usize| hash(&self.hasher, &record(&self.chunks, position).key());
-        let (hash, hash_of_last) = (hash_at(position), hash_at(last));
+        let hash_of_last = self::hash(&self.hasher, &record(&self.chunks, last).key());
         if let Ok(found) = self.index.find_entry(hash, |&at| at as usize == position) {
             found.remove();
         }
@@ -246,7 +276,7 @@ mod tests {
     #[test]
     fn behaves_like_a_map_while_its_index_moves() {
         let mut random = fastrand::Rng::with_seed(5);
-        let mut table = Table::new(ElementHasher::with_seed(3));
+        let mut table = Table::new();
         let mut model: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         let mut moving = 0;
         for step in 0..120_000u64 {
