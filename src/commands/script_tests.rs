@@ -402,8 +402,8 @@ fn functions() {
         assert_eq!(fixture.run_words(&[b"function", b"load", b"replace", LIBRARY.as_bytes()]), "$5\r\nmylib\r\n");
         let taken = b"#!lua name=other\nredis.register_function('F1', function() end)";
         assert_eq!(fixture.run_words(&[b"function", b"load", taken]), "-ERR Function F1 already exists\r\n");
-        let bad = "-ERR user_function:5: Script attempted to access nonexistent global variable 'KEYS' script: bad, \
-                   on @user_function:5.\r\n";
+        let bad = "-ERR user_function:6: Script attempted to access nonexistent global variable 'KEYS' script: bad, \
+                   on @user_function:6.\r\n";
         fixture.expect(&[
             ("fcall f1 1 a b", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
             ("fcall F1 0", "*2\r\n$4\r\nnone\r\n$4\r\nnone\r\n"),
