@@ -29,6 +29,7 @@ differential = load_script("differential")
 notifications = load_script("notifications")
 recorded = load_script("recorded")
 access_control = load_script("access_control")
+scripts = load_script("scripts")
 
 
 def bulk(text):
@@ -64,6 +65,27 @@ class Notifications(unittest.TestCase):
         drawn = {notifications.drawn(draw)[0] for _ in range(20_000)}
         written = {part.split(" ")[0].encode() for line in notifications.COMMANDS.split("\n") for part in line.split("|") if part}
         self.assertEqual(drawn, written)
+
+
+class Scripts(unittest.TestCase):
+    TEXT = "# a comment\n== one\nset k \"a\\xffb\"\neval 1 k :: return 1\n\n== two\n2: send eval 0 :: a\n b\n\n  c\nwait 5\n"
+
+    def test_cases_are_read(self):
+        (one, first), (two, second) = scripts.cases(self.TEXT)
+        self.assertEqual((one, two), ("one", "two"))
+        self.assertEqual([line.words for line in first], [[b"set", b"k", b"a\xffb"], [b"eval", b"return 1", b"1", b"k"]])
+        self.assertEqual([line.words for line in second], [[b"eval", b"a\nb\n\n c", b"0"], [b"wait", b"5"]])
+        self.assertEqual([(line.second, line.send) for line in second], [(True, True), (False, False)])
+
+    def test_every_line_is_one_that_can_be_sent(self):
+        written = scripts.cases(scripts.CORPUS.read_text())
+        self.assertGreater(sum(len(lines) for _, lines in written), 1000)
+        self.assertEqual(len({name for name, _ in written}), len(written))
+
+    def test_a_seed_is_always_the_same_scripts(self):
+        once, again = (list(scripts.script_generator.scripts(3, 50)) for _ in range(2))
+        self.assertEqual(once, again)
+        self.assertEqual(scripts.script_generator.literal(b"a'\\\n\xff"), b"'a\\039\\092\\010\\255'")
 
 
 class Replies(unittest.TestCase):

@@ -128,8 +128,6 @@ pub(super) const MEANINGLESS: &[(&str, &str)] = &[
     ("tls-session-cache-timeout", "tickets are good for half a day at most"),
     ("tls-session-caching", "sessions are resumed by tickets"),
     ("unixsocketperm", "the socket has the permissions that the umask leaves"),
-    ("lua-time-limit", "there are no scripts"),
-    ("busy-reply-threshold", "there are no scripts"),
     ("enable-module-command", "there are no modules"),
     ("enable-protected-configs", "no parameter is protected"),
     ("hll-sparse-max-bytes", "it is 3000"),

@@ -121,6 +121,7 @@ pub enum Change {
     ListChunk(i32),
     Keepalive(u64),
     LogLevel(LogLevel),
+    BusyThreshold(u64),
 }
 
 /// One of the parameters of TLS. They take effect together: see [`super::configuration`].
@@ -305,6 +306,8 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| LogLevel::NAMES[state.config.log_level.load(Ordering::Relaxed)].into(),
         check: Some(log_level),
     },
+    Parameter { name: "busy-reply-threshold", read: read_busy_threshold, check: Some(busy_threshold) },
+    Parameter { name: "lua-time-limit", read: read_busy_threshold, check: Some(busy_threshold) },
     fixed("databases", |state| number(u64::from(state.keyspace.databases()))),
     fixed("port", |state| number(u64::from(state.facts.port))),
     fixed("bind", |state| state.facts.bind.clone().into_bytes()),
@@ -409,6 +412,7 @@ pub fn apply(state: &ServerState, change: Change) {
             state.config.log_level.store(level as usize, Ordering::Relaxed);
             set_log_level(level);
         }
+        Change::BusyThreshold(milliseconds) => state.scripting.set_threshold(milliseconds),
         Change::Tls(_) => {}
     }
 }
@@ -560,6 +564,14 @@ fn slower_than(value: &[u8]) -> Result<Change, &'static str> {
 
 fn positive(value: &[u8]) -> Result<u64, &'static str> {
     in_range(value, 0..=i64::MAX, "argument must be between 0 and 9223372036854775807 inclusive")
+}
+
+fn read_busy_threshold(state: &ServerState) -> Vec<u8> {
+    number(state.scripting.threshold())
+}
+
+fn busy_threshold(value: &[u8]) -> Result<Change, &'static str> {
+    positive(value).map(Change::BusyThreshold)
 }
 
 fn yes_or_no(value: bool) -> Vec<u8> {

@@ -152,9 +152,9 @@ impl<'c> Context<'c> {
         transaction
     }
 
-    /// Is the command a part of EXEC? Then it waits for nothing.
+    /// Is the command a part of EXEC, or of a script? Then it waits for nothing.
     pub fn in_exec(&self) -> bool {
-        self.held.is_some()
+        self.held.is_some() || self.session.in_exclusive
     }
 
     /// Keys of a database, and how many of them have a deadline.

@@ -259,6 +259,9 @@ fn keys_of<'a>(context: &Context<'a>) -> Result<Vec<(&'a [u8], Access)>, Refusal
     }
     let mut keys = Vec::new();
     for spec in specs() {
+        if entry.command.flags.has(Flags::NO_MANDATORY_KEYS) && spec.positions(&request).is_none() {
+            continue;
+        }
         let found = spec.positions(&request).ok_or(Refusal::Fixed("ERR Invalid arguments specified for command"))?;
         keys.extend(found.filter_map(|at| Some((request.get(at)?, spec.access))));
     }
@@ -319,6 +322,8 @@ mod tests {
             ("command getkeys mset a b c d", "*2\r\n$1\r\na\r\n$1\r\nc\r\n"),
             ("command getkeys smove a b c", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
             ("command getkeys sintercard 2 a b limit 1", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
+            ("command getkeys eval x 2 a b c", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
+            ("command getkeys eval x 0 a", "*0\r\n"),
             ("command getkeys sintercard 9 a", "-ERR Invalid arguments specified for command\r\n"),
             ("command getkeys sintercard x a", "-ERR Invalid arguments specified for command\r\n"),
             ("command getkeys ping a", "-ERR The command has no key arguments\r\n"),

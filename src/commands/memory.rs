@@ -1,6 +1,7 @@
 //! MEMORY: what the data takes.
 
 use super::context::{Context, Outcome, SYNTAX, is_option};
+use super::script_state::library_counts;
 use super::spec::{Access, Categories, Command, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 
@@ -118,6 +119,8 @@ fn stats(context: &mut Context<'_>) -> Outcome {
     let keys: usize = used.iter().map(|(_, (keys, _))| keys).sum();
     let numbers = [
         ("total.allocated", sizes.data + sizes.metadata),
+        ("lua.caches", context.state.scripting.texts().1),
+        ("functions.caches", library_counts(context).2),
         ("overhead.total", sizes.metadata),
         ("keys.count", keys),
         ("keys.bytes-per-key", sizes.data.checked_div(keys).unwrap_or(0)),

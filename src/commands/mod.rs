@@ -26,6 +26,7 @@ mod debug;
 mod event_tests;
 mod expiry;
 mod floats;
+mod functions;
 mod generic;
 mod geo;
 mod geohash;
@@ -52,6 +53,12 @@ mod redaction;
 mod rewrite;
 mod sampling;
 mod scan;
+mod script_host;
+mod script_runner;
+mod script_state;
+#[cfg(test)]
+mod script_tests;
+mod scripting;
 mod serialization;
 mod server;
 mod session;
@@ -90,6 +97,7 @@ pub use config::{Config, begin_with, check_parameter, parse_memory};
 use context::shown;
 pub use context::{Context, Outcome, Refusal};
 pub use pausing::{PauseMode, Pausing};
+pub use script_state::Scripting;
 pub use session::Session;
 pub use spec::{Access, Categories, ChannelUse, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 pub use state::{ServerFacts, ServerState, resident_memory};
@@ -217,7 +225,7 @@ fn call(context: &mut Context<'_>) -> Flow {
         let taken = (read().saturating_sub(begun), calls);
         timing::note(state, context.session, entry, &context.arguments, context.now, taken);
     }
-    if state.supervision.attention.get() & MONITORED != 0 {
+    if state.supervision.attention.get() & MONITORED != 0 && !entry.command.flags.has(Flags::SKIP_MONITOR) {
         show(context);
     }
     match outcome {
@@ -247,7 +255,7 @@ fn show(context: &Context<'_>) {
         return;
     }
     state.supervision.monitors.feed(
-        Source::Client(&session.record),
+        if session.in_script { Source::Script } else { Source::Client(&session.record) },
         session.database,
         entry,
         &context.arguments,
@@ -255,6 +263,9 @@ fn show(context: &Context<'_>) {
         context.now,
     );
 }
+
+const SYSTEM_KEYS: Refusal =
+    Refusal::Fixed("ERR keys that begin with '__swytch:' belong to the system and are read-only");
 
 const OUT_OF_MEMORY: Refusal = Refusal::Fixed("OOM command not allowed when used memory > 'maxmemory'.");
 
@@ -311,6 +322,9 @@ fn check(
         let context = if session.queue.is_some() { LogContext::Multi } else { LogContext::TopLevel };
         acl::check(state, session, entry, arguments, context, now)?;
     }
+    if session.turned_away && !script_state::runs_while_busy(session, entry) {
+        return Err(state.scripting.busy());
+    }
     if session.is_restricted(protocol) && !command.flags.has(Flags::WHILE_SUBSCRIBED) {
         return Err(pubsub::only_listening(&entry.full_name));
     }
@@ -321,7 +335,7 @@ fn check(
         return Err(loading(state));
     }
     if command.flags.has(Flags::WRITE) && touches_system_keys(entry, arguments) {
-        return Err(Refusal::Fixed("ERR keys that begin with '__swytch:' belong to the system and are read-only"));
+        return Err(SYSTEM_KEYS);
     }
     Ok(())
 }

@@ -118,6 +118,10 @@ fn shutdown(context: &mut Context<'_>) -> Outcome {
     if abort > 0 {
         return Err(Refusal::Fixed("ERR No shutdown in progress."));
     }
+    if context.session.turned_away && nosave == 0 {
+        // Half of what a script does is not to be saved.
+        return Err(context.state.scripting.busy());
+    }
     if save > 0 || nosave > 0 {
         context.state.persistence.decide_end(save > 0);
     }

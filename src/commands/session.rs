@@ -63,6 +63,12 @@ pub struct Session {
     subscriptions: Option<Box<Subscriptions>>,
     /// How it keeps copies of keys, if it does.
     pub(super) tracking: Option<Box<TrackingMode>>,
+    /// A script runs on its behalf.
+    pub(super) in_script: bool,
+    /// What it runs is a part of something that is alone: a script, or EXEC with one in it.
+    pub(super) in_exclusive: bool,
+    /// A script takes too long: the data cannot be got at.
+    pub turned_away: bool,
     /// From which ids on XREAD waits: what `$` meant when it began.
     pub(super) reads_after: Vec<StreamId>,
 }
@@ -113,6 +119,9 @@ impl Session {
             batch: Batch::default(),
             subscriptions: None,
             tracking: None,
+            in_script: false,
+            in_exclusive: false,
+            turned_away: false,
             reads_after: Vec::new(),
         }
     }
@@ -157,6 +166,11 @@ impl Session {
             self.record.note_waiter(None);
             state.keyspace.forget_waiter(now, self.database, &waiter);
         }
+    }
+
+    /// Does its end need the data: to take it away from keys that it watches or waits for?
+    pub fn is_noted_at_keys(&self) -> bool {
+        self.watcher.is_some() || self.waiter.is_some()
     }
 
     /// What the connection watches keys under.

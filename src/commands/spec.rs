@@ -51,6 +51,13 @@ impl Flags {
     /// report it.
     pub const MAY_REPLICATE: Flags = Flags(1 << 20);
 
+    /// MONITOR shows it before it runs. It does so itself.
+    pub const SKIP_MONITOR: Flags = Flags(1 << 21);
+    /// May have keys, and may have none.
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 22);
+    /// Locks what turns up while it runs: EXEC with such a command in it runs alone. COMMAND does not report it.
+    pub const ALONE: Flags = Flags(1 << 23);
+
     /// Takes as long as what it runs, which is counted by itself.
     pub const SKIP_SLOWLOG: Flags = Flags(1 << 13);
 
@@ -62,7 +69,7 @@ impl Flags {
     pub const EVERYTHING: Flags = Flags(1 << 14);
 
     /// In the order in which Redis lists them.
-    const NAMES: [(Flags, &'static str); 16] = [
+    const NAMES: [(Flags, &'static str); 18] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -72,10 +79,12 @@ impl Flags {
         (Flags::BLOCKING, "blocking"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
+        (Flags::SKIP_MONITOR, "skip_monitor"),
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+        (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLEKEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
@@ -395,6 +404,7 @@ pub enum Group {
     List,
     HyperLogLog,
     PubSub,
+    Scripting,
     Server,
     Set,
     SortedSet,
@@ -416,6 +426,7 @@ impl Group {
             Group::List => "list",
             Group::HyperLogLog => "hyperloglog",
             Group::PubSub => "pubsub",
+            Group::Scripting => "scripting",
             Group::Server => "server",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
@@ -605,7 +616,8 @@ mod tests {
         for (at, (flag, name)) in Flags::NAMES.iter().enumerate() {
             assert_eq!(flag.0.count_ones(), 1, "{name}");
             assert!(Flags::NAMES[..at].iter().all(|(other, _)| other != flag), "{name}");
-            let unnamed = [Flags::UNQUEUED, Flags::EVERYTHING, Flags::WHILE_SUBSCRIBED, Flags::MAY_REPLICATE];
+            let unnamed =
+                [Flags::ALONE, Flags::UNQUEUED, Flags::EVERYTHING, Flags::WHILE_SUBSCRIBED, Flags::MAY_REPLICATE];
             assert!(unnamed.iter().all(|other| other != flag), "{name}");
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::clients::ClientRegistry;
 use super::config::Config;
+use super::script_state::Scripting;
 use super::supervision::Supervision;
 use super::trackers::Trackers;
 use crate::acl::Users;
@@ -66,6 +67,8 @@ pub struct ServerState {
     pub trackers: Arc<Trackers>,
     /// Is this node ready for clients? Until then commands about data are answered with LOADING.
     pub serving: AtomicBool,
+    /// Scripts and functions.
+    pub scripting: Scripting,
     /// What an operator does to the node.
     pub supervision: Supervision,
     /// The cluster as this node sees it, when it is in one.

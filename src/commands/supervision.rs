@@ -155,6 +155,11 @@ impl Supervision {
         self.ending.send_replace(true);
     }
 
+    /// Is the process to end?
+    pub fn is_ending(&self) -> bool {
+        *self.ending.borrow()
+    }
+
     /// Turns true when the process is to end.
     pub fn ending(&self) -> watch::Receiver<bool> {
         self.ending.subscribe()

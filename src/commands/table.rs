@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 use super::spec::Command;
 use super::timing::is_quick;
 use super::{
-    acl, bitfield, bitmaps, cluster_commands, configuration, connection, debug, expiry, generic, geo, hash_expiry,
-    hashes, hyperloglog, introspection, latency, list_moves, lists, memory, monitor, moving, object, operations,
-    persistence, pubsub, scan, serialization, server, sets, slowlog, sort, sorted_set_operations, sorted_set_ranges,
-    sorted_sets, stream_groups, stream_information, stream_reads, streams, strings, transactions,
+    acl, bitfield, bitmaps, cluster_commands, configuration, connection, debug, expiry, functions, generic, geo,
+    hash_expiry, hashes, hyperloglog, introspection, latency, list_moves, lists, memory, monitor, moving, object,
+    operations, persistence, pubsub, scan, scripting, serialization, server, sets, slowlog, sort,
+    sorted_set_operations, sorted_set_ranges, sorted_sets, stream_groups, stream_information, stream_reads, streams,
+    strings, transactions,
 };
 
 /// Longer names belong to no command.
@@ -75,7 +76,7 @@ pub fn table() -> &'static Table {
 
 impl Table {
     fn build() -> Table {
-        let families: [&'static [Command]; 39] = [
+        let families: [&'static [Command]; 41] = [
             connection::COMMANDS,
             acl::COMMANDS,
             introspection::COMMANDS,
@@ -110,6 +111,8 @@ impl Table {
             bitfield::COMMANDS,
             hyperloglog::COMMANDS,
             transactions::COMMANDS,
+            scripting::COMMANDS,
+            functions::COMMANDS,
             pubsub::COMMANDS,
             streams::COMMANDS,
             stream_reads::COMMANDS,

@@ -48,6 +48,7 @@ impl Fixture {
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             trackers: Arc::default(),
+            scripting: Scripting::default(),
             supervision: Supervision::default(),
             cluster: None,
             tls: None,

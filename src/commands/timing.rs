@@ -68,7 +68,7 @@ pub fn note(
     (nanoseconds, calls): (u64, u64),
 ) {
     // What such a command runs is counted by itself.
-    if !entry.command.flags.has(Flags::SKIP_SLOWLOG) {
+    if !entry.command.flags.has(Flags::SKIP_SLOWLOG) && !session.in_script {
         session.batch.timed += nanoseconds;
     }
     let block = state.stats.thread(session.thread);
@@ -76,7 +76,8 @@ pub fn note(
     if state.supervision.timing.tracking() {
         block.note_latency(entry.id, nanoseconds, calls);
     }
-    if nanoseconds >= state.supervision.timing.suspicious() {
+    // What a script calls is part of it.
+    if nanoseconds >= state.supervision.timing.suspicious() && !session.in_script {
         look_at(state, &session.record, entry, arguments, now, nanoseconds);
     }
 }

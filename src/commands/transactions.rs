@@ -3,7 +3,8 @@
 //! Between MULTI and EXEC requests are checked and queued in the session. EXEC locks all that they and the watched keys
 //! need, in the order of all locks, and runs them one after the other on these locks: nobody on this node comes in between, and
 //! what they write together is one effect, so at other nodes it is all there or not at all. Which keys that are is
-//! read from the table; where it cannot tell, everything is locked.
+//! read from the table; where it cannot tell, everything is locked. With a script among them, they have the data for themselves
+//! ([`crate::keyspace::Exclusive`]), and each locks for itself.
 //!
 //! # Bounds
 //!
@@ -195,6 +196,17 @@ fn run(context: &mut Context<'_>, queue: &Queue) -> Outcome {
     let watcher = context.session.take_watcher();
     let (state, now, database) = (context.state, context.now, context.session.database);
     let watched = watcher.as_ref().map(|watcher| watcher.keys()).unwrap_or_default();
+    // What a script needs turns up while it runs: then all of this has the data for itself.
+    let exclusive = match queue.any(|flags| flags.has(Flags::ALONE)) {
+        false => None,
+        true => match state.keyspace.begin_exclusive() {
+            Ok(exclusive) => Some(exclusive),
+            Err(_) => {
+                context.session.turned_away = true;
+                return Err(aborted(&state.scripting.busy()));
+            }
+        },
+    };
     let mut transaction = lock(state, queue, &watched, now, database);
     // A snapshot may have begun to come in since the check. From here on that has to wait.
     let is_loading = state.keyspace.is_loading();
@@ -205,16 +217,25 @@ fn run(context: &mut Context<'_>, queue: &Queue) -> Outcome {
     if is_loading && !queue.requests.iter().all(|request| request.has(Flags::LOADING)) {
         return Err(aborted(&loading(state)));
     }
-    let seq = run_all(context, queue, transaction);
+    let seq = match exclusive {
+        None => run_all(context, queue, Some(transaction)),
+        Some(exclusive) => {
+            drop(transaction);
+            context.session.in_exclusive = true;
+            run_all(context, queue, None);
+            context.session.in_exclusive = false;
+            exclusive.commit()
+        }
+    };
     if let Some(seq) = seq {
         context.session.last_written = seq;
     }
     Ok(Flow::Continue)
 }
 
-/// Runs the requests on these locks. Returns the seq of their effect.
-fn run_all<'s>(context: &'s mut Context<'_>, queue: &'s Queue, transaction: Transaction<'s>) -> Option<u64> {
-    let held = Held::new(transaction);
+/// Runs the requests on these locks, or alone. Returns the seq of their effect, unless they are alone.
+fn run_all<'s>(context: &'s mut Context<'_>, queue: &'s Queue, transaction: Option<Transaction<'s>>) -> Option<u64> {
+    let held = transaction.map(Held::new);
     let whole = context.reply.bytes().len();
     context.reply.array(queue.requests.len());
     if let Some(first) = queue.requests.first() {
@@ -225,14 +246,14 @@ fn run_all<'s>(context: &'s mut Context<'_>, queue: &'s Queue, transaction: Tran
             reply: context.reply,
             now: context.now,
             entry: first.entry,
-            held: Some(held.clone()),
+            held: held.clone(),
         };
         for request in &queue.requests {
             (inner.arguments, inner.entry) = (request.arguments(), request.entry);
-            run_one(&mut inner, &held, whole);
+            run_one(&mut inner, whole);
         }
     }
-    held.take().and_then(Transaction::commit)
+    held?.take().and_then(Transaction::commit)
 }
 
 /// May the queued commands run?
@@ -259,6 +280,10 @@ fn lock<'s>(state: &'s ServerState, queue: &Queue, watched: &[Watched], now: Mil
     let keyspace = &*state.keyspace;
     let mut keys: Vec<Key<'_>> = watched.iter().map(|watched| keyspace.key(&watched.key)).collect();
     for request in &queue.requests {
+        // A script locks what it needs when it comes to it.
+        if request.has(Flags::ALONE) {
+            continue;
+        }
         match request.keys() {
             Some(found) => keys.extend(found.map(|key| keyspace.key(key))),
             None => return keyspace.lock_all(now, database),
@@ -268,9 +293,13 @@ fn lock<'s>(state: &'s ServerState, queue: &Queue, watched: &[Watched], now: Mil
 }
 
 /// Runs one of the requests on the locks of all; the replies began at `whole`.
-fn run_one<'c>(context: &mut Context<'c>, held: &Held<'c>, whole: usize) {
+fn run_one(context: &mut Context<'_>, whole: usize) {
     let (state, start) = (context.state, context.reply.bytes().len());
-    if context.entry.command.flags.has(Flags::WRITE) && !state.keyspace.fits_into_effect(held.effect_bytes()) {
+    let effect_bytes = || match &context.held {
+        Some(held) => held.effect_bytes(),
+        None => state.keyspace.open_effect_bytes(),
+    };
+    if context.entry.command.flags.has(Flags::WRITE) && !state.keyspace.fits_into_effect(effect_bytes()) {
         refuse(state, context.session, context.reply, &WriteError::TooLarge.into());
         return;
     }

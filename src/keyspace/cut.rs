@@ -21,7 +21,7 @@ use super::database::Database;
 use super::entry::Entry;
 use super::shard::Shard;
 use super::value::Value;
-use super::{Keyspace, Millis, is_system_key};
+use super::{Keyspace, Libraries, Millis, is_system_key, libraries};
 
 /// A piece has about so many bytes: its shard is locked for as long as it takes to encode them.
 const PIECE_BYTES: usize = 64 << 10;
@@ -281,6 +281,8 @@ pub struct Cut {
     fetching: Option<usize>,
     /// How many databases of shards are still to be handed out.
     open: usize,
+    /// The libraries of functions: few and small, they are copied at once.
+    libraries: Libraries,
 }
 
 impl Cut {
@@ -307,6 +309,7 @@ impl Cut {
             in_parts: false,
             fetching: None,
             open: 0,
+            libraries: libraries::find(&mut transaction, keyspace.libraries_key()),
         };
         for (_, shard) in transaction.shards_unchanged() {
             for (number, database) in shard.databases.iter_mut().enumerate().filter(|(_, keys)| keys.len() > 0) {
@@ -332,6 +335,11 @@ impl Cut {
     /// Did some hash have fields that expire?
     pub fn has_ending_fields(&self) -> bool {
         self.has_ending_fields
+    }
+
+    /// The libraries of functions.
+    pub fn libraries(&self) -> &Libraries {
+        &self.libraries
     }
 
     /// The moment of the cut.

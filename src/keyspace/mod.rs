@@ -7,7 +7,7 @@
 //! Values at rest are plain. The metadata that merging needs (who wrote which element, and when) lives beside them in
 //! `causality`, only for what is not yet stable, and not at all on a node without a cluster.
 //!
-//! Reading order: `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
+//! Reading order: `gates`, `exclusive`, `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
 //! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `tracking`, `events`, `remote`, `snapshot`,
 //! `cut`, `upkeep`, `eviction`. `bits` and `hyperloglog` know what strings can hold besides text.
@@ -23,9 +23,12 @@ mod edit;
 mod entry;
 mod events;
 mod eviction;
+mod exclusive;
+mod gates;
 pub mod hyperloglog;
 pub mod integer;
 mod kind;
+mod libraries;
 pub mod long_double;
 mod merge;
 mod options;
@@ -55,7 +58,10 @@ pub use cut::{Cut, CutError, CutForm, CutKey, CutSize, CutValue};
 pub use edit::MAX_STRING_BYTES;
 pub use events::{Event, EventClasses};
 pub use eviction::EvictionPolicy;
+pub use exclusive::Exclusive;
+pub use gates::{Gates, Inside, Overdue};
 pub use kind::{Kind, WrongType, is_system_key};
+pub use libraries::Libraries;
 pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use scan::ScanPage;

@@ -87,7 +87,8 @@ impl Keyspace {
             let mark = Mark { dot, stamp, seen, known: &applied, applied: &applied };
             for operation in effect.operations() {
                 match operation {
-                    Operation::Key { key, .. } if super::is_system_key(key) => continue,
+                    // The membership is written anew. Libraries are data that happens to lie under such a key.
+                    Operation::Key { key, .. } if super::is_system_key(key) && key != super::libraries::KEY => continue,
                     Operation::Key { database, key, action } => {
                         transaction.apply(self.key(key), database, &action, &mark);
                     }

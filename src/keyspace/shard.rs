@@ -199,7 +199,7 @@ impl Shard {
         }
     }
 
-    /// Exchanges two databases. Only without a cluster, which alone has keys of the system.
+    /// Exchanges two databases, but for the keys of the system, which stay. Only without a cluster.
     pub fn swap(&mut self, hasher: &FixedState, now: Millis, one: u32, other: u32) {
         self.database_mut(one.max(other));
         self.watching.touch_swapped(one, other, |database, key| {
@@ -207,6 +207,20 @@ impl Shard {
             entry.is_some_and(|entry| entry.is_live(now))
         });
         self.databases.swap(one as usize, other as usize);
+        let mut stay = Vec::new();
+        for (came_from, number) in [(one, other), (other, one)] {
+            let database = &self.databases[number as usize];
+            if database.visible() < database.len() {
+                let of_system = database.entries().iter().filter(|entry| super::is_system_key(entry.key()));
+                stay.extend(of_system.map(|entry| (came_from, number, entry.clone())));
+            }
+        }
+        for (came_from, number, entry) in stay {
+            let key = entry.key().to_vec();
+            let hash = hash_key(hasher, &key);
+            self.take(hasher, &Place { database: number, key: &key, hash });
+            self.put(hasher, now, &Place { database: came_from, key: &key, hash }, entry);
+        }
         self.changes += 1;
         self.waiting.note_all();
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::database::hash_key;
 use super::events::Events;
 use super::eviction::Eviction;
+use super::gates::{Gates, Inside};
 use super::scan::ScanPage;
 use super::shard::Shard;
 use super::tracking::Tracked;
@@ -44,6 +46,27 @@ pub struct Keyspace {
     pub(super) events: Events,
     pub(super) tracked: Tracked,
     pub(super) eviction: Eviction,
+    gates: Gates,
+}
+
+/// A locked shard. Its lock goes before the pass.
+pub struct ShardGuard<'k> {
+    shard: MutexGuard<'k, Shard>,
+    _inside: Inside<'k>,
+}
+
+impl Deref for ShardGuard<'_> {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl DerefMut for ShardGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
 }
 
 /// Each lock on cache lines of its own.
@@ -92,6 +115,7 @@ impl Keyspace {
             events: Events::default(),
             tracked,
             eviction: Eviction::default(),
+            gates: Gates::default(),
         }
     }
 
@@ -110,11 +134,24 @@ impl Keyspace {
         (hash >> 32) as usize % Self::SHARDS
     }
 
-    pub(super) fn lock_shard(&self, shard: usize) -> MutexGuard<'_, Shard> {
+    /// What every access passes, and who is alone closes.
+    pub fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    /// Locks one shard, for work that is no transaction.
+    pub(super) fn lock_shard(&self, shard: usize) -> ShardGuard<'_> {
+        let inside = self.gates.enter();
+        ShardGuard { shard: self.shards[shard].0.lock(), _inside: inside }
+    }
+
+    /// The lock of a shard itself, for who is inside.
+    pub(super) fn lock_inside(&self, shard: usize) -> MutexGuard<'_, Shard> {
         self.shards[shard].0.lock()
     }
 
-    pub(super) fn try_lock_shard(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
+    /// The same, if nobody else has it.
+    pub(super) fn try_lock_inside(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
         self.shards[shard].0.try_lock()
     }
 
@@ -122,7 +159,7 @@ impl Keyspace {
     pub fn lock_one(&self, now: Millis, database: u32, key: Key<'_>) -> Transaction<'_> {
         let shard = Self::shard_of(key.hash);
         let mut transaction = Transaction::new(self, now, database);
-        transaction.add_guard(shard, self.lock_shard(shard));
+        transaction.add_guard(shard, self.lock_inside(shard));
         transaction
     }
 
@@ -151,7 +188,7 @@ impl Keyspace {
     ) -> Transaction<'_> {
         let mut transaction = Transaction::new(self, now, database);
         for shard in ascending {
-            transaction.add_guard(shard, self.lock_shard(shard));
+            transaction.add_guard(shard, self.lock_inside(shard));
         }
         transaction
     }

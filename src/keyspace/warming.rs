@@ -33,11 +33,12 @@ pub enum Reach<'a> {
 impl Keyspace {
     /// See the module's text. The words that follow a key in its request may be elements.
     pub fn warm(&self, database: u32, targets: &[(Key<'_>, [&[u8]; 2])]) {
+        let _inside = self.gates().enter();
         let mut guards: Few<(usize, MutexGuard<'_, Shard>)> = SmallVec::new();
         for (key, _) in targets {
             let shard = Self::shard_of(key.hash);
             if guards.iter().all(|(locked, _)| *locked != shard)
-                && let Some(guard) = self.try_lock_shard(shard)
+                && let Some(guard) = self.try_lock_inside(shard)
             {
                 guards.push((shard, guard));
             }

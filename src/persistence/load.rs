@@ -5,10 +5,12 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::convert::from_rdb;
 use super::read::{FileKey, FileReader, PassedOver, ReadError};
 use crate::keyspace::{Contents, Keyspace, Millis, is_system_key};
+use crate::scripting::library_header;
 
 /// So many keys are written at once.
 const KEYS_AT_ONCE: usize = 64;
@@ -100,6 +102,7 @@ fn load(
             }
         }
         if is_last {
+            loader.keep_libraries(&reader.libraries, now());
             return Ok(loader.loaded);
         }
     }
@@ -123,6 +126,19 @@ impl Loader<'_> {
             self.batch.push(key);
         }
         Ok(())
+    }
+
+    /// Keeps libraries of functions. Those that others have loaded meanwhile stay. What their code says is looked at when it
+    /// is used.
+    fn keep_libraries(&mut self, codes: &[Vec<u8>], now: Millis) {
+        let unwatched = Arc::default();
+        let present = self.keyspace.libraries(now, &unwatched);
+        self.keyspace.forget_watcher(&unwatched);
+        let named = codes.iter().filter_map(|code| Some((library_header(code).ok()?.name, code)));
+        let named: Vec<_> = named.collect();
+        self.loaded.passed_over.libraries = (codes.len() - named.len()) as u64;
+        let new = named.iter().filter(|(name, _)| !present.contains_key(name));
+        self.keyspace.change_libraries(now, std::iter::empty(), new.map(|(name, code)| (&**name, &***code)));
     }
 
     /// Writes what is in the batch: one effect for each database in it.

@@ -72,7 +72,7 @@ pub struct FileKey {
 /// What was passed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Libraries of functions.
+    /// Libraries of functions without a name.
     pub libraries: u64,
     /// What modules keep beside the keys.
     pub module_data: u64,
@@ -85,6 +85,8 @@ pub struct FileReader<R> {
     database: u64,
     /// What was passed over so far.
     pub passed_over: PassedOver,
+    /// The code of libraries of functions that were read so far.
+    pub libraries: Vec<Vec<u8>>,
     encoded: Vec<u8>,
 }
 
@@ -109,7 +111,14 @@ impl<R: Read> FileReader<R> {
             outcome => outcome?,
         }
         let version = version_of(&header).ok_or(ReadError::Header)?;
-        Ok(FileReader { input, version, database: 0, passed_over: PassedOver::default(), encoded: Vec::new() })
+        Ok(FileReader {
+            input,
+            version,
+            database: 0,
+            passed_over: PassedOver::default(),
+            libraries: Vec::new(),
+            encoded: Vec::new(),
+        })
     }
 
     /// How many bytes were read.
@@ -148,8 +157,9 @@ impl<R: Read> FileReader<R> {
                     self.passed_over.module_data += 1;
                 }
                 opcode::FUNCTIONS => {
-                    self.pass_string()?;
-                    self.passed_over.libraries += 1;
+                    self.encoded.clear();
+                    copy_string(&mut self.input, &mut self.encoded)?;
+                    self.libraries.push(Reader::new(&self.encoded).string()?);
                 }
                 opcode::FUNCTIONS_OF_CANDIDATES => return Err(ReadError::OldFunctions),
                 opcode::END => return self.end().map(|()| None),

@@ -12,7 +12,7 @@ use crc::{Digest, Table};
 use super::form::encode_about;
 use super::format::{MAGIC, opcode};
 use crate::keyspace::{Cut, CutError};
-use crate::rdb::{CHECKSUM, NEWEST_VERSION, WRITTEN_VERSION, write_length};
+use crate::rdb::{CHECKSUM, NEWEST_VERSION, WRITTEN_VERSION, write_length, write_string};
 
 /// Written at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -140,6 +140,10 @@ fn header(cut: &Cut, about: &About) -> Vec<u8> {
     encode_about("used-mem", &about.memory.to_string(), &mut header);
     encode_about("aof-base", "0", &mut header);
     encode_about("swytch-ver", env!("CARGO_PKG_VERSION"), &mut header);
+    for code in cut.libraries().values() {
+        header.push(opcode::FUNCTIONS);
+        write_string(&mut header, code);
+    }
     header
 }
 

@@ -380,7 +380,7 @@ impl Persistence {
         warn(kept, "keys were passed over: others had written them meanwhile");
         warn(evicted, "keys were evicted while the file was loaded: it holds more than --maxmemory");
         warn(of_system, "keys were passed over: their names begin with '__swytch:', which belongs to the system");
-        warn(passed_over.libraries, "libraries of functions were passed over: there are no functions here");
+        warn(passed_over.libraries, "libraries of functions were passed over: their code does not say their names");
         warn(passed_over.module_data, "data of Redis modules was passed over");
         Ok(())
     }

@@ -44,7 +44,9 @@ use thiserror::Error;
 pub use decode::decode_value;
 pub use encode::{encode_value, field_expiry, type_byte};
 pub use extent::{Source, copy_string, copy_value, read_length};
-pub use payload::{CHECKSUM, NEWEST_VERSION, WRITTEN_VERSION, dump_payload, load_payload};
+pub use payload::{
+    CHECKSUM, LIBRARY, NEWEST_VERSION, WRITTEN_VERSION, dump_libraries, dump_payload, load_libraries, load_payload,
+};
 pub use reader::{MAX_DECODED_BYTES, MAX_STRING_BYTES, Reader};
 pub use value::{HashField, PendingEntry, RdbValue, Stream, StreamConsumer, StreamEntry, StreamGroup, StreamId};
 pub use writer::{write_blob, write_length, write_string};

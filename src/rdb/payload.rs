@@ -1,4 +1,4 @@
-//! The payloads of DUMP and RESTORE: the type byte, the value, the version of the format (2 bytes, little endian), and the
+//! The payloads of DUMP and RESTORE, also those of FUNCTION: the type byte, the value, the version of the format (2 bytes, little endian), and the
 //! CRC-64 of all that (8 bytes, little endian).
 //!
 //! RESTORE of redis-server 7.0 also refuses a checksum of zero, which in an RDB file means that there is none. It lets
@@ -6,7 +6,7 @@
 
 use crc::{CRC_64_REDIS, Crc, Table};
 
-use super::{RdbError, RdbValue, Reader, decode_value, encode_value, type_byte, types};
+use super::{RdbError, RdbValue, Reader, decode_value, encode_value, type_byte, types, write_string};
 
 /// The newest version of the format that is read: that of Redis 7.4.
 pub const NEWEST_VERSION: u16 = 12;
@@ -35,6 +35,50 @@ pub fn dump_payload(value: &RdbValue) -> Vec<u8> {
 /// [`RdbError::Version`] and [`RdbError::Checksum`] if this is not a payload, or not one that can be read; others if its
 /// value is malformed, too large or of a module.
 pub fn load_payload(payload: &[u8]) -> Result<RdbValue, RdbError> {
+    let mut reader = Reader::new(contents(payload)?);
+    let type_byte = reader.byte()?;
+    let value = decode_value(type_byte, &mut reader)?;
+    if reader.remaining() > 0 {
+        return Err(RdbError::Invalid("bytes after the end of a value"));
+    }
+    Ok(value)
+}
+
+/// The byte before the code of a library, in payloads and in files.
+pub const LIBRARY: u8 = 245;
+
+/// What FUNCTION DUMP answers for these libraries, each by its code.
+pub fn dump_libraries<'c>(codes: impl Iterator<Item = &'c [u8]>) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for code in codes {
+        payload.push(LIBRARY);
+        write_string(&mut payload, code);
+    }
+    payload.extend_from_slice(&WRITTEN_VERSION.to_le_bytes());
+    let checksum = CHECKSUM.checksum(&payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+    payload
+}
+
+/// The libraries of a payload of FUNCTION DUMP, from here or from any Redis from 7.0 on.
+///
+/// # Errors
+/// [`RdbError::Version`] and [`RdbError::Checksum`] if this is not a payload, or not one that can be read; others if it has
+/// something else than libraries in it.
+pub fn load_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, RdbError> {
+    let mut reader = Reader::new(contents(payload)?);
+    let mut codes = Vec::new();
+    while reader.remaining() > 0 {
+        match reader.byte()? {
+            LIBRARY => codes.push(reader.string()?),
+            other => return Err(RdbError::UnknownType(other)),
+        }
+    }
+    Ok(codes)
+}
+
+/// What is before the footer, which must be right.
+fn contents(payload: &[u8]) -> Result<&[u8], RdbError> {
     let (version, checksum) = footer(payload).ok_or(RdbError::Checksum)?;
     if version > NEWEST_VERSION {
         return Err(RdbError::Version(version));
@@ -42,13 +86,7 @@ pub fn load_payload(payload: &[u8]) -> Result<RdbValue, RdbError> {
     if checksum != CHECKSUM.checksum(&payload[..payload.len() - 8]) {
         return Err(RdbError::Checksum);
     }
-    let mut reader = Reader::new(&payload[..payload.len() - FOOTER_BYTES]);
-    let type_byte = reader.byte()?;
-    let value = decode_value(type_byte, &mut reader)?;
-    if reader.remaining() > 0 {
-        return Err(RdbError::Invalid("bytes after the end of a value"));
-    }
-    Ok(value)
+    Ok(&payload[..payload.len() - FOOTER_BYTES])
 }
 
 fn footer(payload: &[u8]) -> Option<(u16, u64)> {

@@ -32,6 +32,8 @@ const MIN_ROOM: usize = 4 * 1024;
 const FLUSH_SIZE: usize = 256 * 1024;
 /// The most input that is kept unexecuted, in bytes; Redis's `client-query-buffer-limit`.
 const MAX_INPUT: usize = 1024 * 1024 * 1024;
+/// While a script takes too long, whoever needs the data to end looks again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Serves one client until it leaves, asks to be disconnected, breaks the protocol, or `handle` says so.
 ///
@@ -49,6 +51,7 @@ pub async fn serve_connection<S>(
     let mut connection = Connection::open(stream, connected, thread, second, handle, front);
     // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
     let _ = connection.run().await;
+    connection.wait_for_data().await;
 }
 
 struct Connection<S> {
@@ -214,6 +217,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Waits until the data can be got at, if the end of the session needs it: not while a script takes too long, lest nobody
+    /// on this thread could end it.
+    async fn wait_for_data(&mut self) {
+        while self.front.state.keyspace.gates().is_overdue() && self.session().is_noted_at_keys() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     fn session(&mut self) -> &mut Session {
         self.session.as_mut().expect("there until the connection is dropped")
     }
@@ -235,8 +246,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         next
     }
 
-    /// Executes requests. `only`: where the request begins, if there was one only.
+    /// Executes requests. One pass to the data is enough for all of them. If a script takes too long, there is none.
     fn execute_batch(&mut self, only: &mut Option<usize>) -> Next {
+        let state = Arc::clone(&self.front.state);
+        let inside = state.keyspace.gates().enter_unless_overdue();
+        self.session().turned_away = inside.is_err();
+        self.execute_inside(only)
+    }
+
+    /// Executes requests. `only`: where the request begins, if there was one only.
+    fn execute_inside(&mut self, only: &mut Option<usize>) -> Next {
         let mut requests = 0;
         let session = self.session.as_mut().expect("there until the connection is dropped");
         let mut since_warming = MOST_WARMED;
@@ -258,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Next::Close;
             }
             let input = &self.input[self.consumed..];
-            if since_warming == MOST_WARMED && session.authenticated {
+            if since_warming == MOST_WARMED && session.authenticated && !session.turned_away {
                 let state = &self.front.state;
                 if share_a_lock(&state.keyspace, input) && may_bundle(state, session) {
                     let bundle = bundle(state, session, &mut self.parser, input, &self.reply, self.now);
@@ -293,6 +312,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.consumed += consumed;
                     if arguments.is_empty() {
                         continue;
+                    }
+                    if session.turned_away && session.is_blocked() {
+                        // It was woken, and cannot look yet: it does as soon as it can.
+                        self.consumed -= consumed;
+                        self.handle.wake();
+                        return Next::Block { request: consumed };
                     }
                     let flow = execute(&self.front.state, session, &arguments, &mut self.reply, self.now);
                     if session.is_blocked() && !matches!(flow, Flow::Block { .. } | Flow::Pause) {
@@ -552,6 +577,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             () = &mut expired => Some(Verdict::TimedOut),
         };
+        self.wait_for_data().await;
         self.now = self.front.clock.wall();
         let Some(verdict) = verdict else { return true };
         if self.session().wants_reply() {

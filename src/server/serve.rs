@@ -27,6 +27,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// How often expired keys are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// It waits so long for a script at most.
+const UPKEEP_PATIENCE: Duration = Duration::from_millis(20);
 /// How many shards are looked at each time: all of them in a second.
 const UPKEEP_SHARDS: usize = Keyspace::SHARDS.div_ceil(10);
 
@@ -129,6 +131,8 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
             biased;
             () = stopped(&mut stop) => return,
             _ = turns.tick() => {
+                // While a script runs, all this waits for the next turn: the thread has others to serve.
+                let Some(_inside) = front.state.keyspace.gates().enter_within(UPKEEP_PATIENCE) else { continue };
                 let now = front.clock.wall();
                 // An effect of its own, before it has what the cluster has, would make a joining node rebase.
                 // And while clients are paused, data is to stay as it is.

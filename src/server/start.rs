@@ -20,11 +20,11 @@ use super::front::Front;
 use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
 use super::options::Options;
 use super::serve::{keep_up, stopped};
-use super::threads::{Dispatcher, Threads};
+use super::threads::{Dispatcher, Threads, threads_for};
 use crate::acl::{ChannelDefault, Users};
 use crate::cluster::{Clock, ClusterHandle, SystemClock};
 use crate::commands::{
-    ClientRegistry, Config, ServerFacts, ServerState, Supervision, begin_with, resident_memory, table,
+    ClientRegistry, Config, Scripting, ServerFacts, ServerState, Supervision, begin_with, resident_memory, table,
 };
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, Stats};
@@ -137,6 +137,8 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         }
     };
     info!(cause = name, "stopping: no new clients; what is in flight is completed");
+    // A script that takes long ends now, too.
+    state.supervision.end();
     // Nobody listening any more is no failure here.
     let _ = stop_sender.send(true);
     let ending = async {
@@ -301,9 +303,10 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         users: Users::new(options.password.as_deref().map(str::as_bytes), options.users.clone()),
         channels: Arc::default(),
         persistence: Arc::new(Persistence::new(options.persistence.clone(), now)),
-        stats: Arc::new(Stats::new(threads, table().ids())),
+        stats: Arc::new(Stats::new(threads_for(threads), table().ids())),
         clients: ClientRegistry::default(),
         trackers: Arc::default(),
+        scripting: Scripting::default(),
         supervision: Supervision::new(options.debug_access),
         cluster: None,
         tls: None,

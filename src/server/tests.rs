@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::acl::Users;
 use crate::cluster::SystemClock;
-use crate::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, Supervision, table};
+use crate::commands::{ClientRegistry, Config, Connected, Scripting, ServerFacts, ServerState, Supervision, table};
 use crate::effects::NodeId;
 use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::Stats;
@@ -69,6 +69,7 @@ pub(super) fn make_state(
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
         trackers: Arc::default(),
+        scripting: Scripting::default(),
         serving: AtomicBool::new(true),
         started: 0,
         run_id: "0".repeat(40),

@@ -30,6 +30,7 @@ type Handed = Accepted<LooseSocket>;
 
 /// The server threads of this process.
 pub(super) struct Threads {
+    usual: usize,
     queues: Arc<[mpsc::UnboundedSender<Handed>]>,
     next: Arc<AtomicUsize>,
     front: Arc<Front>,
@@ -39,16 +40,23 @@ pub(super) struct Threads {
 /// Hands clients to the server threads, one after the other.
 #[derive(Clone)]
 pub(super) struct Dispatcher {
+    /// So many of them take clients; one more is there for those who come while a script holds up the only one that does.
+    usual: usize,
     queues: Arc<[mpsc::UnboundedSender<Handed>]>,
     next: Arc<AtomicUsize>,
     front: Arc<Front>,
 }
 
+/// How many threads there are, if so many usually take clients.
+pub(super) fn threads_for(count: usize) -> usize {
+    count.max(2)
+}
+
 impl Threads {
-    /// Starts that many threads; each ends when `stop` turns true and its clients have their answers.
+    /// Starts that many threads, and a second one if that is one; each ends when `stop` turns true and its clients have their answers.
     pub(super) fn start(count: usize, front: &Arc<Front>, stop: &watch::Receiver<bool>) -> io::Result<Threads> {
         let (mut queues, mut running) = (Vec::new(), Vec::new());
-        for index in 0..count {
+        for index in 0..threads_for(count) {
             let (sender, receiver) = mpsc::unbounded_channel();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (front, stop) = (Arc::clone(front), stop.clone());
@@ -56,12 +64,17 @@ impl Threads {
             running.push(thread::Builder::new().name(format!("swytch-{index}")).spawn(serving)?);
             queues.push(sender);
         }
-        Ok(Threads { queues: queues.into(), next: Arc::default(), front: Arc::clone(front), running })
+        Ok(Threads { usual: count, queues: queues.into(), next: Arc::default(), front: Arc::clone(front), running })
     }
 
     /// Who brings clients to these threads.
     pub(super) fn dispatcher(&self) -> Dispatcher {
-        Dispatcher { queues: Arc::clone(&self.queues), next: Arc::clone(&self.next), front: Arc::clone(&self.front) }
+        Dispatcher {
+            usual: self.usual,
+            queues: Arc::clone(&self.queues),
+            next: Arc::clone(&self.next),
+            front: Arc::clone(&self.front),
+        }
     }
 
     /// Waits until all threads have ended. Blocks.
@@ -128,7 +141,12 @@ impl Dispatcher {
     async fn hand_over(&self, handed: io::Result<Handed>) {
         match handed {
             Ok(handed) => {
-                let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+                let index = self.next.fetch_add(1, Ordering::Relaxed) % self.usual;
+                // Who comes while a script holds a thread up goes to another one, and so can end the script.
+                let index = match self.front.state.scripting.held_up() {
+                    Some(thread) if thread == index => (index + 1) % self.queues.len(),
+                    _ => index,
+                };
                 // A thread that has ended takes no more clients; then the process is about to end, too.
                 let _ = self.queues[index].send(handed);
             }

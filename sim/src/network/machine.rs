@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use swytch::acl::Users;
 use swytch::cluster::{Clock, ClusterOptions, ClusterSecret, ClusterTask, fresh_identity};
-use swytch::commands::{ClientRegistry, Config, Connected, ServerFacts, ServerState, Supervision, table};
+use swytch::commands::{ClientRegistry, Config, Connected, Scripting, ServerFacts, ServerState, Supervision, table};
 use swytch::effects::NodeId;
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
 use swytch::observe::Stats;
@@ -180,6 +180,7 @@ impl Machine {
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
             trackers: Arc::default(),
+            scripting: Scripting::default(),
             serving: AtomicBool::new(false),
             supervision: Supervision::default(),
             cluster: Some(report),

@@ -25,6 +25,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// One in so many writes flushes everything, where the workload does that.
 const FLUSH_EVERY: u64 = 500;
 
+const WRITE_TOGETHER: &str = "redis.call('ZADD', ARGV[3], ARGV[4], 'member') redis.call('SET', ARGV[1], ARGV[4]) \
+                              redis.call('HSET', ARGV[2], 'field', ARGV[4]) return 3";
 /// How EXEC answers at a node that has begun to take in a snapshot since MULTI.
 const NOT_READY: &str = "discarded because of: LOADING swytch is joining the cluster and not ready yet";
 
@@ -215,10 +217,18 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A string, a hash and a sorted set that are only ever written together, in one transaction.
+    /// A string, a hash and a sorted set that are only ever written together, in one transaction or by one script.
     async fn write_together(&mut self) -> Result<(), End> {
         let (key, value) = (self.key("together"), self.random.u32(..).to_string());
         let [string, hash, board] = together(&key);
+        if self.random.bool() {
+            // The keys are not declared: they turn up while it runs.
+            let answer = self.call(&["EVAL", WRITE_TOGETHER, "0", &string, &hash, &board, &value]).await?;
+            if answer != Answer::Integer(3) {
+                self.violation(&format!("P3: a script on {key} answered {answer:?}"));
+            }
+            return Ok(());
+        }
         self.call(&["MULTI"]).await?;
         self.call(&["ZADD", &board, &value, "member"]).await?;
         self.call(&["SET", &string, &value]).await?;

@@ -2,6 +2,7 @@
 
 use super::{field, human};
 use crate::commands::context::Context;
+use crate::commands::script_state::library_counts;
 use crate::observe::process;
 
 /// What of the allocator's books is known without asking it: what was asked of it, and what the process has of the system.
@@ -55,16 +56,20 @@ pub fn memory(context: &Context<'_>, out: &mut String) {
     field(out, "allocator_active", resident);
     field(out, "allocator_resident", resident);
     bytes(out, "total_system_memory", process::total_memory());
-    bytes(out, "used_memory_lua", 0);
-    field(out, "used_memory_vm_eval", 0);
-    field(out, "used_memory_scripts_eval", 0);
-    field(out, "number_of_cached_scripts", 0);
-    field(out, "number_of_functions", 0);
-    field(out, "number_of_libraries", 0);
+    // Scripts and functions of a thread share a Lua state.
+    let lua = state.scripting.memory() as u64;
+    let (scripts, script_bytes) = state.scripting.texts();
+    let (libraries, functions, library_bytes) = library_counts(context);
+    bytes(out, "used_memory_lua", lua);
+    field(out, "used_memory_vm_eval", lua);
+    field(out, "used_memory_scripts_eval", script_bytes);
+    field(out, "number_of_cached_scripts", scripts);
+    field(out, "number_of_functions", functions);
+    field(out, "number_of_libraries", libraries);
     field(out, "used_memory_vm_functions", 0);
-    bytes(out, "used_memory_vm_total", 0);
-    field(out, "used_memory_functions", 0);
-    bytes(out, "used_memory_scripts", 0);
+    bytes(out, "used_memory_vm_total", lua);
+    field(out, "used_memory_functions", library_bytes);
+    bytes(out, "used_memory_scripts", (script_bytes + library_bytes) as u64);
     bytes(out, "maxmemory", state.keyspace.memory_limit() as u64);
     field(out, "maxmemory_policy", state.keyspace.eviction_policy().name());
     field(out, "allocator_frag_ratio", ratio(resident, allocated));

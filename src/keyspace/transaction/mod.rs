@@ -4,6 +4,8 @@
 //! lock of the [`Origin`], so that the order of effects is the order of execution, and what an effect claims to have
 //! seen is exactly what it could see.
 //!
+//! What is written by who is alone ([`super::Exclusive`]) is one effect, too: its transactions leave the effect open.
+//!
 //! Here is what concerns any key; the reads and writes of each type are in a file of their own.
 
 mod bits;
@@ -35,7 +37,7 @@ use super::types::replaces_key;
 use super::value::Collection;
 use super::waiting::Waiter;
 use super::watching::{Watched, Watcher};
-use super::{Keyspace, Kind, Millis, WrongType, is_system_key};
+use super::{Inside, Keyspace, Kind, Millis, WrongType, is_system_key};
 use crate::effects::{Action, Frontier, Operation, Origin};
 
 /// A key's name with its hash.
@@ -108,6 +110,8 @@ pub struct Transaction<'k> {
     noted: Vec<Noted>,
     /// The client that writes, if it is one of this node.
     pub(super) writer: Option<u64>,
+    /// The pass to the shards; it goes after their locks.
+    inside: Option<Inside<'k>>,
 }
 
 impl std::fmt::Debug for Transaction<'_> {
@@ -130,6 +134,7 @@ impl<'k> Transaction<'k> {
             home: None,
             noted: Vec::new(),
             writer: None,
+            inside: Some(keyspace.gates().enter()),
         }
     }
 
@@ -542,10 +547,13 @@ impl<'k> Transaction<'k> {
             let guards = std::mem::take(&mut self.guards);
             let (origin, wrote) = (self.origin.take(), std::mem::take(&mut self.wrote));
             let noted = Vec::new();
-            home.take_back(Transaction { guards, origin, wrote, home: None, noted, ..*self });
+            let inside = self.inside.take();
+            home.take_back(Transaction { guards, origin, wrote, home: None, noted, inside, ..*self });
             return None;
         }
-        let committed = self.origin.take().and_then(|mut origin| origin.commit());
+        // Of who is alone the effect stays open: nobody else can add to it.
+        let is_part = self.inside.as_ref().is_some_and(Inside::is_alone);
+        let committed = self.origin.take().filter(|_| !is_part).and_then(|mut origin| origin.commit());
         let mut woken = Vec::new();
         let mut has_stale = false;
         if self.wrote {

@@ -1,0 +1,118 @@
+//! What a script finds when it starts: the globals of Redis, none of which it can change.
+//!
+//! Lua 5.1 has no tables that are read-only. A script sees empty ones instead, whose metatables show what is behind and refuse writes
+//! (`sandbox.lua`); the functions that look past metatables are replaced.
+
+use std::rc::Rc;
+
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
+
+use super::api::{self, Shared};
+use super::libraries;
+
+/// The globals that are left of the libraries of Lua, as in Redis.
+const KEPT: &[&str] = &[
+    "_VERSION",
+    "assert",
+    "collectgarbage",
+    "coroutine",
+    "error",
+    "gcinfo",
+    "getmetatable",
+    "ipairs",
+    "load",
+    "loadstring",
+    "math",
+    "next",
+    "pairs",
+    "pcall",
+    "rawequal",
+    "rawget",
+    "rawset",
+    "select",
+    "setmetatable",
+    "string",
+    "table",
+    "tonumber",
+    "tostring",
+    "type",
+    "unpack",
+    "xpcall",
+];
+/// The libraries beside Lua's own.
+const OWN_LIBRARIES: &[&str] = &["bit", "cjson", "cmsgpack", "struct"];
+/// Tables of Lua's that scripts share.
+const SHARED_TABLES: &[&str] = &["coroutine", "math", "string", "table"];
+
+/// A Lua state with everything in it that scripts find.
+pub(super) struct Sandbox {
+    pub lua: Lua,
+    /// What is behind the globals of scripts.
+    pub globals: Table,
+    /// The globals of functions, and the metatable that says what is behind them.
+    pub function_globals: Table,
+    pub function_rules: Table,
+    /// What is behind those while a library is loaded, and when a function runs.
+    pub while_loading: Table,
+    pub while_running: Table,
+    /// Calls a function with a handler of errors.
+    pub run: Function,
+}
+
+/// Makes a state.
+pub(super) fn make(shared: &Rc<Shared>) -> mlua::Result<Sandbox> {
+    let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
+    let lua = Lua::new_with(libraries, LuaOptions::default())?;
+    let all = lua.globals();
+    let globals = lua.create_table()?;
+    libraries::open(&lua)?;
+    for name in KEPT.iter().chain(OWN_LIBRARIES) {
+        globals.raw_set(*name, all.raw_get::<Value>(*name)?)?;
+    }
+    let explain = api::explain(&lua)?;
+    let prelude = lua.load(include_str!("sandbox.lua")).set_name(api::SANDBOX).set_mode(ChunkMode::Text);
+    let (protect, strict, run, strings): (Function, Function, Function, Table) =
+        prelude.call((globals.clone(), explain))?;
+    api::fill_math(&lua, shared, &globals.raw_get("math")?)?;
+    for name in SHARED_TABLES.iter().chain(OWN_LIBRARIES) {
+        if let Some(real) = globals.raw_get::<Option<Table>>(*name)? {
+            globals.raw_set(*name, protect.call::<Table>(real)?)?;
+        }
+    }
+    // Methods of strings are found as before; what scripts see of that cannot be changed.
+    let seen = lua.create_table()?;
+    seen.raw_set("__index", globals.raw_get::<Value>("string")?)?;
+    strings.raw_set("__metatable", protect.call::<Table>(seen)?)?;
+
+    let running = api::make(&lua, shared, true)?;
+    let for_functions = api::make(&lua, shared, false)?;
+    let loading = api::make_for_loading(&lua, shared)?;
+    // A function sees all but the keys and arguments, which it is given as such.
+    let while_running = lua.create_table()?;
+    for pair in globals.pairs::<Value, Value>() {
+        let (name, value) = pair?;
+        while_running.raw_set(name, value)?;
+    }
+    while_running.raw_set("redis", protect.call::<Table>(for_functions)?)?;
+    let while_loading = lua.create_table()?;
+    while_loading.raw_set("redis", protect.call::<Table>(strict.call::<Table>(loading)?)?)?;
+    globals.raw_set("redis", protect.call::<Table>(running)?)?;
+
+    let shown: Table = protect.call(strict.call::<Table>(globals.clone())?)?;
+    globals.raw_set("_G", shown.clone())?;
+    lua.set_globals(shown)?;
+    let while_running: Table = strict.call(while_running)?;
+    let while_loading: Table = strict.call(while_loading)?;
+    let function_globals: Table = protect.call(while_running.clone())?;
+    let function_rules = function_globals.metatable().ok_or_else(|| mlua::Error::runtime("protected without rules"))?;
+    while_running.raw_set("_G", function_globals.clone())?;
+    Ok(Sandbox { lua, globals, function_globals, function_rules, while_loading, while_running, run })
+}
+
+/// All values of a call but the first, and whether it went well.
+pub(super) fn outcome(mut values: MultiValue) -> Result<Value, Value> {
+    let went_well = matches!(values.pop_front(), Some(Value::Boolean(true)));
+    let first = values.pop_front().unwrap_or(Value::Nil);
+    if went_well { Ok(first) } else { Err(first) }
+}
