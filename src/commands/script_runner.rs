@@ -60,6 +60,7 @@ pub fn run(context: &mut Context<'_>, engine: &Engine, prepared: &Prepared, call
     };
     let database = context.session.database;
     (context.session.in_script, context.session.in_exclusive) = (true, true);
+    context.session.script_begun = state.facts.stopwatch.map(|read| read());
     let words = context.arguments.from(3);
     let mut host = ScriptHost::new(state, context.session, context.now, context.arguments);
     (host.read_only, host.out_of_memory, host.function) = (read_only, out_of_memory && !flags.allow_oom, call.function);
@@ -68,6 +69,7 @@ pub fn run(context: &mut Context<'_>, engine: &Engine, prepared: &Prepared, call
     let outcome = engine.run(prepared, keys, arguments, &mut host, context.reply);
     host.end();
     (context.session.in_script, context.session.in_exclusive) = (false, is_part);
+    context.session.script_begun = None;
     if context.session.database != database {
         context.session.select(database);
     }

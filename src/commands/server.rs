@@ -79,8 +79,13 @@ fn flush(context: &mut Context<'_>, database: Option<u32>) -> Outcome {
 }
 
 fn time(context: &mut Context<'_>) -> Outcome {
-    let seconds = context.now / 1000;
-    let microseconds = context.now % 1000 * 1000;
+    // Within a script time goes on: it may wait for that. The lives of keys do not.
+    let elapsed = match (context.session.script_begun, context.state.facts.stopwatch) {
+        (Some(begun), Some(read)) => read().saturating_sub(begun) / 1000,
+        _ => 0,
+    };
+    let now = context.now * 1000 + elapsed;
+    let (seconds, microseconds) = (now / 1_000_000, now % 1_000_000);
     context.reply.array(2);
     context.reply.bulk(seconds.to_string().as_bytes());
     context.reply.bulk(microseconds.to_string().as_bytes());

@@ -62,6 +62,8 @@ pub struct Session {
     subscriptions: Option<Box<Subscriptions>>,
     /// A script runs on its behalf.
     pub(super) in_script: bool,
+    /// When it began, by the stopwatch, in nanoseconds.
+    pub(super) script_begun: Option<u64>,
     /// What it runs is a part of something that is alone: a script, or EXEC with one in it.
     pub(super) in_exclusive: bool,
     /// A script takes too long: the data cannot be got at.
@@ -116,6 +118,7 @@ impl Session {
             batch: Batch::default(),
             subscriptions: None,
             in_script: false,
+            script_begun: None,
             in_exclusive: false,
             turned_away: false,
             reads_after: Vec::new(),

@@ -161,10 +161,14 @@ fn write_table(table: &Table, protocol: Protocol, reply: &mut Reply, depth: usiz
             reply.simple_bytes(&without_breaks(&text.as_bytes()));
             return Ok(());
         }
-        match field("double") {
-            Value::Number(number) => return Ok(reply.double(number)),
-            Value::Integer(number) => return Ok(reply.double(number as f64)),
-            _ => {}
+        let double = match field("double") {
+            Value::Number(number) => Some(number),
+            Value::Integer(number) => Some(number as f64),
+            _ => None,
+        };
+        if let Some(double) = double {
+            reply.double(double);
+            return Ok(());
         }
         if let Value::Table(map) = field("map") {
             reply.map(map.pairs::<Value, Value>().count());

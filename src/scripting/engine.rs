@@ -362,9 +362,9 @@ fn handle(lua: &Lua, explain: &Function, failure: Value) -> mlua::Result<Value> 
             other => return Ok(other),
         },
         other => {
-            let text = match lua.coerce_string(other.clone())? {
-                Some(text) => text.as_bytes().to_vec(),
-                None => other.type_name().as_bytes().to_vec(),
+            let text = match other {
+                Value::String(text) => text.as_bytes().to_vec(),
+                other => other.to_string()?.into_bytes(),
             };
             let table = lua.create_table_with_capacity(0, 3)?;
             table.raw_set("err", lua.create_string([b"ERR ", &*text].concat())?)?;
@@ -389,6 +389,7 @@ fn failure_of(failure: &Value) -> Failure {
     };
     let text = match table.raw_get::<Value>("err") {
         Ok(Value::String(text)) => text.as_bytes().to_vec(),
+        Ok(number @ (Value::Integer(_) | Value::Number(_))) => number.to_string().unwrap_or_default().into_bytes(),
         _ => b"ERR unknown error".to_vec(),
     };
     let place = match (table.raw_get::<String>("source"), table.raw_get::<usize>("line")) {

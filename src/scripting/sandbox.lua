@@ -1,13 +1,13 @@
 -- What a script finds. Tables that scripts share are shown through empty ones that cannot be written: Lua 5.1 knows no other
 -- way. `explain` makes a table of what a function of the host raised.
-local globals, explain = ...
+local globals, behind, explain = ...
 local error, type, tostring, select, next, setmetatable, getmetatable = error, type, tostring, select, next, setmetatable, getmetatable
 local rawget, rawset, pairs, pcall, xpcall, load, loadstring, unpack = rawget, rawset, pairs, pcall, xpcall, load, loadstring, unpack
 local collectgarbage, byte, resume = collectgarbage, string.byte, coroutine.resume
 
 local READONLY = "Attempt to modify a readonly table"
--- What is behind a table that cannot be written.
-local behind = setmetatable({}, { __mode = "k" })
+-- `behind` says what is behind a table that cannot be written.
+setmetatable(behind, { __mode = "k" })
 
 local function refuse() error(READONLY, 2) end
 
@@ -32,38 +32,10 @@ local function expect_table(name, ...)
     end
 end
 
-globals.pairs = function(...)
-    expect_table("pairs", ...)
-    local real = behind[(...)]
-    if not real then return pairs((...)) end
-    local copy = {}
-    for key, value in next, real do copy[key] = value end
-    return next, copy, nil
-end
-
 globals.next = function(...)
     expect_table("next", ...)
     local shown, key = ...
     return next(behind[shown] or shown, key)
-end
-
-globals.rawget = function(...)
-    expect_table("rawget", ...)
-    local shown, key = ...
-    return rawget(behind[shown] or shown, key)
-end
-
-globals.rawset = function(...)
-    expect_table("rawset", ...)
-    local shown, key, value = ...
-    if behind[shown] then error(READONLY, 0) end
-    return rawset(shown, key, value)
-end
-
-globals.setmetatable = function(...)
-    expect_table("setmetatable", ...)
-    if behind[(...)] then error(READONLY, 0) end
-    return setmetatable(...)
 end
 
 -- An error as a table: what the host raised.

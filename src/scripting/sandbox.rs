@@ -10,6 +10,7 @@ use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
 
 use super::api::{self, Shared};
 use super::libraries;
+use super::libraries::native::{self, Fault, Returned};
 
 /// The globals that are left of the libraries of Lua, as in Redis.
 const KEPT: &[&str] = &[
@@ -40,6 +41,7 @@ const KEPT: &[&str] = &[
     "unpack",
     "xpcall",
 ];
+const READONLY: &str = "Attempt to modify a readonly table";
 /// The libraries beside Lua's own.
 const OWN_LIBRARIES: &[&str] = &["bit", "cjson", "cmsgpack", "struct"];
 /// Tables of Lua's that scripts share.
@@ -72,8 +74,10 @@ pub(super) fn make(shared: &Rc<Shared>) -> mlua::Result<Sandbox> {
     }
     let explain = api::explain(&lua)?;
     let prelude = lua.load(include_str!("sandbox.lua")).set_name(api::SANDBOX).set_mode(ChunkMode::Text);
+    let behind = lua.create_table()?;
     let (protect, strict, run, strings): (Function, Function, Function, Table) =
-        prelude.call((globals.clone(), explain))?;
+        prelude.call((globals.clone(), behind.clone(), explain))?;
+    replace_those_that_look_past(&lua, &globals, &behind, all.raw_get("next")?)?;
     api::fill_math(&lua, shared, &globals.raw_get("math")?)?;
     for name in SHARED_TABLES.iter().chain(OWN_LIBRARIES) {
         if let Some(real) = globals.raw_get::<Option<Table>>(*name)? {
@@ -108,6 +112,77 @@ pub(super) fn make(shared: &Rc<Shared>) -> mlua::Result<Sandbox> {
     let function_rules = function_globals.metatable().ok_or_else(|| mlua::Error::runtime("protected without rules"))?;
     while_running.raw_set("_G", function_globals.clone())?;
     Ok(Sandbox { lua, globals, function_globals, function_rules, while_loading, while_running, run })
+}
+
+/// The functions that look past metatables. C functions, so that what they raise names the line of who called them.
+fn replace_those_that_look_past(lua: &Lua, globals: &Table, behind: &Table, next: Function) -> mlua::Result<()> {
+    let real = behind.clone();
+    let pairs = native::function(lua, move |given| {
+        let shown = table(given)?;
+        let each = match real.raw_get::<Option<Table>>(&shown)? {
+            None => shown,
+            // Who walks through it gets a copy, not what is behind.
+            Some(real) => {
+                let copy = given.lua.create_table()?;
+                real.for_each(|key: Value, value: Value| copy.raw_set(key, value))?;
+                copy
+            }
+        };
+        let values = [Value::Function(next.clone()), Value::Table(each), Value::Nil];
+        Ok(Returned::Values(MultiValue::from_iter(values)))
+    })?;
+    globals.raw_set("pairs", pairs)?;
+    let real = behind.clone();
+    let rawget = native::function(lua, move |given| {
+        let shown = table(given)?;
+        let looked_at = real.raw_get::<Option<Table>>(&shown)?.unwrap_or(shown);
+        let key = given.get(2).cloned().ok_or_else(|| Fault::argument(2, "value expected"))?;
+        Ok(looked_at.raw_get::<Value>(key)?.into())
+    })?;
+    globals.raw_set("rawget", rawget)?;
+    let real = behind.clone();
+    let rawset = native::function(lua, move |given| {
+        let shown = table(given)?;
+        if real.contains_key(&shown)? {
+            return Err(Fault::Plain(READONLY.into()));
+        }
+        let value = |number| given.get(number).cloned().ok_or_else(|| Fault::argument(number, "value expected"));
+        match value(2)? {
+            Value::Nil => return Err(Fault::Here("table index is nil".into())),
+            Value::Number(key) if key.is_nan() => return Err(Fault::Here("table index is NaN".into())),
+            key => shown.raw_set(key, value(3)?)?,
+        }
+        Ok(Value::Table(shown).into())
+    })?;
+    globals.raw_set("rawset", rawset)?;
+    let real = behind.clone();
+    let setmetatable = native::function(lua, move |given| {
+        let shown = table(given)?;
+        let rules = match given.get(2) {
+            Some(Value::Nil) => None,
+            Some(Value::Table(rules)) => Some(rules.clone()),
+            _ => return Err(Fault::argument(2, "nil or table expected")),
+        };
+        if real.contains_key(&shown)? {
+            return Err(Fault::Plain(READONLY.into()));
+        }
+        if let Some(former) = shown.metatable()
+            && !former.raw_get::<Value>("__metatable")?.is_nil()
+        {
+            return Err(Fault::Here("cannot change a protected metatable".into()));
+        }
+        shown.set_metatable(rules)?;
+        Ok(Value::Table(shown).into())
+    })?;
+    globals.raw_set("setmetatable", setmetatable)
+}
+
+/// The first argument, which has to be a table.
+fn table(given: &native::Arguments<'_>) -> Result<Table, Fault> {
+    match given.get(1) {
+        Some(Value::Table(table)) => Ok(table.clone()),
+        other => Err(Fault::wrong_type(1, "table", other)),
+    }
 }
 
 /// All values of a call but the first, and whether it went well.
