@@ -9,7 +9,7 @@ use super::values;
 use super::values::BindList;
 use crate::acl::{ChannelDefault, UserFile};
 use crate::commands::{DebugAccess, REDIS_VERSION};
-use crate::keyspace::EventClasses;
+use crate::keyspace::{EventClasses, EvictionPolicy};
 use crate::persistence::{PersistenceOptions, SavePoints};
 use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
@@ -45,7 +45,7 @@ pub(super) struct RedisFlags {
     #[arg(long, env = "SWYTCH_UNIXSOCKET", hide_env_values = true, value_name = "PATH")]
     unixsocket: Option<PathBuf>,
 
-    /// Memory for data; beyond it, keys that are used least are evicted; 0 for no limit; units b, kb, mb, gb, tb
+    /// Memory for data; beyond it, keys are evicted by --maxmemory-policy; 0 for no limit; units b, kb, mb, gb, tb
     #[arg(
         long,
         env = "SWYTCH_MAXMEMORY",
@@ -55,6 +55,18 @@ pub(super) struct RedisFlags {
         value_parser = values::size
     )]
     maxmemory: usize,
+
+    /// Which keys are evicted first: allkeys-lfu, allkeys-lru, allkeys-random, volatile-lfu, volatile-lru, volatile-random,
+    /// volatile-ttl or noeviction
+    #[arg(
+        long,
+        env = "SWYTCH_MAXMEMORY_POLICY",
+        hide_env_values = true,
+        default_value = "allkeys-lfu",
+        value_name = "POLICY",
+        value_parser = values::eviction_policy
+    )]
+    maxmemory_policy: EvictionPolicy,
 
     /// Number of databases
     #[arg(
@@ -272,6 +284,7 @@ impl RedisFlags {
             bind: self.bind.0,
             unix_socket: self.unixsocket,
             max_memory: self.maxmemory,
+            eviction_policy: self.maxmemory_policy,
             databases: self.databases as u32,
             threads: self.threads as usize,
             // As in Redis, an empty password is none.

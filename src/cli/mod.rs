@@ -165,6 +165,7 @@ mod tests {
         let options = options(&[]);
         assert_eq!((options.port, options.max_memory, options.databases), (6379, 64 << 20, 16));
         assert_eq!((options.threads, options.max_clients, options.timeout), (0, 10_000, 0));
+        assert_eq!(options.eviction_policy.name(), "allkeys-lfu");
         assert_eq!(options.bind.len(), 1);
         assert_eq!(options.bind[0].address.to_string(), "127.0.0.1");
         assert!(options.cluster.is_none() && options.metrics_port.is_none() && options.unix_socket.is_none());
@@ -258,6 +259,7 @@ mod tests {
             ("--port=abc", "--port", "abc", "0 to 65535"),
             ("--port=65536", "--port", "65536", "0 to 65535"),
             ("--maxmemory=4xb", "--maxmemory", "4xb", "64mb"),
+            ("--maxmemory-policy=lru", "--maxmemory-policy", "lru", "volatile-lru"),
             ("--bind=1.2.3.4.5", "--bind", "1.2.3.4.5", "IP addresses"),
             ("--databases=0", "--databases", "0", "1 to"),
             ("--log-format=xml", "--log-format", "xml", "text or json"),

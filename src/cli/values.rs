@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::commands::{DebugAccess, parse_memory};
-use crate::keyspace::EventClasses;
+use crate::keyspace::{EventClasses, EvictionPolicy};
 use crate::persistence::SavePoints;
 use crate::server::{BindAddress, LogFormat};
 use crate::tls::{ClientAuth, MinVersion};
@@ -41,6 +41,12 @@ pub(super) fn event_classes(text: &str) -> Result<EventClasses, String> {
     let expected =
         "expected letters out of Ag$lshzxeKEtmdn, with K or E among them: KEA is everything but misses and new keys";
     EventClasses::parse(text.as_bytes()).ok_or_else(|| expected.to_string())
+}
+
+/// Which keys are evicted first.
+pub(super) fn eviction_policy(text: &str) -> Result<EvictionPolicy, String> {
+    let names = EvictionPolicy::ALL.map(EvictionPolicy::name).join(", ");
+    EvictionPolicy::named(text.as_bytes()).ok_or_else(|| format!("expected one of {names}"))
 }
 
 /// A number of bytes: digits and a unit; kb, mb, gb and tb are powers of 1024, k, m, g and t of 1000, as in Redis.

@@ -16,7 +16,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use rustls::crypto::CryptoProvider;
 
 use super::*;
-use crate::keyspace::{Keyspace, KeyspaceOptions, Life};
+use crate::keyspace::{Keyspace, KeyspaceOptions, Life, Readers, Stale};
 use crate::pubsub::{Channels, Delivery, Message, Subscriber, Topic};
 use crate::replication::ClusterReport;
 
@@ -362,9 +362,34 @@ fn data_outlives_the_nodes_that_it_should_have_come_from() {
 fn heard(subscriber: &Subscriber) -> Vec<String> {
     let payload = |delivery| match delivery {
         Delivery::Message { message, .. } => String::from_utf8_lossy(&message.payload).into_owned(),
-        Delivery::Line(line) => panic!("nobody reads along: {line:?}"),
+        other => panic!("no message: {other:?}"),
     };
     std::iter::from_fn(|| subscriber.take()).map(payload).collect()
+}
+
+#[test]
+fn what_another_node_writes_makes_copies_stale() {
+    let table = Table::default();
+    let (first, second) = (Node::serving(&table), Node::serving(&table));
+    let heard: Arc<Mutex<Vec<Stale>>> = Arc::default();
+    let listener = Arc::clone(&heard);
+    second.keyspace.on_stale(Box::new(move |stale, writer, _| {
+        assert_eq!(writer, None, "no client of this node");
+        listener.lock().extend(stale.iter().cloned());
+    }));
+    second.keyspace.add_reader(false);
+    for name in ["k", "other"] {
+        let key = second.keyspace.key(name.as_bytes());
+        second.keyspace.lock_one(0, 0, key).track(key, 7);
+    }
+    first.set("k", "v");
+    eventually("the copy is stale", || !heard.lock().is_empty());
+    assert_eq!(second.get("k").as_deref(), Some("v"), "what is told is there to be read");
+    first.keyspace.lock_all(0, 0).flush(None);
+    eventually("all copies are stale", || heard.lock().len() == 2);
+    let key = Stale::Key { name: b"k"[..].into(), readers: Readers::from_slice(&[7]), changed: true };
+    assert_eq!(*heard.lock(), [key, Stale::Everything]);
+    assert_eq!(second.keyspace.tracked(), (0, 0));
 }
 
 #[test]

@@ -57,7 +57,14 @@ pub struct Progress {
 pub fn may_bundle(state: &ServerState, session: &Session) -> bool {
     // Who is to attend to something else does not hurry.
     let nothing_else = state.supervision.attention.get() == 0;
-    nothing_else && session.authenticated && session.queue.is_none() && !session.is_blocked() && state.cluster.is_none()
+    // Who keeps copies hears of what it changes itself right behind that reply.
+    let keeps_copies = session.tracking.is_some();
+    nothing_else
+        && !keeps_copies
+        && session.authenticated
+        && session.queue.is_none()
+        && !session.is_blocked()
+        && state.cluster.is_none()
 }
 
 impl<'i> Bundle<'i> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::Flow;
 use super::clients::{ClientKind, ClientRecord};
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::pausing::PauseMode;
@@ -142,7 +141,7 @@ fn switch(word: &[u8]) -> Result<bool, Refusal> {
     }
 }
 
-/// No client is evicted here, whether it is protected or not: what it may take is bounded for each by itself.
+/// See [`super::client_eviction`].
 pub fn no_evict(context: &mut Context<'_>) -> Outcome {
     let applies = switch(context.word(2))?;
     context.session.record.note_no_evict(applies);
@@ -170,29 +169,6 @@ pub fn unblock(context: &mut Context<'_>) -> Outcome {
     let id = context.integer(2)?;
     let record = u64::try_from(id).ok().and_then(|id| context.state.clients.get(id));
     context.reply_flag(record.is_some_and(|record| record.unblock(verdict)))
-}
-
-/// Nobody is told what changes: no redirection.
-pub fn getredir(context: &mut Context<'_>) -> Outcome {
-    context.reply_integer(-1)
-}
-
-pub fn trackinginfo(context: &mut Context<'_>) -> Outcome {
-    context.reply.map(3);
-    context.reply.bulk(b"flags");
-    context.reply.set(1);
-    context.reply.bulk(b"off");
-    context.reply.bulk(b"redirect");
-    context.reply.integer(-1);
-    context.reply.bulk(b"prefixes");
-    context.reply.array(0);
-    Ok(Flow::Continue)
-}
-
-pub fn caching(_: &mut Context<'_>) -> Outcome {
-    Err(Refusal::Fixed(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-    ))
 }
 
 #[cfg(test)]

@@ -104,11 +104,17 @@ pub struct ClientRecord {
     input_room: AtomicUsize,
     output: AtomicUsize,
     output_room: AtomicUsize,
+    /// How it keeps copies of keys: 0 when it does not.
+    tracking: AtomicU32,
+    /// The client that is told in its place that they are stale; 0: none.
+    redirection: AtomicU64,
+    /// Its connection has ended.
+    gone: AtomicBool,
     /// Where messages and lines for it wait, once it has ever wanted some.
     subscriber: OnceLock<Arc<Subscriber>>,
     /// A request of it waits for the end of a pause.
     postponed: AtomicBool,
-    /// CLIENT NO-EVICT. Clients are never evicted here, so it only shows.
+    /// CLIENT NO-EVICT.
     no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     no_touch: AtomicBool,
@@ -125,6 +131,13 @@ pub struct ClientRecord {
 
 /// What a connection takes beside its buffers, about, in bytes: record, session, task.
 const CONNECTION_BYTES: usize = 2048;
+
+/// It keeps copies of keys,
+const TRACKS: u32 = 1;
+/// and of those whose names begin with its prefixes;
+const BROADCASTS: u32 = 1 << 1;
+/// who is to be told in its place is gone.
+const BROKEN_REDIRECTION: u32 = 1 << 2;
 
 /// Stands for "no command yet".
 const NO_COMMAND: usize = usize::MAX;
@@ -146,6 +159,11 @@ impl ClientRecord {
 
     pub(super) fn note_no_evict(&self, applies: bool) {
         self.no_evict.store(applies, Ordering::Relaxed);
+    }
+
+    /// Is it not to be disconnected for want of memory?
+    pub(super) fn is_protected(&self) -> bool {
+        self.no_evict.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_no_touch(&self, applies: bool) {
@@ -208,8 +226,49 @@ impl ClientRecord {
     }
 
     /// Where messages for it wait.
-    pub(super) fn note_subscriber(&self, subscriber: &Arc<Subscriber>) {
-        let _ = self.subscriber.set(Arc::clone(subscriber));
+    pub(super) fn mailbox(&self) -> &Arc<Subscriber> {
+        self.subscriber.get_or_init(|| {
+            let wake = self.wake.get().cloned();
+            Subscriber::new(self.id, Box::new(move || wake.iter().for_each(|Wake(wake)| wake())))
+        })
+    }
+
+    /// The same, if it has ever wanted some.
+    pub(super) fn existing_mailbox(&self) -> Option<&Arc<Subscriber>> {
+        self.subscriber.get()
+    }
+
+    /// How it keeps copies of keys: who is told in its place (0: nobody), and whether they are of all that begin with its prefixes.
+    pub(super) fn note_tracking(&self, tracking: Option<(u64, bool)>) {
+        let (redirection, modes) = match tracking {
+            None => (0, 0),
+            Some((redirection, broadcasts)) => (redirection, TRACKS | if broadcasts { BROADCASTS } else { 0 }),
+        };
+        self.redirection.store(redirection, Ordering::Relaxed);
+        self.tracking.store(modes, Ordering::Relaxed);
+    }
+
+    /// Who is to be told in its place is gone.
+    pub(super) fn note_broken_redirection(&self) {
+        self.tracking.fetch_or(BROKEN_REDIRECTION, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_broken_redirection(&self) -> bool {
+        self.tracking.load(Ordering::Relaxed) & BROKEN_REDIRECTION != 0
+    }
+
+    /// Its connection has ended.
+    pub(super) fn note_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Can it tell messages from replies?
+    pub(super) fn understands_pushes(&self) -> bool {
+        self.protocol.load(Ordering::Relaxed) == 3
     }
 
     pub(super) fn note_subscriptions(&self, counts: [usize; 3]) {
@@ -228,11 +287,15 @@ impl ClientRecord {
     /// The letters that CLIENT LIST shows for what it is doing.
     fn flags(&self) -> String {
         let watcher = self.watcher.lock().clone();
+        let tracking = self.tracking.load(Ordering::Relaxed);
         let letters = [
             ('O', self.monitoring.load(Ordering::Relaxed)),
             ('P', self.is_listening()),
             ('x', self.queued.load(Ordering::Relaxed) >= 0),
             ('b', self.is_blocked()),
+            ('t', tracking & TRACKS != 0),
+            ('R', tracking & BROKEN_REDIRECTION != 0),
+            ('B', tracking & BROADCASTS != 0),
             ('d', watcher.is_some_and(|watcher| watcher.is_touched())),
             ('U', self.unix),
             ('e', self.no_evict.load(Ordering::Relaxed)),
@@ -339,7 +402,12 @@ impl ClientRecord {
         );
         out.extend_from_slice(middle.as_bytes());
         out.extend_from_slice(self.user.lock().name());
-        out.extend_from_slice(format!(" redir=-1 resp={} lib-name=", self.protocol.load(Ordering::Relaxed)).as_bytes());
+        let redirection = match self.tracking.load(Ordering::Relaxed) {
+            0 => -1,
+            _ => i64::try_from(self.redirection.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
+        };
+        let protocol = self.protocol.load(Ordering::Relaxed);
+        out.extend_from_slice(format!(" redir={redirection} resp={protocol} lib-name=").as_bytes());
         out.extend_from_slice(&names.library);
         out.extend_from_slice(b" lib-ver=");
         out.extend_from_slice(&names.library_version);
@@ -364,6 +432,7 @@ pub struct Connected {
 pub struct ClientRegistry {
     records: Mutex<BTreeMap<u64, Arc<ClientRecord>>>,
     last_id: AtomicU64,
+    evicted: AtomicU64,
 }
 
 impl ClientRegistry {
@@ -390,6 +459,9 @@ impl ClientRegistry {
             input_room: AtomicUsize::new(0),
             output: AtomicUsize::new(0),
             output_room: AtomicUsize::new(0),
+            tracking: AtomicU32::new(0),
+            redirection: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
             subscriber: OnceLock::new(),
             postponed: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
@@ -403,6 +475,21 @@ impl ClientRegistry {
         });
         self.records.lock().insert(id, Arc::clone(&record));
         record
+    }
+
+    /// One was disconnected for want of memory.
+    pub(super) fn count_evicted(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were disconnected for want of memory.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Counts them from 0 on.
+    pub(super) fn reset_evicted(&self) {
+        self.evicted.store(0, Ordering::Relaxed);
     }
 
     /// Forgets a closed connection.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::client_eviction::{ClientMemory, ClientMemoryLimit};
 use super::floats::parse_float;
 use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::rewrite::{Defaults, defaults};
@@ -18,7 +19,7 @@ use super::state::ServerState;
 use super::strings::MAX_STRING_BYTES;
 use crate::acl::ChannelDefault;
 use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::{EventClasses, Limit, Limits, integer};
+use crate::keyspace::{Counting, EventClasses, EvictionPolicy, Limit, Limits, integer};
 use crate::observe::{LogLevel, set_log_level};
 use crate::persistence::SavePoints;
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
@@ -36,6 +37,7 @@ pub struct Config {
     output_limits: RwLock<OutputLimits>,
     keepalive: AtomicU64,
     log_level: AtomicUsize,
+    client_memory: ClientMemoryLimit,
     /// Held while parameters change: those of one CONFIG SET change together.
     pub changing: Mutex<()>,
     defaults: OnceLock<Defaults>,
@@ -53,6 +55,7 @@ impl Config {
             output_limits: RwLock::default(),
             keepalive: AtomicU64::new(DEFAULT_KEEPALIVE),
             log_level: AtomicUsize::new(LogLevel::default() as usize),
+            client_memory: ClientMemoryLimit::default(),
             changing: Mutex::default(),
             defaults: OnceLock::new(),
         }
@@ -73,6 +76,11 @@ impl Config {
         self.keepalive.load(Ordering::Relaxed)
     }
 
+    /// How much memory clients may take together.
+    pub fn client_memory(&self) -> &ClientMemoryLimit {
+        &self.client_memory
+    }
+
     /// What parameters are before anything was changed; none in a state that only tests made.
     pub fn defaults(&self) -> Option<&Defaults> {
         self.defaults.get()
@@ -88,6 +96,12 @@ impl Config {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     MaxMemory(usize),
+    Policy(EvictionPolicy),
+    Samples(u32),
+    Tenacity(u32),
+    LogFactor(u32),
+    DecayMinutes(u32),
+    ClientMemory(ClientMemory),
     MaxClients(usize),
     Timeout(u64),
     Password(Vec<u8>),
@@ -100,6 +114,7 @@ pub enum Change {
     Tracking(bool),
     Percentiles(Vec<f64>),
     Events(EventClasses),
+    TrackedKeys(usize),
     SavePoints(SavePoints),
     Tls(TlsChange),
     Limit(Limit, usize),
@@ -107,8 +122,6 @@ pub enum Change {
     Keepalive(u64),
     LogLevel(LogLevel),
     BusyThreshold(u64),
-    /// The value that it has anyhow.
-    Nothing,
 }
 
 /// One of the parameters of TLS. They take effect together: see [`super::configuration`].
@@ -168,8 +181,6 @@ macro_rules! limit {
     };
 }
 
-const EVICTION_POLICY: &str = "allkeys-lfu";
-
 /// All parameters.
 pub const PARAMETERS: &[Parameter] = &[
     Parameter {
@@ -177,7 +188,47 @@ pub const PARAMETERS: &[Parameter] = &[
         read: |state| number(state.keyspace.memory_limit() as u64),
         check: Some(max_memory),
     },
-    Parameter { name: "maxmemory-policy", read: |_| EVICTION_POLICY.into(), check: Some(policy) },
+    Parameter {
+        name: "maxmemory-policy",
+        read: |state| state.keyspace.eviction_policy().name().into(),
+        check: Some(|value| {
+            let wrong = "argument(s) must be one of the following: volatile-lru, volatile-lfu, volatile-random, volatile-ttl, \
+                         allkeys-lru, allkeys-lfu, allkeys-random, noeviction";
+            EvictionPolicy::named(value).map(Change::Policy).ok_or(wrong)
+        }),
+    },
+    Parameter {
+        name: "maxmemory-samples",
+        read: |state| number(state.keyspace.eviction_samples().into()),
+        check: Some(|value| {
+            let range = 1..=i64::from(i32::MAX);
+            in_range(value, range, "argument must be between 1 and 2147483647 inclusive")
+                .map(|number| Change::Samples(number as u32))
+        }),
+    },
+    Parameter {
+        name: "maxmemory-eviction-tenacity",
+        read: |state| number(state.keyspace.eviction_tenacity().into()),
+        check: Some(|value| {
+            in_range(value, 0..=100, "argument must be between 0 and 100 inclusive")
+                .map(|number| Change::Tenacity(number as u32))
+        }),
+    },
+    Parameter {
+        name: "maxmemory-clients",
+        read: |state| state.config.client_memory.get().text().into_bytes(),
+        check: Some(|value| ClientMemory::parse(value).map(Change::ClientMemory)),
+    },
+    Parameter {
+        name: "lfu-log-factor",
+        read: |_| number(Counting::current().log_factor.into()),
+        check: Some(|value| not_negative(value).map(Change::LogFactor)),
+    },
+    Parameter {
+        name: "lfu-decay-time",
+        read: |_| number(Counting::current().decay_minutes.into()),
+        check: Some(|value| not_negative(value).map(Change::DecayMinutes)),
+    },
     Parameter { name: "maxclients", read: |state| number(state.config.max_clients() as u64), check: Some(max_clients) },
     Parameter { name: "timeout", read: |state| number(state.config.timeout_seconds()), check: Some(timeout) },
     Parameter {
@@ -241,6 +292,11 @@ pub const PARAMETERS: &[Parameter] = &[
             let classes = EventClasses::parse(value);
             classes.map(Change::Events).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
         }),
+    },
+    Parameter {
+        name: "tracking-table-max-keys",
+        read: |state| number(state.keyspace.tracking_limit() as u64),
+        check: Some(|value| count(value).map(Change::TrackedKeys)),
     },
     limit!("stream-node-max-bytes", Limit::NodeBytes, size),
     limit!("stream-node-max-entries", Limit::NodeEntries, count),
@@ -322,6 +378,12 @@ pub const PARAMETERS: &[Parameter] = &[
 pub fn apply(state: &ServerState, change: Change) {
     match change {
         Change::MaxMemory(bytes) => state.keyspace.set_memory_limit(bytes),
+        Change::Policy(policy) => state.keyspace.set_eviction_policy(policy),
+        Change::Samples(keys) => state.keyspace.set_eviction_samples(keys),
+        Change::Tenacity(tenacity) => state.keyspace.set_eviction_tenacity(tenacity),
+        Change::LogFactor(log_factor) => Counting { log_factor, ..Counting::current() }.set(),
+        Change::DecayMinutes(decay_minutes) => Counting { decay_minutes, ..Counting::current() }.set(),
+        Change::ClientMemory(memory) => state.config.client_memory.set(memory),
         Change::MaxClients(number) => state.config.max_clients.store(number, Ordering::Relaxed),
         Change::Timeout(seconds) => state.config.timeout.store(seconds, Ordering::Relaxed),
         Change::SlowerThan(microseconds) => state.supervision.set_slower_than(microseconds),
@@ -341,6 +403,7 @@ pub fn apply(state: &ServerState, change: Change) {
             state.channels.set_limit(limits.pubsub());
         }
         Change::Events(classes) => state.keyspace.set_event_classes(classes),
+        Change::TrackedKeys(keys) => state.keyspace.set_tracking_limit(keys),
         Change::SavePoints(points) => state.persistence.set_save_points(points),
         Change::Limit(limit, value) => limit.set(value),
         Change::ListChunk(size) => Limits::set_list_chunk(size),
@@ -350,7 +413,7 @@ pub fn apply(state: &ServerState, change: Change) {
             set_log_level(level);
         }
         Change::BusyThreshold(milliseconds) => state.scripting.set_threshold(milliseconds),
-        Change::Tls(_) | Change::Nothing => {}
+        Change::Tls(_) => {}
     }
 }
 
@@ -407,8 +470,13 @@ fn count(value: &[u8]) -> Result<usize, &'static str> {
 }
 
 fn keepalive(value: &[u8]) -> Result<Change, &'static str> {
+    not_negative(value).map(|seconds| Change::Keepalive(seconds.into()))
+}
+
+/// A number of 31 bits.
+fn not_negative(value: &[u8]) -> Result<u32, &'static str> {
     let range = 0..=i64::from(i32::MAX);
-    in_range(value, range, "argument must be between 0 and 2147483647 inclusive").map(Change::Keepalive)
+    in_range(value, range, "argument must be between 0 and 2147483647 inclusive").map(|number| number as u32)
 }
 
 fn list_chunk(value: &[u8]) -> Result<Change, &'static str> {
@@ -458,13 +526,6 @@ pub fn parse_memory(value: &[u8]) -> Option<usize> {
     };
     let add = |sum: usize, digit: &u8| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
     digits.iter().fold(0, add).checked_mul(factor)
-}
-
-fn policy(value: &[u8]) -> Result<Change, &'static str> {
-    match value.eq_ignore_ascii_case(EVICTION_POLICY.as_bytes()) {
-        true => Ok(Change::Nothing),
-        false => Err("argument(s) must be one of the following: allkeys-lfu"),
-    }
 }
 
 fn channel_default(value: &[u8]) -> Result<Change, &'static str> {

@@ -126,7 +126,8 @@ fn failed(name: &[u8], reason: &str) -> Refusal {
 
 fn resetstat(context: &mut Context<'_>) -> Outcome {
     context.state.stats.reset();
-    context.state.keyspace.reset_counters();
+    context.state.keyspace.reset_counters(context.now);
+    context.state.clients.reset_evicted();
     context.state.users.reset_denials();
     context.ok()
 }
@@ -169,11 +170,46 @@ mod tests {
             ("config get timeout timeout", "*2\r\n$7\r\ntimeout\r\n$1\r\n0\r\n"),
             ("config get SAVE sav*", "*2\r\n$4\r\nSAVE\r\n$0\r\n\r\n"),
             (
-                "config get maxmem* port",
+                "config get maxmemory maxmemory-po* port",
                 "*6\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n$16\r\nmaxmemory-policy\r\n$11\r\nallkeys-lfu\r\n\
                  $4\r\nport\r\n$4\r\n6379\r\n",
             ),
         ]);
+    }
+
+    #[test]
+    fn eviction_has_parameters() {
+        let mut fixture = Fixture::new();
+        let failed = |name: &str, reason: &str| {
+            format!("-ERR CONFIG SET failed (possibly related to argument '{name}') - argument{reason}\r\n")
+        };
+        let policies = "volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction";
+        fixture.expect(&[
+            (
+                "config set maxmemory-policy lru",
+                &failed("maxmemory-policy", &format!("(s) must be one of the following: {policies}")),
+            ),
+            ("config set maxmemory-policy VOLATILE-ttl", "+OK\r\n"),
+            ("config get maxmemory-policy", "*2\r\n$16\r\nmaxmemory-policy\r\n$12\r\nvolatile-ttl\r\n"),
+            (
+                "config set maxmemory-samples 0",
+                &failed("maxmemory-samples", " must be between 1 and 2147483647 inclusive"),
+            ),
+            ("config set maxmemory-samples 7", "+OK\r\n"),
+            ("config get maxmemory-samples", "*2\r\n$17\r\nmaxmemory-samples\r\n$1\r\n7\r\n"),
+            (
+                "config set maxmemory-eviction-tenacity 101",
+                &failed("maxmemory-eviction-tenacity", " must be between 0 and 100 inclusive"),
+            ),
+            ("config set maxmemory-eviction-tenacity 20", "+OK\r\n"),
+            ("config set lfu-log-factor -1", &failed("lfu-log-factor", " must be between 0 and 2147483647 inclusive")),
+            ("config set lfu-log-factor 10 lfu-decay-time 1", "+OK\r\n"),
+            ("config get lfu-*", "*4\r\n$14\r\nlfu-log-factor\r\n$2\r\n10\r\n$14\r\nlfu-decay-time\r\n$1\r\n1\r\n"),
+            ("config set maxmemory-clients x", &failed("maxmemory-clients", " must be a memory or percent value")),
+            ("config set maxmemory-clients 5%", "+OK\r\n"),
+            ("config get maxmemory-clients", "*2\r\n$17\r\nmaxmemory-clients\r\n$2\r\n5%\r\n"),
+        ]);
+        assert!(fixture.run("info memory").contains("maxmemory_policy:volatile-ttl\r\n"));
     }
 
     #[test]

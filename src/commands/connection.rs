@@ -6,7 +6,7 @@ use super::client_control;
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option, shown};
 use super::session::Replies;
 use super::spec::{Categories, Command, Flags, Group, Handler};
-use super::{Flow, REDIS_VERSION, acl, wrong_arity};
+use super::{Flow, REDIS_VERSION, acl, tracking, wrong_arity};
 use crate::acl::DEFAULT_USER;
 use crate::keyspace::integer;
 use crate::resp::Protocol;
@@ -81,24 +81,29 @@ pub const COMMANDS: &[Command] = &[
             row("no-evict", 3, PRIVATE.with(Flags::ADMIN), client_control::no_evict).docs(
                 "7.0.0",
                 "O(1)",
-                "Protects the connection from being evicted; none ever is",
+                "Protects the connection from being disconnected for want of memory",
             ),
             row("no-touch", 3, PRIVATE, client_control::no_touch).docs(
                 "7.2.0",
                 "O(1)",
                 "Says whether what the connection reads counts as used",
             ),
-            row("getredir", 2, PRIVATE, client_control::getredir).docs(
+            row("tracking", -3, PRIVATE, tracking::tracking).docs(
+                "6.0.0",
+                "O(1), some options take O(N) with N of the connection's prefixes",
+                "Tells the connection when what it has read changes, or no longer",
+            ),
+            row("getredir", 2, PRIVATE, tracking::getredir).docs(
                 "6.0.0",
                 "O(1)",
-                "Returns the connection that is told what changes; there is none",
+                "Returns which connection is told in place of this one what changes",
             ),
-            row("trackinginfo", 2, PRIVATE, client_control::trackinginfo).docs(
+            row("trackinginfo", 2, PRIVATE, tracking::trackinginfo).docs(
                 "6.2.0",
                 "O(1)",
-                "Returns whether the connection is told what changes",
+                "Returns how the connection is told what changes",
             ),
-            row("caching", 3, PRIVATE, client_control::caching).docs(
+            row("caching", 3, PRIVATE, tracking::caching).docs(
                 "6.0.0",
                 "O(1)",
                 "Says whether the connection keeps what the next command reads",
@@ -235,6 +240,7 @@ fn reset(context: &mut Context<'_>) -> Outcome {
     context.session.end_transaction(context.state);
     context.session.stop_listening_at_all(&context.state.channels);
     context.session.stop_reading_along(&context.state.supervision);
+    context.session.stop_tracking(context.state);
     context.session.record.note_no_evict(false);
     context.session.set_no_touch(false);
     context.session.select(0);
@@ -372,15 +378,17 @@ fn help(context: &mut Context<'_>) -> Outcome {
         "UNPAUSE",
         "    Let them wait no longer.",
         "NO-EVICT <ON|OFF>",
-        "    Protect this connection from being evicted. (None ever is.)",
+        "    Protect this connection from being disconnected for want of memory.",
         "NO-TOUCH <ON|OFF>",
         "    Let what this connection reads not count as used.",
+        "TRACKING <ON|OFF> [REDIRECT <id>] [BCAST] [PREFIX <prefix> ...] [OPTIN] [OPTOUT] [NOLOOP]",
+        "    Tell this connection, or another one, when what it has read changes, or what begins with a prefix.",
         "CACHING <YES|NO>",
         "    Keep, or do not keep, what the next command reads.",
         "GETREDIR",
-        "    Return the connection that is told what changes.",
+        "    Return the connection that is told in place of this one what changes.",
         "TRACKINGINFO",
-        "    Return whether this connection is told what changes.",
+        "    Return how this connection is told what changes.",
         "UNBLOCK <id> [TIMEOUT|ERROR]",
         "    End the waiting of a client in a blocking command, as if its time were over or with an error.",
     ])

@@ -113,9 +113,7 @@ impl<'c> Context<'c> {
             None => state.keyspace.lock_one(self.now, self.session.database, key),
             Some(held) => held.lend(self.session.database),
         };
-        if self.session.no_touch {
-            transaction.read_quietly();
-        }
+        self.introduce(&mut transaction);
         transaction
     }
 
@@ -131,19 +129,27 @@ impl<'c> Context<'c> {
             }
             (_, Some(held)) => held.lend(self.session.database),
         };
+        self.introduce(&mut transaction);
+        transaction
+    }
+
+    /// Says who the client is.
+    fn introduce(&self, transaction: &mut Transaction<'_>) {
+        transaction.set_writer(self.session.id);
         if self.session.no_touch {
             transaction.read_quietly();
         }
-        transaction
     }
 
     /// Begins work on everything. The command's row says so ([`super::Flags::EVERYTHING`]), for EXEC to know it beforehand.
     pub fn lock_all(&self) -> Transaction<'c> {
         let state = self.state;
-        match &self.held {
+        let mut transaction = match &self.held {
             None => state.keyspace.lock_all(self.now, self.session.database),
             Some(held) => held.lend(self.session.database),
-        }
+        };
+        transaction.set_writer(self.session.id);
+        transaction
     }
 
     /// Is the command a part of EXEC, or of a script? Then it waits for nothing.

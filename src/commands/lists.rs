@@ -327,6 +327,9 @@ fn ltrim(context: &mut Context<'_>) -> Outcome {
                     transaction.list_remove(key, end, Ranges::first(count as u64))?;
                 }
             }
+            if count == length {
+                transaction.count_as_changed(key);
+            }
         }
         transaction.announce_taken(EventClasses::LIST, "ltrim", key);
         context.commit(transaction);

@@ -14,6 +14,7 @@ mod bitfield;
 mod bitmaps;
 mod bundle;
 mod client_control;
+mod client_eviction;
 mod clients;
 mod cluster_commands;
 mod config;
@@ -81,6 +82,8 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod timing;
+mod trackers;
+mod tracking;
 #[cfg(test)]
 mod transaction_stress;
 mod transactions;
@@ -148,6 +151,9 @@ pub fn execute(
     {
         reply.bytes_mut().truncate(start);
     }
+    if session.tracking.is_some() && !matches!(flow, Flow::Block { .. } | Flow::Pause) {
+        tracking::end_request(state, session, arguments, now);
+    }
     if state.supervision.attention.has_killed() && session.is_closing() { Flow::Close } else { flow }
 }
 
@@ -205,6 +211,9 @@ fn call(context: &mut Context<'_>) -> Flow {
         let calls = timing::calls_timed(state, context.session, entry, block.commands.get())?;
         Some((read, read(), calls))
     });
+    if context.session.tracking.is_some() {
+        tracking::note_reads(context);
+    }
     let mut outcome = (entry.command.handler)(context);
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
@@ -461,6 +470,26 @@ mod tests {
         fixture.state.keyspace.set_memory_limit(0);
         assert_eq!(fixture.run("set k3 v"), "+OK\r\n");
         assert_eq!(fixture.run("get k3"), "$1\r\nv\r\n");
+        let refused = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+        fixture.run("config set maxmemory 1 maxmemory-policy noeviction");
+        fixture.expect(&[
+            ("set k3 w", refused),
+            ("get k3", "$1\r\nv\r\n"),
+            ("config set maxmemory-policy volatile-lru", "+OK\r\n"),
+            ("set k3 w", refused),
+            ("expire k3 100", ":1\r\n"),
+        ]);
+        let limit = fixture.state.keyspace.memory() - 1;
+        fixture.state.keyspace.set_memory_limit(limit);
+        fixture.expect(&[
+            ("rpush l a", ":1\r\n"),
+            ("exists k3 l", ":1\r\n"),
+            ("config set maxmemory 1", "+OK\r\n"),
+            ("multi", "+OK\r\n"),
+            ("incr n", refused),
+            ("exec", "-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        ]);
+        assert!(fixture.run("info stats").contains("evicted_keys:2\r\n"));
     }
 
     #[test]

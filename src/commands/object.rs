@@ -1,6 +1,6 @@
 //! OBJECT: what is known about a key beside its data.
 
-use super::context::{Context, Outcome};
+use super::context::{Context, Outcome, Refusal};
 use super::spec::{Access, Categories, Command, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 use crate::keyspace::KeyFacts;
@@ -56,17 +56,30 @@ fn encoding(context: &mut Context<'_>) -> Outcome {
     Ok(Flow::Continue)
 }
 
-/// The policy here is always `allkeys-lfu`, and CONFIG and INFO say so: a client that asks for it gets the frequency.
+const COUNTS_NO_USES: Refusal = Refusal::Fixed(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at \
+     runtime LRU and LFU data will take some time to adjust.",
+);
+const NOTES_NO_TIMES: Refusal = Refusal::Fixed(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU \
+     and LFU data will take some time to adjust.",
+);
+
+/// Redis keeps either of both, as its policy needs it, and refuses to tell the other. Here both are known.
 fn freq(context: &mut Context<'_>) -> Outcome {
-    let value = facts(context).map(|facts| i64::from(facts.frequency));
-    integer_or_null(context, value)
+    let facts = facts(context);
+    if facts.is_some() && !context.state.keyspace.eviction_policy().counts_uses() {
+        return Err(COUNTS_NO_USES);
+    }
+    integer_or_null(context, facts.map(|facts| i64::from(facts.frequency)))
 }
 
-/// Redis refuses this under an LFU policy, because there it keeps no time of the last use. Here both are known, and the
-/// clients that ask for idle times mostly do so without a look at the policy.
 fn idletime(context: &mut Context<'_>) -> Outcome {
-    let value = facts(context).map(|facts| i64::try_from(facts.idle / 1000).unwrap_or(i64::MAX));
-    integer_or_null(context, value)
+    let facts = facts(context);
+    if facts.is_some() && context.state.keyspace.eviction_policy().counts_uses() {
+        return Err(NOTES_NO_TIMES);
+    }
+    integer_or_null(context, facts.map(|facts| i64::try_from(facts.idle / 1000).unwrap_or(i64::MAX)))
 }
 
 /// No value is shared by keys here. The answer is Redis's, for what compares: small integers count as referred to by
@@ -139,7 +152,7 @@ mod tests {
         fixture.expect(&[
             ("object freq k", ":5\r\n"),
             ("object freq nosuch", "$-1\r\n"),
-            ("object idletime k", ":0\r\n"),
+            ("object idletime nosuch", "$-1\r\n"),
             ("object refcount k", ":2147483647\r\n"),
             ("object refcount many", ":1\r\n"),
             ("object refcount text", ":1\r\n"),
@@ -149,11 +162,21 @@ mod tests {
             ("object foo k", "-ERR unknown subcommand 'foo'. Try OBJECT HELP.\r\n"),
         ]);
         fixture.now += 600_000;
-        fixture.expect(&[("object freq k", ":0\r\n"), ("rename k k2", "+OK\r\n")]);
-        let idle = fixture.run("object idletime k2");
-        let seconds: u64 = idle.trim_matches([':', '\r', '\n']).parse().expect("a number");
-        assert!((540..=600).contains(&seconds), "{idle}");
-        fixture.expect(&[("copy k2 k3", ":1\r\n"), ("object idletime k3", ":0\r\n")]);
+        let refused = |text: &str| {
+            let advice = "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+            format!("-ERR An LFU maxmemory policy is {text} not tracked. {advice}\r\n")
+        };
+        fixture.expect(&[
+            ("object freq k", ":0\r\n"),
+            ("rename k k2", "+OK\r\n"),
+            ("object idletime k2", &refused("selected, idle time")),
+            ("config set maxmemory-policy noeviction", "+OK\r\n"),
+            ("object freq k2", &refused("not selected, access frequency")),
+            ("object freq nosuch", "$-1\r\n"),
+            ("object idletime k2", ":600\r\n"),
+            ("copy k2 k3", ":1\r\n"),
+            ("object idletime k3", ":0\r\n"),
+        ]);
         assert!(fixture.run("object help").starts_with("*11\r\n+OBJECT <subcommand>"));
     }
 }

@@ -10,6 +10,7 @@ use crate::config_file::{Setting, replace_file, rewrite};
 /// Parameters that flags set as well, so that they have other values than these when a node begins.
 const FLAG_DEFAULTS: &[(&str, &str)] = &[
     ("maxmemory", "67108864"),
+    ("maxmemory-policy", "allkeys-lfu"),
     ("maxclients", "10000"),
     ("timeout", "0"),
     ("notify-keyspace-events", ""),

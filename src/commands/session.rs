@@ -7,15 +7,16 @@ use std::sync::Arc;
 use super::attention::Attention;
 use super::clients::{ClientRecord, Connected, Wake};
 use super::state::ServerState;
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Subscriptions, deliver};
 use super::supervision::Supervision;
 use super::table::{Entry, table};
 use super::timing::Batch;
+use super::tracking::TrackingMode;
 use super::transactions::Queue;
 use crate::acl::{Definition, User};
 use crate::effects::StreamId;
 use crate::keyspace::{Millis, Waiter, Watcher};
-use crate::pubsub::{Channels, Subscriber, Topic};
+use crate::pubsub::{Channels, Topic};
 use crate::resp::{Protocol, Reply};
 
 /// The state of one connection. Lives on the thread that serves it.
@@ -60,6 +61,8 @@ pub struct Session {
     pub(super) batch: Batch,
     /// What it has ever listened to, if it has.
     subscriptions: Option<Box<Subscriptions>>,
+    /// How it keeps copies of keys, if it does.
+    pub(super) tracking: Option<Box<TrackingMode>>,
     /// A script runs on its behalf.
     pub(super) in_script: bool,
     /// When it began, by the stopwatch, in nanoseconds.
@@ -117,6 +120,7 @@ impl Session {
             no_touch: false,
             batch: Batch::default(),
             subscriptions: None,
+            tracking: None,
             in_script: false,
             script_begun: None,
             in_exclusive: false,
@@ -208,9 +212,8 @@ impl Session {
 
     /// Listens to something from now on.
     pub(super) fn listen(&mut self, channels: &Channels, topic: Topic, name: &[u8]) {
-        let (id, Wake(wake)) = (self.id, self.wake.clone());
-        let make = move || Subscriber::new(id, Box::new(move || wake()));
-        self.subscriptions().add(channels, topic, name, make);
+        let record = Arc::clone(&self.record);
+        self.subscriptions().add(channels, topic, name, record.mailbox());
         self.note_subscriptions();
     }
 
@@ -219,13 +222,9 @@ impl Session {
         if self.monitoring {
             return false;
         }
-        let (id, Wake(wake)) = (self.id, self.wake.clone());
-        let make = move || Subscriber::new(id, Box::new(move || wake()));
-        let subscriber = Arc::clone(self.subscriptions().subscriber(make));
         self.monitoring = true;
         self.record.note_monitoring(true);
-        self.record.note_subscriber(&subscriber);
-        supervision.monitors.add(&supervision.attention, subscriber);
+        supervision.monitors.add(&supervision.attention, Arc::clone(self.record.mailbox()));
         true
     }
 
@@ -262,22 +261,20 @@ impl Session {
 
     /// Listens to something no longer.
     pub(super) fn stop_listening(&mut self, channels: &Channels, topic: Topic, name: &[u8]) {
-        self.subscriptions().remove(channels, topic, name);
+        let record = Arc::clone(&self.record);
+        self.subscriptions().remove(channels, topic, name, record.mailbox());
         self.note_subscriptions();
     }
 
     /// Listens to nothing any longer.
     pub(super) fn stop_listening_at_all(&mut self, channels: &Channels) {
         if let Some(subscriptions) = &mut self.subscriptions {
-            subscriptions.clear(channels);
+            subscriptions.clear(channels, self.record.mailbox());
             self.note_subscriptions();
         }
     }
 
     fn note_subscriptions(&self) {
-        if let Some(subscriber) = self.subscriptions.as_ref().and_then(|subscriptions| subscriptions.existing()) {
-            self.record.note_subscriber(subscriber);
-        }
         self.record
             .note_subscriptions(self.subscriptions.as_ref().map_or([0; 3], |subscriptions| subscriptions.counts()));
     }
@@ -294,18 +291,27 @@ impl Session {
 
     /// Has a message come that is not yet among the output?
     pub fn has_mail(&self) -> bool {
-        self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.has_mail())
+        self.record.existing_mailbox().is_some_and(|mailbox| mailbox.has_mail())
     }
 
     /// Have so many messages come that the connection must end?
     pub fn is_cut_off(&self) -> bool {
-        self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.is_cut_off())
+        self.record.existing_mailbox().is_some_and(|mailbox| mailbox.is_cut_off())
     }
 
     /// Adds messages that have come to the output, until that has about so many bytes.
     pub fn deliver(&self, reply: &mut Reply, limit: usize) {
-        if let Some(subscriptions) = &self.subscriptions {
-            subscriptions.deliver(reply, limit);
+        if let Some(mailbox) = self.record.existing_mailbox() {
+            deliver(mailbox, reply, limit, self.is_listening());
+        }
+    }
+
+    /// Keeps no copies of keys any longer.
+    pub(super) fn stop_tracking(&mut self, state: &ServerState) {
+        if let Some(tracking) = self.tracking.take() {
+            self.record.note_tracking(None);
+            state.trackers.remove(self.id);
+            state.keyspace.remove_reader(tracking.broadcasts());
         }
     }
 
@@ -315,6 +321,8 @@ impl Session {
         self.unwatch(state);
         self.stop_listening_at_all(&state.channels);
         self.stop_reading_along(&state.supervision);
+        self.stop_tracking(state);
+        self.record.note_gone();
         state.clients.remove(self.id);
         for _ in [self.is_killed(), self.closing].into_iter().filter(|asked| *asked) {
             state.supervision.attention.subtract_killed();

@@ -12,8 +12,9 @@ use super::clients::ClientRegistry;
 use super::config::Config;
 use super::script_state::Scripting;
 use super::supervision::Supervision;
+use super::trackers::Trackers;
 use crate::acl::Users;
-use crate::keyspace::{Keyspace, Millis};
+use crate::keyspace::{EvictionPolicy, Keyspace, Millis};
 use crate::observe::Stats;
 use crate::persistence::{Persistence, UseHint};
 use crate::pubsub::Channels;
@@ -62,6 +63,8 @@ pub struct ServerState {
     pub stats: Arc<Stats>,
     /// Connections.
     pub clients: ClientRegistry,
+    /// Clients that keep copies of keys.
+    pub trackers: Arc<Trackers>,
     /// Is this node ready for clients? Until then commands about data are answered with LOADING.
     pub serving: AtomicBool,
     /// Scripts and functions.
@@ -81,15 +84,22 @@ pub struct ServerState {
 }
 
 impl ServerState {
-    /// What happens to keys is published to this node's subscribers from now on, as far as it is configured.
+    /// What happens to keys is told to this node's clients from now on: published as far as it is configured, and to whom keeps
+    /// copies of them.
     pub fn publish_events(&self) {
         let channels = Arc::clone(&self.channels);
         self.keyspace.on_event(Box::new(move |event| channels.announce(event)));
+        let (channels, trackers) = (Arc::clone(&self.channels), Arc::clone(&self.trackers));
+        self.keyspace.on_stale(Box::new(move |stale, writer, now| trackers.tell(stale, writer, channels.limit(), now)));
     }
 
     /// What a file says about the use of keys.
     pub fn use_hint(&self) -> UseHint {
-        UseHint::Frequency
+        match self.keyspace.eviction_policy() {
+            EvictionPolicy::AllKeysLfu | EvictionPolicy::VolatileLfu => UseHint::Frequency,
+            EvictionPolicy::AllKeysLru | EvictionPolicy::VolatileLru => UseHint::Idle,
+            _ => UseHint::None,
+        }
     }
 
     /// May commands about data run?

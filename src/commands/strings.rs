@@ -240,9 +240,12 @@ fn append(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let current = transaction.string(key)?.map(<[u8]>::len);
     check_length(current.unwrap_or(0).checked_add(bytes.len()))?;
-    // Nothing is added to what is there: nothing to tell anyone either.
+    // Nothing is added to what is there: nothing to tell other nodes. The clients of this one take it for a change, as in Redis.
     let length = match current {
-        Some(length) if bytes.is_empty() => length,
+        Some(length) if bytes.is_empty() => {
+            transaction.count_as_changed(key);
+            length
+        }
         _ => transaction.string_append(key, bytes)?,
     };
     transaction.announce(EventClasses::STRING, "append", key);

@@ -1,4 +1,4 @@
-//! What one connection listens to, and what has come for it.
+//! What one connection listens to, and how it is told what has come for it.
 //!
 //! Must not know requests; it writes messages as the client reads them.
 
@@ -8,13 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::pubsub::{Channels, Delivery, Subscriber, Topic};
-use crate::resp::Reply;
+use crate::resp::{Protocol, Reply};
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    /// Made with the first subscription, kept as long as the connection.
-    subscriber: Option<Arc<Subscriber>>,
     channels: BTreeSet<Bytes>,
     patterns: BTreeSet<Bytes>,
     shards: BTreeSet<Bytes>,
@@ -60,69 +58,56 @@ impl Subscriptions {
         self.of(topic).iter().cloned().collect()
     }
 
-    /// Listens to something, unless it does already. `make` makes the subscriber.
-    pub fn add(&mut self, channels: &Channels, topic: Topic, name: &[u8], make: impl FnOnce() -> Arc<Subscriber>) {
+    /// Listens to something, unless it does already.
+    pub fn add(&mut self, channels: &Channels, topic: Topic, name: &[u8], subscriber: &Arc<Subscriber>) {
         if self.of(topic).contains(name) {
             return;
         }
         let name = Bytes::copy_from_slice(name);
-        channels.subscribe(topic, &name, self.subscriber.get_or_insert_with(make));
+        channels.subscribe(topic, &name, subscriber);
         self.of_mut(topic).insert(name);
     }
 
     /// Listens to something no longer.
-    pub fn remove(&mut self, channels: &Channels, topic: Topic, name: &[u8]) {
-        if self.of_mut(topic).remove(name)
-            && let Some(subscriber) = &self.subscriber
-        {
+    pub fn remove(&mut self, channels: &Channels, topic: Topic, name: &[u8], subscriber: &Subscriber) {
+        if self.of_mut(topic).remove(name) {
             channels.unsubscribe(topic, name, subscriber);
         }
     }
 
     /// Listens to nothing any longer. What had come before still is to be sent.
-    pub fn clear(&mut self, channels: &Channels) {
+    pub fn clear(&mut self, channels: &Channels, subscriber: &Subscriber) {
         for topic in [Topic::Channel, Topic::Pattern, Topic::Shard] {
             for name in self.names(topic) {
-                self.remove(channels, topic, &name);
+                self.remove(channels, topic, &name, subscriber);
             }
-        }
-    }
-
-    /// One who gets what has come, without listening to anything for it.
-    pub fn subscriber(&mut self, make: impl FnOnce() -> Arc<Subscriber>) -> &Arc<Subscriber> {
-        self.subscriber.get_or_insert_with(make)
-    }
-
-    /// The same, if there is one.
-    pub fn existing(&self) -> Option<&Arc<Subscriber>> {
-        self.subscriber.as_ref()
-    }
-
-    /// Has something come?
-    pub fn has_mail(&self) -> bool {
-        self.subscriber.as_ref().is_some_and(|subscriber| subscriber.has_mail())
-    }
-
-    /// Has too much come that the client did not take?
-    pub fn is_cut_off(&self) -> bool {
-        self.subscriber.as_ref().is_some_and(|subscriber| subscriber.is_cut_off())
-    }
-
-    /// Writes what has come, until the output has about so many bytes.
-    pub fn deliver(&self, reply: &mut Reply, limit: usize) {
-        let Some(subscriber) = &self.subscriber else { return };
-        while reply.bytes().len() < limit
-            && let Some(delivery) = subscriber.take()
-        {
-            write(reply, &delivery);
         }
     }
 }
 
-fn write(reply: &mut Reply, delivery: &Delivery) {
+/// Writes what has come, until the output has about so many bytes. `listens`: the client of RESP2 expects messages.
+pub fn deliver(subscriber: &Subscriber, reply: &mut Reply, limit: usize, listens: bool) {
+    while reply.bytes().len() < limit
+        && let Some(delivery) = subscriber.take()
+    {
+        write(reply, &delivery, listens);
+    }
+}
+
+fn write(reply: &mut Reply, delivery: &Delivery, listens: bool) {
     let (pattern, message) = match delivery {
         Delivery::Message { pattern, message } => (pattern, message),
         Delivery::Line(line) => return reply.simple_bytes(line),
+        Delivery::Stale(keys) => return write_stale(reply, keys.as_deref(), listens),
+        Delivery::BrokenRedirection(id) => {
+            // A client of RESP2 has no way to understand it. It may have changed since this was sent.
+            if reply.protocol() == Protocol::Resp3 {
+                reply.push(2);
+                reply.bulk(b"tracking-redir-broken");
+                reply.integer(i64::try_from(*id).unwrap_or(i64::MAX));
+            }
+            return;
+        }
     };
     match pattern {
         Some(pattern) => {
@@ -137,4 +122,27 @@ fn write(reply: &mut Reply, delivery: &Delivery) {
     }
     reply.bulk(&message.channel);
     reply.bulk(&message.payload);
+}
+
+/// That these keys are stale, or all.
+fn write_stale(reply: &mut Reply, keys: Option<&[Bytes]>, listens: bool) {
+    match reply.protocol() {
+        Protocol::Resp3 => {
+            reply.push(2);
+            reply.bulk(b"invalidate");
+        }
+        Protocol::Resp2 if listens => {
+            reply.push(3);
+            reply.bulk(b"message");
+            reply.bulk(b"__redis__:invalidate");
+        }
+        Protocol::Resp2 => return,
+    }
+    match keys {
+        None => reply.null(),
+        Some(keys) => {
+            reply.array(keys.len());
+            keys.iter().for_each(|key| reply.bulk(key));
+        }
+    }
 }

@@ -47,6 +47,7 @@ impl Fixture {
             persistence: Arc::new(Persistence::new(PersistenceOptions::default(), now)),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
+            trackers: Arc::default(),
             scripting: Scripting::default(),
             supervision: Supervision::default(),
             cluster: None,

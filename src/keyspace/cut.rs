@@ -69,7 +69,7 @@ impl<'a> CutKey<'a> {
         self.0.access().frequency(now)
     }
 
-    /// For how long it was not used, at least.
+    /// For how long it was not used, in steps of a second.
     pub fn idle(&self, now: Millis) -> Millis {
         self.0.access().idle(now)
     }

@@ -30,6 +30,8 @@ pub struct Database {
     of_system: usize,
     /// How many entries end at some time.
     with_deadline: usize,
+    /// A bit for each position, set where the entry ends at some time. Positions behind the last such bit may be left out.
+    deadlines: Vec<u64>,
     /// How many entries end at some time, or have elements that do.
     ending: usize,
     /// How many entries have elements that end at some time.
@@ -60,6 +62,40 @@ impl Database {
         self.with_deadline
     }
 
+    /// The position of an entry that ends at some time: the first from there on, or from the beginning.
+    pub fn with_deadline_from(&self, position: usize) -> Option<usize> {
+        let (word, bit) = (position / 64, position % 64);
+        let first = |range: std::ops::Range<usize>| {
+            let words = self.deadlines.get(range.clone()).unwrap_or_default();
+            let at = words.iter().position(|bits| *bits != 0)?;
+            Some((range.start + at) * 64 + words[at].trailing_zeros() as usize)
+        };
+        let all = self.deadlines.len();
+        let near = self.deadlines.get(word).map_or(0, |bits| bits >> bit << bit);
+        match near {
+            0 => first((word + 1).min(all)..all).or_else(|| first(0..(word + 1).min(all))),
+            near => Some(word * 64 + near.trailing_zeros() as usize),
+        }
+    }
+
+    /// Notes whether the entry at a position ends at some time.
+    fn note_deadline(&mut self, position: usize, ends: bool) {
+        let (word, bit) = (position / 64, 1 << (position % 64));
+        match self.deadlines.get_mut(word) {
+            Some(bits) if ends => *bits |= bit,
+            Some(bits) => *bits &= !bit,
+            None if ends => {
+                self.deadlines.resize(word + 1, 0);
+                self.deadlines[word] = bit;
+            }
+            None => {}
+        }
+    }
+
+    fn has_deadline_at(&self, position: usize) -> bool {
+        self.deadlines.get(position / 64).is_some_and(|bits| bits >> (position % 64) & 1 != 0)
+    }
+
     /// Does some key have elements that end by themselves?
     pub fn has_ending_elements(&self) -> bool {
         self.with_ending_elements > 0
@@ -67,7 +103,10 @@ impl Database {
 
     /// Bytes of memory, the table included, about.
     pub fn memory(&self) -> usize {
-        self.payload + self.entries.capacity() * size_of::<Entry>() + self.index.capacity() * 6
+        self.payload
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.index.capacity() * 6
+            + self.deadlines.capacity() * size_of::<u64>()
     }
 
     /// Where a key is.
@@ -103,6 +142,9 @@ impl Database {
         let at = self.entries.len();
         let position = u32::try_from(at).expect("a shard holds fewer than 2^32 keys");
         self.account(None, Some(&entry));
+        if entry.deadline().is_some() {
+            self.note_deadline(at, true);
+        }
         if at == self.entries.capacity() {
             // By a quarter and not by doubling: a third of a table that grows would be empty on average.
             self.entries.reserve_exact((at / 4).max(4));
@@ -123,6 +165,7 @@ impl Database {
         let new_ends = Ends::of(entry);
         if ends != new_ends {
             self.account_ends(ends, new_ends);
+            self.note_deadline(position, new_ends.has_deadline);
         }
         result
     }
@@ -144,6 +187,9 @@ impl Database {
             let slot = self.index.find_mut(hash, |&at| at as usize == moved).expect("every entry is indexed");
             *slot = position as u32;
         }
+        // The last one has moved into the gap.
+        self.note_deadline(position, self.has_deadline_at(moved));
+        self.note_deadline(moved, false);
         if let Some(pending) = &mut self.pending {
             pending.note_removal(position, moved);
         }
@@ -173,6 +219,8 @@ impl Database {
     fn shrink(&mut self, hasher: &FixedState) {
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() * 2);
+            self.deadlines.truncate(self.entries.len().div_ceil(64));
+            self.deadlines.shrink_to_fit();
             let entries = &self.entries;
             self.index.shrink_to(entries.len() * 2, |&at| hash_key(hasher, entries[at as usize].key()));
         }
@@ -269,6 +317,15 @@ mod tests {
             let at = database.find(hash_key(&hasher, key), key).expect("present");
             assert_eq!(database.at(at).deadline(), *deadline);
             assert!(deadline.is_none_or(|deadline| database.earliest_end() <= deadline));
+        }
+        let ending = |database: &Database| {
+            let places = database.entries().iter().enumerate();
+            places.filter(|(_, entry)| entry.deadline().is_some()).map(|(at, _)| at).collect::<Vec<_>>()
+        };
+        for start in 0..database.len() {
+            let ending = ending(&database);
+            let next = ending.iter().find(|at| **at >= start).or(ending.first()).copied();
+            assert_eq!(database.with_deadline_from(start), next, "from {start}");
         }
         let payload: usize = database.entries().iter().map(Entry::memory).sum();
         assert_eq!(database.payload, payload);

@@ -5,7 +5,7 @@
 //! a pointer of their own if they are long. An entry is 16 bytes in its table.
 //!
 //! ```text
-//! flags 1 | access counter 1 | access minutes 2 | key length varint | deadline 8, if flagged | key | value
+//! flag of a deadline 1 bit | access 31 bits | key length varint | deadline 8, if flagged | key | value
 //! ```
 
 use std::borrow::Cow;
@@ -35,41 +35,49 @@ pub struct Object {
 /// and the key; most are so few that they lie here.
 #[derive(Clone, Debug)]
 enum Name {
-    Inline { has_deadline: bool, length: u8, access: PackedAccess, bytes: [u8; INLINE_NAME] },
-    Heap { has_deadline: bool, access: PackedAccess, bytes: Box<[u8]> },
+    Inline { header: [u8; HEADER], length: u8, bytes: [u8; INLINE_NAME] },
+    Heap { header: [u8; HEADER], bytes: Box<[u8]> },
 }
 
 /// Bytes of a name that fit beside the value.
 const INLINE_NAME: usize = 18;
 const DEADLINE_BYTES: usize = 8;
 
-/// [`Access`] in three bytes that may lie anywhere: the counter, the minutes.
-type PackedAccess = [u8; 3];
+/// Whether there is a deadline, and the access, in bytes that may lie anywhere.
+fn header(has_deadline: bool, access: Access) -> [u8; HEADER] {
+    (access.bits() << 1 | u32::from(has_deadline)).to_le_bytes()
+}
 
-fn pack_access(access: Access) -> PackedAccess {
-    let [low, high] = access.minutes.to_le_bytes();
-    [access.counter, low, high]
+/// The access in a header.
+fn access_of(header: [u8; HEADER]) -> Access {
+    Access::from_bits(u32::from_le_bytes(header) >> 1)
 }
 
 impl Name {
     fn new(key: &[u8], deadline: Option<Millis>, access: Access) -> Name {
-        let (has_deadline, access) = (deadline.is_some(), pack_access(access));
+        let header = header(deadline.is_some(), access);
         let deadline = deadline.map(Millis::to_le_bytes);
         let deadline = deadline.as_ref().map_or(&[][..], |deadline| deadline);
         let length = deadline.len() + key.len();
         if length > INLINE_NAME {
-            return Name::Heap { has_deadline, access, bytes: [deadline, key].concat().into_boxed_slice() };
+            return Name::Heap { header, bytes: [deadline, key].concat().into_boxed_slice() };
         }
         let mut bytes = [0; INLINE_NAME];
         bytes[..deadline.len()].copy_from_slice(deadline);
         bytes[deadline.len()..length].copy_from_slice(key);
-        Name::Inline { has_deadline, length: length as u8, access, bytes }
+        Name::Inline { header, length: length as u8, bytes }
+    }
+
+    fn header(&self) -> [u8; HEADER] {
+        let (Name::Inline { header, .. } | Name::Heap { header, .. }) = self;
+        *header
     }
 
     fn bytes(&self) -> (&[u8], bool) {
+        let has_deadline = self.header()[0] & FLAG_DEADLINE != 0;
         match self {
-            Name::Inline { has_deadline, length, bytes, .. } => (&bytes[..usize::from(*length)], *has_deadline),
-            Name::Heap { has_deadline, bytes, .. } => (bytes, *has_deadline),
+            Name::Inline { length, bytes, .. } => (&bytes[..usize::from(*length)], has_deadline),
+            Name::Heap { bytes, .. } => (bytes, has_deadline),
         }
     }
 
@@ -90,13 +98,13 @@ impl Name {
     }
 
     fn access(&self) -> Access {
-        let (Name::Inline { access, .. } | Name::Heap { access, .. }) = self;
-        Access { counter: access[0], minutes: u16::from_le_bytes([access[1], access[2]]) }
+        access_of(self.header())
     }
 
-    fn set_access(&mut self, new: Access) {
-        let (Name::Inline { access, .. } | Name::Heap { access, .. }) = self;
-        *access = pack_access(new);
+    fn set_access(&mut self, access: Access) {
+        let has_deadline = self.bytes().1;
+        let (Name::Inline { header: old, .. } | Name::Heap { header: old, .. }) = self;
+        *old = header(has_deadline, access);
     }
 
     /// Bytes of memory behind it.
@@ -144,13 +152,7 @@ impl Entry {
     /// A string.
     pub fn string(key: &[u8], value: &[u8], deadline: Option<Millis>, access: Access) -> Entry {
         let mut packed = Vec::with_capacity(HEADER + 10 + 8 + key.len() + value.len());
-        let minutes = access.minutes.to_le_bytes();
-        packed.extend_from_slice(&[
-            u8::from(deadline.is_some()) * FLAG_DEADLINE,
-            access.counter,
-            minutes[0],
-            minutes[1],
-        ]);
+        packed.extend_from_slice(&header(deadline.is_some(), access));
         crate::effects::write_varint(&mut packed, key.len() as u64);
         if let Some(deadline) = deadline {
             packed.extend_from_slice(&deadline.to_le_bytes());
@@ -183,7 +185,7 @@ impl Entry {
     pub fn first_byte(&self) -> u8 {
         match self {
             Entry::Packed(packed) => packed[0],
-            Entry::Object(object) => object.name.access().counter,
+            Entry::Object(object) => object.name.header()[0],
         }
     }
 
@@ -367,7 +369,7 @@ impl Entry {
     /// How often and when it was used.
     pub fn access(&self) -> Access {
         match self {
-            Entry::Packed(packed) => Access { counter: packed[1], minutes: u16::from_le_bytes([packed[2], packed[3]]) },
+            Entry::Packed(packed) => access_of([packed[0], packed[1], packed[2], packed[3]]),
             Entry::Object(object) => object.name.access(),
         }
     }
@@ -376,8 +378,8 @@ impl Entry {
     pub fn set_access(&mut self, access: Access) {
         match self {
             Entry::Packed(packed) => {
-                packed[1] = access.counter;
-                packed[2..4].copy_from_slice(&access.minutes.to_le_bytes());
+                let has_deadline = packed[0] & FLAG_DEADLINE != 0;
+                packed[..HEADER].copy_from_slice(&header(has_deadline, access));
             }
             Entry::Object(object) => object.name.set_access(access),
         }
@@ -404,7 +406,7 @@ mod tests {
 
     #[test]
     fn names_of_any_length_keep_key_deadline_and_access() {
-        let access = Access { counter: 9, minutes: 300 };
+        let access = Access::new(77_000).with_counter(200);
         for length in [0, 1, 9, 10, 11, 17, 18, 19, 300] {
             let key = vec![b'k'; length];
             let mut entry = Entry::new(&key, Value::Set(SetValue::new()), None, access);
@@ -412,15 +414,16 @@ mod tests {
                 entry.set_deadline(deadline);
                 assert_eq!((entry.key(), entry.deadline(), entry.access()), (&key[..], deadline, access));
             }
-            entry.set_access(Access { counter: 1, minutes: 2 });
+            let used = Access::new(99_000).with_counter(1);
+            entry.set_access(used);
             let other = entry.renamed(b"another name");
-            assert_eq!((other.key(), other.access().counter), (&b"another name"[..], 1));
+            assert_eq!((other.key(), other.access()), (&b"another name"[..], used));
         }
     }
 
     #[test]
     fn packed_strings_keep_key_value_deadline_and_access() {
-        let access = Access { counter: 9, minutes: 300 };
+        let access = Access::new(1_700_000_000_000).with_counter(u8::MAX);
         let key = vec![b'k'; 200];
         let mut entry = Entry::string(&key, b"value", None, access);
         assert_eq!((entry.key(), entry.text(), entry.deadline()), (&key[..], Some(&b"value"[..]), None));
@@ -432,6 +435,9 @@ mod tests {
         assert!(matches!(entry, Entry::Object(_)));
         entry.set_string(b"", None);
         assert_eq!((entry.key(), entry.text(), entry.deadline()), (&key[..], Some(&b""[..]), None));
-        assert_eq!(entry.access().counter, 9);
+        assert_eq!(entry.access(), access);
+        entry.set_deadline(Some(5));
+        entry.set_access(Access::new(0));
+        assert_eq!((entry.access(), entry.deadline()), (Access::new(0), Some(5)));
     }
 }

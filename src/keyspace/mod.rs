@@ -9,8 +9,8 @@
 //!
 //! Reading order: `gates`, `exclusive`, `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
-//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `events`, `remote`, `snapshot`,
-//! `cut`, `upkeep`. `bits` and `hyperloglog` know what strings can hold besides text.
+//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `tracking`, `events`, `remote`, `snapshot`,
+//! `cut`, `upkeep`, `eviction`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
@@ -22,6 +22,7 @@ mod database;
 mod edit;
 mod entry;
 mod events;
+mod eviction;
 mod exclusive;
 mod gates;
 pub mod hyperloglog;
@@ -40,6 +41,7 @@ mod shard;
 mod slot;
 mod snapshot;
 mod space;
+mod tracking;
 mod transaction;
 mod types;
 mod upkeep;
@@ -51,9 +53,11 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+pub use access::Counting;
 pub use cut::{Cut, CutError, CutForm, CutKey, CutSize, CutValue};
 pub use edit::MAX_STRING_BYTES;
 pub use events::{Event, EventClasses};
+pub use eviction::EvictionPolicy;
 pub use exclusive::Exclusive;
 pub use gates::{Gates, Inside, Overdue};
 pub use kind::{Kind, WrongType, is_system_key};
@@ -62,6 +66,7 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use scan::ScanPage;
 pub use space::Keyspace;
+pub use tracking::{Readers, Stale, StaleListener};
 pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{
     Choice, ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limit, Limits, ListValue,

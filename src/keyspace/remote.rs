@@ -34,6 +34,7 @@ impl Keyspace {
         for operation in effect.operations() {
             match operation {
                 Operation::Flush { database } => {
+                    transaction.note_everything_stale();
                     for (_, shard) in transaction.shards_mut() {
                         if !has_already(shard.imported.as_ref(), effect.dot) {
                             shard.flush_databases(&self.hasher, now, database, Some(&mark));
@@ -92,6 +93,7 @@ impl Keyspace {
                         transaction.apply(self.key(key), database, &action, &mark);
                     }
                     Operation::Flush { database } => {
+                        transaction.note_everything_stale();
                         for (_, shard) in transaction.shards_mut() {
                             shard.flush_databases(&self.hasher, now, database, Some(&mark));
                         }

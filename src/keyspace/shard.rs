@@ -12,6 +12,7 @@ use super::database::{Database, hash_key};
 use super::entry::Entry;
 use super::merge::KeyState;
 use super::slot::KeySlot;
+use super::tracking::{Tracking, TrackingBooks};
 use super::types::{self, is_always_merged, replaces_key};
 use super::waiting::{Waiter, Waiting};
 use super::watching::Watching;
@@ -26,6 +27,8 @@ pub struct Shard {
     pub waiting: Waiting,
     /// Clients that watch keys.
     pub watching: Watching,
+    /// Clients that keep copies of keys.
+    pub tracking: Tracking,
     /// Databases that were flushed before a cut had handed them out.
     pub detached: Vec<Database>,
     /// How often a key or an element was changed.
@@ -49,11 +52,12 @@ pub struct Place<'a> {
 
 impl Shard {
     /// An empty shard.
-    pub fn new(seed: u64) -> Shard {
+    pub fn new(seed: u64, books: Arc<TrackingBooks>) -> Shard {
         Shard {
             databases: Vec::new(),
             waiting: Waiting::default(),
             watching: Watching::default(),
+            tracking: Tracking::new(books),
             detached: Vec::new(),
             changes: 0,
             imported: None,
@@ -157,7 +161,7 @@ impl Shard {
             };
             if !within || is_always_merged(action) {
                 let changed = self.merge(hasher, now, place, action, mark);
-                self.touch_watchers(now, place);
+                self.tell_changed(now, place);
                 return changed;
             }
             note(database, found, place, action, mark);
@@ -179,16 +183,19 @@ impl Shard {
             causality.mourn(mark.applied);
         }
         if changed || !shows_by_result(action) {
-            self.touch_watchers(now, place);
+            self.tell_changed(now, place);
         }
         changed
     }
 
-    /// A key was changed: whoever watches it learns of it.
-    pub fn touch_watchers(&self, now: Millis, place: &Place<'_>) {
+    /// A key was changed: whoever watches it or keeps a copy of it learns of it.
+    pub fn tell_changed(&mut self, now: Millis, place: &Place<'_>) {
         if !self.watching.is_empty() {
             let there = self.entry(place).is_some_and(|entry| entry.is_live(now));
             self.watching.touch(place.database, place.key, there);
+        }
+        if !self.tracking.is_idle() {
+            self.tracking.touch(place.key);
         }
     }
 
@@ -227,12 +234,15 @@ impl Shard {
             Some(at) => database.update(at, |current| *current = entry),
             None => drop(database.insert(hasher, place.hash, entry)),
         }
-        self.touch_watchers(now, place);
+        self.tell_changed(now, place);
     }
 
     /// Takes a key's entry out. Only without a cluster.
     pub fn take(&mut self, hasher: &FixedState, place: &Place<'_>) -> Option<Entry> {
         self.watching.touch(place.database, place.key, false);
+        if !self.tracking.is_idle() {
+            self.tracking.touch(place.key);
+        }
         self.changes += 1;
         let database = self.databases.get_mut(place.database as usize)?;
         database.find(place.hash, place.key).map(|at| database.remove(hasher, at))
@@ -285,7 +295,10 @@ impl Shard {
     ) -> usize {
         let all = 0..self.databases.len() as u32;
         let chosen = all.filter(|database| number.is_none_or(|number| number == *database));
-        chosen.map(|database| self.flush(hasher, now, database, mark)).sum()
+        let begun = self.tracking.begin_flush();
+        let removed = chosen.map(|database| self.flush(hasher, now, database, mark)).sum();
+        self.tracking.end_flush(begun);
+        removed
     }
 
     /// Removes what the flush of a database has seen; keys of the system stay. Returns how many keys went.

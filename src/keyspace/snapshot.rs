@@ -81,6 +81,7 @@ impl Keyspace {
     pub fn begin_import(&self, node: NodeId) -> Vec<Effect> {
         let mut transaction = self.lock_all(0, 0);
         self.loading.store(true, Release);
+        transaction.note_everything_stale();
         // Who waits is woken to be told that nothing is here now.
         let mut waiters = Vec::new();
         for (_, shard) in transaction.shards_mut() {
@@ -140,6 +141,8 @@ impl Keyspace {
     pub fn finish_import(&self, frontier: &Frontier, time: u64) {
         let mut transaction = self.lock_all(0, 0);
         transaction.origin().adopt(frontier, time);
+        // Whoever read in between has read nothing.
+        transaction.note_everything_stale();
         self.loading.store(false, Release);
     }
 

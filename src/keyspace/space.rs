@@ -11,9 +11,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::database::hash_key;
 use super::events::Events;
+use super::eviction::Eviction;
 use super::gates::{Gates, Inside};
 use super::scan::ScanPage;
 use super::shard::Shard;
+use super::tracking::Tracked;
 use super::transaction::{Key, Transaction};
 use super::value::seed_elements;
 use super::waiting::Waiter;
@@ -42,6 +44,8 @@ pub struct Keyspace {
     pub(super) expired: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) events: Events,
+    pub(super) tracked: Tracked,
+    pub(super) eviction: Eviction,
     gates: Gates,
 }
 
@@ -90,8 +94,10 @@ impl Keyspace {
     pub fn new(options: KeyspaceOptions) -> Keyspace {
         let mut random = fastrand::Rng::with_seed(options.random_seed);
         seed_elements(options.hash_seed);
+        let tracked = Tracked::default();
+        let mut shard = || Slot(Mutex::new(Shard::new(random.u64(..), Arc::clone(&tracked.books))));
         Keyspace {
-            shards: (0..Self::SHARDS).map(|_| Slot(Mutex::new(Shard::new(random.u64(..))))).collect(),
+            shards: (0..Self::SHARDS).map(|_| shard()).collect(),
             hasher: FixedState::with_seed(options.hash_seed),
             databases: options.databases,
             origin: options.node.map(|node| Mutex::new(Origin::new(node))),
@@ -107,6 +113,8 @@ impl Keyspace {
             expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             events: Events::default(),
+            tracked,
+            eviction: Eviction::default(),
             gates: Gates::default(),
         }
     }

@@ -206,7 +206,7 @@ mod tests {
             std::iter::from_fn(|| subscriber.take())
                 .map(|taken| match taken {
                     Delivery::Message { pattern, message } => (message.sharded, pattern, message.channel.clone()),
-                    Delivery::Line(line) => panic!("nobody reads along: {line:?}"),
+                    other => panic!("no message: {other:?}"),
                 })
                 .collect()
         };

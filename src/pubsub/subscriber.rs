@@ -26,6 +26,10 @@ pub enum Delivery {
     },
     /// A line for one who reads along (MONITOR).
     Line(Bytes),
+    /// Copies of these keys are stale; `None`: of all keys.
+    Stale(Option<Arc<[Bytes]>>),
+    /// The client of this id, which was to be told what is stale, is gone.
+    BrokenRedirection(u64),
 }
 
 impl Delivery {
@@ -34,6 +38,10 @@ impl Delivery {
             + match self {
                 Delivery::Message { message, .. } => message.channel.len() + message.payload.len(),
                 Delivery::Line(line) => line.len(),
+                Delivery::Stale(keys) => {
+                    keys.iter().flat_map(|keys| keys.iter()).map(|key| size_of::<Bytes>() + key.len()).sum()
+                }
+                Delivery::BrokenRedirection(_) => 0,
             }
     }
 }

@@ -381,6 +381,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
                     }
                     self.poll_absorb(context)?;
+                    self.note_buffers(self.reply.bytes().len() - *sent);
                     return Poll::Pending;
                 }
             }
@@ -400,12 +401,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Notes how the last batch went, for others to see.
     fn begin_waiting(&mut self) {
-        let left = self.input.len() - self.consumed;
+        let BatchNote { input_room, output_room, .. } = self.note_buffers(0);
         let session = self.session.as_ref().expect("there until the connection is dropped");
-        let (input_room, output_room) = (self.input.capacity(), self.reply.bytes_mut().capacity());
-        session.record.note_batch(self.now, BatchNote { input: left, input_room, output: 0, output_room });
         let oversized = input_room > READ_SIZE || output_room > READ_SIZE;
         self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized, session.is_listening());
+    }
+
+    /// Notes what the buffers hold, with so much to be sent, for others to see.
+    fn note_buffers(&mut self, output: usize) -> BatchNote {
+        let (input_room, output_room) = (self.input.capacity(), self.reply.bytes_mut().capacity());
+        let note = BatchNote { input: self.input.len() - self.consumed, input_room, output, output_room };
+        let now = self.now;
+        self.session().record.note_batch(now, note);
+        note
     }
 
     /// Waits for the client to send more. False: hang up.

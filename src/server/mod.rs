@@ -36,6 +36,8 @@ mod tls;
 #[cfg(test)]
 mod tls_tests;
 #[cfg(test)]
+mod tracking_tests;
+#[cfg(test)]
 mod transaction_tests;
 
 pub use connection::serve_connection;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::acl::UserFile;
 use crate::commands::DebugAccess;
-use crate::keyspace::EventClasses;
+use crate::keyspace::{EventClasses, EvictionPolicy};
 use crate::persistence::PersistenceOptions;
 use crate::tls::TlsSettings;
 
@@ -67,6 +67,8 @@ pub struct Options {
     pub unix_socket: Option<PathBuf>,
     /// Bytes of data above which keys are evicted; 0 for no limit.
     pub max_memory: usize,
+    /// Which of them go first.
+    pub eviction_policy: EvictionPolicy,
     /// How many databases SELECT can choose from.
     pub databases: u32,
     /// Server threads; 0 for one per CPU.

@@ -145,6 +145,7 @@ pub async fn keep_up(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
                 if front.state.is_serving() {
                     front.state.persistence.keep_up(&front.state.keyspace, now, front.state.use_hint());
                 }
+                front.state.evict_clients();
                 front.state.stats.note_memory(front.state.keyspace.memory() as u64);
                 front.state.stats.sample(now);
             }

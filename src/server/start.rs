@@ -292,6 +292,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         stopwatch: Some(nanoseconds),
     };
     keyspace.set_event_classes(options.event_classes);
+    keyspace.set_eviction_policy(options.eviction_policy);
     let state = ServerState {
         keyspace: Arc::new(keyspace),
         config: Config::new(
@@ -304,6 +305,7 @@ fn make_state(options: &Options, now: u64, credentials: Option<&Credentials>) ->
         persistence: Arc::new(Persistence::new(options.persistence.clone(), now)),
         stats: Arc::new(Stats::new(threads_for(threads), table().ids())),
         clients: ClientRegistry::default(),
+        trackers: Arc::default(),
         scripting: Scripting::default(),
         supervision: Supervision::new(options.debug_access),
         cluster: None,

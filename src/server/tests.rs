@@ -68,6 +68,7 @@ pub(super) fn make_state(
         tls: None,
         stats: Arc::new(Stats::new(1, table().ids())),
         clients: ClientRegistry::default(),
+        trackers: Arc::default(),
         scripting: Scripting::default(),
         serving: AtomicBool::new(true),
         started: 0,

@@ -12,6 +12,9 @@ use turmoil::net::TcpStream;
 /// How long connecting, or one answer, may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// After so long without a word, whoever waits for one takes the connection for dead.
+const LONG_SILENCE: Duration = Duration::from_secs(2);
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -67,12 +70,24 @@ impl Client {
         timeout(PATIENCE, self.exchange(words)).await?
     }
 
+    /// Waits for something that was not asked for.
+    ///
+    /// # Errors
+    /// When the connection broke, or nothing came for long.
+    pub async fn next(&mut self) -> io::Result<Answer> {
+        timeout(LONG_SILENCE, self.receive()).await?
+    }
+
     async fn exchange(&mut self, words: &[&str]) -> io::Result<Answer> {
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
         self.stream.write_all(request.as_bytes()).await?;
+        self.receive().await
+    }
+
+    async fn receive(&mut self) -> io::Result<Answer> {
         loop {
             if let Some((answer, length)) = parse(&self.input)? {
                 self.input.drain(..length);

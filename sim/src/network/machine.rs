@@ -179,6 +179,7 @@ impl Machine {
             persistence: Arc::new(Persistence::new(PersistenceOptions::default(), self.clock.wall())),
             stats: Arc::new(Stats::new(1, table().ids())),
             clients: ClientRegistry::default(),
+            trackers: Arc::default(),
             scripting: Scripting::default(),
             serving: AtomicBool::new(false),
             supervision: Supervision::default(),

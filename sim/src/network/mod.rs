@@ -11,6 +11,7 @@ pub mod entropy;
 mod history;
 mod inspection;
 mod machine;
+mod messages;
 pub mod names;
 pub mod record;
 mod run;

@@ -19,6 +19,9 @@ const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it is looked whether the nodes agree, once they should.
 const CONVERGENCE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// For how long messages are published when all is well again.
+const EPILOGUE: Duration = Duration::from_secs(5);
+
 /// How long the last look at everything may take.
 const INSPECTION_TIME: Duration = Duration::from_secs(20);
 
@@ -52,6 +55,7 @@ fn simulate(scenario: &Scenario, seed: u64, stranger: bool) -> Outcome {
     let outcome = suffer(&mut world, scenario, &mut violations).and_then(|()| {
         let agreed = converge(&mut world, scenario, &mut violations)?;
         converged_after = millis(agreed);
+        talk(&mut world, scenario, &mut violations)?;
         inspect(&mut world, scenario, &mut violations)
     });
     if let Err(error) = outcome {
@@ -79,6 +83,8 @@ fn suffer(world: &mut World<'_>, scenario: &Scenario, violations: &mut Vec<Strin
         if world.now() >= compare_at {
             compare_at += COMPARE_INTERVAL;
             compare(world, scenario, violations);
+            let connected = are_connected(&running(world, scenario), scenario.nodes);
+            world.note_calm(connected);
         }
         let next_fault = faults.peek().map_or(end, |(at, _)| Duration::from_millis(*at));
         world.advance(next_fault.min(compare_at).min(end))?;
@@ -143,6 +149,33 @@ fn agree(nodes: &[Incarnation], count: usize) -> Result<(), String> {
             return Err(format!("{} and {} have different data", report.node, nodes[0].node()));
         }
     }
+    Ok(())
+}
+
+/// Are all nodes there, and connected to each other?
+fn are_connected(nodes: &[Incarnation], count: usize) -> bool {
+    nodes.len() == count
+        && nodes.iter().all(|node| {
+            let report = node.report.borrow();
+            let connected = report.members.iter().filter(|member| member.connected && member.serving).count();
+            report.serving && connected == count - 1
+        })
+}
+
+/// Lets speakers speak for a while when all is well again, and looks at what was heard.
+fn talk(world: &mut World<'_>, scenario: &Scenario, violations: &mut Vec<String>) -> Result<(), String> {
+    let end = world.now() + EPILOGUE;
+    while world.now() < end {
+        let connected = are_connected(&running(world, scenario), scenario.nodes);
+        world.note_calm(connected);
+        world.advance(world.now() + CONVERGENCE_INTERVAL)?;
+    }
+    let connected = are_connected(&running(world, scenario), scenario.nodes);
+    world.note_calm(connected);
+    world.end_talk();
+    violations.extend(world.talk.check(&world.calm));
+    let (published, heard) = world.talk.counts();
+    world.record.note_at(world.now(), &format!("published {published}, heard {heard}"));
     Ok(())
 }
 

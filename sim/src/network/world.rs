@@ -12,6 +12,7 @@ use super::clock::EPOCH;
 use super::history::Survival;
 use super::inspection::Inspector;
 use super::machine::{JOIN, Machine};
+use super::messages::{self, Calm, Talk};
 use super::names::SimulatedNames;
 use super::record::Record;
 use super::socket::{DatagramFaults, SimulatedNet, Weather};
@@ -38,6 +39,13 @@ pub struct World<'a> {
     pub machines: Vec<Rc<Machine>>,
     /// The clients of all machines.
     pub clients: Rc<Clients>,
+    /// The speakers and listeners of all machines but the stranger's.
+    pub talk: Rc<Talk>,
+    /// When all nodes were connected.
+    pub calm: Vec<Calm>,
+    calm_since: Option<Duration>,
+    calm_at: Duration,
+    links: Links,
     /// Who looks at the data in the end.
     pub inspector: Rc<Inspector>,
     /// What happened.
@@ -102,10 +110,29 @@ impl World<'_> {
         }
         simulation.client("inspector", inspection::run(inspector.clone(), machines.clone()));
         let nodes = scenario.nodes;
+        let talk = Talk::new(record.clone());
+        for machine in &machines[..nodes] {
+            let [speaker, listener] = talkers(machine.index);
+            let speaks = messages::speak(talk.clone(), machine.clone(), speaker.clone());
+            simulation.client(speaker, async move {
+                speaks.await;
+                Ok(())
+            });
+            let listens = messages::listen(talk.clone(), machine.clone(), listener.clone());
+            simulation.client(listener, async move {
+                listens.await;
+                Ok(())
+            });
+        }
         let mut world = World {
             simulation,
             machines,
             clients,
+            talk,
+            calm: Vec::new(),
+            calm_since: None,
+            calm_at: Duration::ZERO,
+            links: scenario.links.clone(),
             inspector,
             record,
             survival: Survival::default(),
@@ -139,6 +166,7 @@ impl World<'_> {
     /// Lets something go wrong.
     pub fn befall(&mut self, fault: &Fault) {
         self.record.note_at(self.now(), &format!("{fault:?}"));
+        self.end_calm(self.now());
         match fault {
             Fault::Start(node) => self.start(*node),
             Fault::Crash(node) => self.crash(*node),
@@ -160,6 +188,27 @@ impl World<'_> {
             Fault::Clock { node, offset } => self.machines[*node].clock.set_error(*offset),
             Fault::Dns(works) => self.names.set_failing(!works),
         }
+    }
+
+    /// Nodes are connected to each other at this moment, or they are not. It is asked often.
+    pub fn note_calm(&mut self, connected: bool) {
+        let is_well = self.cuts.is_empty() && self.paused.is_empty() && self.links.loss == 0.0;
+        if connected && is_well {
+            self.calm_at = self.now();
+            self.calm_since.get_or_insert(self.calm_at);
+        } else {
+            self.end_calm(self.calm_at);
+        }
+    }
+
+    fn end_calm(&mut self, until: Duration) {
+        self.calm.extend(self.calm_since.take().map(|since| (since, until)));
+    }
+
+    /// Ends the talk, and the calm with it.
+    pub fn end_talk(&mut self) {
+        self.talk.going_on.set(false);
+        self.end_calm(self.now());
     }
 
     /// Nothing goes wrong any more, and every machine has power.
@@ -222,7 +271,8 @@ impl World<'_> {
     fn neighbours(&self, node: usize) -> Vec<String> {
         let others = (0..self.machines.len()).filter(|other| *other != node).map(machine_name);
         let clients = (0..CLIENTS_PER_NODE).map(|number| format!("client-{node}-{number}"));
-        others.chain(clients).chain(["inspector".to_owned()]).collect()
+        let talkers = talkers(node).into_iter().filter(|_| node < self.nodes);
+        others.chain(clients).chain(["inspector".to_owned()]).chain(talkers).collect()
     }
 
     /// Makes the links what cuts and pauses say.
@@ -245,6 +295,7 @@ impl World<'_> {
     }
 
     fn set_links(&mut self, links: &Links) {
+        self.links = links.clone();
         self.weather.set(DatagramFaults {
             loss: links.loss,
             duplication: links.duplication,
@@ -260,6 +311,11 @@ impl World<'_> {
             }
         }
     }
+}
+
+/// Who speaks and who listens at a machine.
+fn talkers(index: usize) -> [String; 2] {
+    [format!("speaker-{index}"), format!("listener-{index}")]
 }
 
 fn machine_name(index: usize) -> String {

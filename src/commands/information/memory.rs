@@ -71,7 +71,7 @@ pub fn memory(context: &Context<'_>, out: &mut String) {
     field(out, "used_memory_functions", library_bytes);
     bytes(out, "used_memory_scripts", (script_bytes + library_bytes) as u64);
     bytes(out, "maxmemory", state.keyspace.memory_limit() as u64);
-    field(out, "maxmemory_policy", "allkeys-lfu");
+    field(out, "maxmemory_policy", state.keyspace.eviction_policy().name());
     field(out, "allocator_frag_ratio", ratio(resident, allocated));
     field(out, "allocator_frag_bytes", beyond);
     field(out, "allocator_rss_ratio", "1.00");

@@ -134,7 +134,7 @@ fn clients(context: &Context<'_>, out: &mut String) {
     field(out, "client_recent_max_input_buffer", buffered().map(|(input, _)| input).max().unwrap_or(0));
     field(out, "client_recent_max_output_buffer", buffered().map(|(_, output)| output).max().unwrap_or(0));
     field(out, "blocked_clients", blocked);
-    field(out, "tracking_clients", 0);
+    field(out, "tracking_clients", state.trackers.len());
     field(out, "clients_in_timeout_table", blocked);
     field(out, "total_blocking_keys", context.lock_all().waited_for());
     field(out, "total_blocking_keys_on_nokey", 0);

@@ -31,15 +31,16 @@ pub fn stats(context: &Context<'_>, out: &mut String) {
     field(out, "expired_time_cap_reached_count", 0);
     field(out, "expire_cycle_cpu_milliseconds", 0);
     field(out, "evicted_keys", state.keyspace.evicted());
-    field(out, "evicted_clients", 0);
-    field(out, "total_eviction_exceeded_time", 0);
-    field(out, "current_eviction_exceeded_time", 0);
+    field(out, "evicted_clients", state.clients.evicted());
+    let (exceeded, exceeded_now) = state.keyspace.exceeded(context.now);
+    field(out, "total_eviction_exceeded_time", exceeded);
+    field(out, "current_eviction_exceeded_time", exceeded_now);
     field(out, "keyspace_hits", stats.total(|thread| &thread.hits));
     field(out, "keyspace_misses", stats.total(|thread| &thread.misses));
     field(out, "pubsub_channels", state.channels.count(Topic::Channel));
     field(out, "pubsub_patterns", state.channels.count(Topic::Pattern));
     field(out, "pubsubshard_channels", state.channels.count(Topic::Shard));
-    // Nothing is forked, moved about in memory, or told to caches of clients.
+    // Nothing is forked or moved about in memory.
     for name in [
         "latest_fork_usec",
         "total_forks",
@@ -51,13 +52,14 @@ pub fn stats(context: &Context<'_>, out: &mut String) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
-        "unexpected_error_replies",
     ] {
         field(out, name, 0);
     }
+    let (keys, items) = state.keyspace.tracked();
+    field(out, "tracking_total_keys", keys);
+    field(out, "tracking_total_items", items);
+    field(out, "tracking_total_prefixes", state.trackers.prefixes());
+    field(out, "unexpected_error_replies", 0);
     field(out, "total_error_replies", stats.total(|thread| &thread.errors));
     field(out, "dump_payload_sanitizations", 0);
     let (reads, writes) = (stats.total(|thread| &thread.reads), stats.total(|thread| &thread.writes));

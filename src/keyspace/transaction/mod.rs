@@ -108,6 +108,8 @@ pub struct Transaction<'k> {
     home: Option<Held<'k>>,
     /// What is to be told before the locks go.
     noted: Vec<Noted>,
+    /// The client that writes, if it is one of this node.
+    pub(super) writer: Option<u64>,
     /// The pass to the shards; it goes after their locks.
     inside: Option<Inside<'k>>,
 }
@@ -131,6 +133,7 @@ impl<'k> Transaction<'k> {
             quiet: false,
             home: None,
             noted: Vec::new(),
+            writer: None,
             inside: Some(keyspace.gates().enter()),
         }
     }
@@ -197,7 +200,7 @@ impl<'k> Transaction<'k> {
         &self.guards[self.guard_of(key)].1
     }
 
-    fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
+    pub(super) fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
         let at = self.guard_of(key);
         &mut self.guards[at].1
     }
@@ -402,6 +405,7 @@ impl<'k> Transaction<'k> {
         if self.void {
             return 0;
         }
+        self.note_everything_stale();
         self.wrote = true;
         let Transaction { keyspace, now, guards, origin, .. } = self;
         let mark;
@@ -482,9 +486,11 @@ impl<'k> Transaction<'k> {
         self.wrote = true;
     }
 
-    /// Whoever watches the key is to take it for changed, though it is as before.
-    pub fn count_as_changed(&self, key: Key<'_>) {
-        self.shard(key).touch_watchers(self.now, &self.place(key));
+    /// Whoever watches the key, or keeps a copy of it, is to take it for changed, though it is as before.
+    pub fn count_as_changed(&mut self, key: Key<'_>) {
+        self.wrote = true;
+        let (now, place) = (self.now, self.place(key));
+        self.shard_mut(key).tell_changed(now, &place);
     }
 
     /// From now on the watcher is touched when the key changes.
@@ -549,17 +555,22 @@ impl<'k> Transaction<'k> {
         let is_part = self.inside.as_ref().is_some_and(Inside::is_alone);
         let committed = self.origin.take().filter(|_| !is_part).and_then(|mut origin| origin.commit());
         let mut woken = Vec::new();
+        let mut has_stale = false;
         if self.wrote {
             for (shard, guard) in &mut self.guards {
                 self.keyspace.report_memory(*shard, guard);
                 if !guard.waiting.is_empty() {
                     woken.append(&mut guard.take_woken(&self.keyspace.hasher, self.now));
                 }
+                has_stale |= guard.tracking.has_noted();
             }
             self.wrote = false;
         }
         if !self.noted.is_empty() {
             self.tell_noted();
+        }
+        if has_stale {
+            self.tell_stale();
         }
         self.guards.clear();
         woken.iter().for_each(|waiter| waiter.wake());

@@ -44,7 +44,7 @@ impl Contents {
 
     /// As if it had been used that often, on the logarithmic scale.
     pub fn with_frequency(mut self, counter: u8) -> Contents {
-        self.0.set_access(Access { counter, ..self.0.access() });
+        self.0.set_access(self.0.access().with_counter(counter));
         self
     }
 }
@@ -58,7 +58,7 @@ pub struct KeyFacts {
     pub integer: Option<i64>,
     /// How often it is used, on the logarithmic scale of the access counter.
     pub frequency: u8,
-    /// For how long it was not used, at least.
+    /// For how long it was not used, in steps of a second.
     pub idle: Millis,
     /// Bytes of memory with its place in the table, about.
     pub memory: usize,
@@ -155,6 +155,8 @@ impl Transaction<'_> {
             return Ok(());
         }
         if self.keyspace.origin.is_none() {
+            // A name is one key to those who keep copies, in whatever database.
+            self.note_everything_stale();
             self.wrote = true;
             for (_, shard) in &mut self.guards {
                 shard.swap(&self.keyspace.hasher, self.now, one, other);

@@ -123,10 +123,7 @@ impl Node {
     }
 
     fn first(&self) -> Item {
-        match self {
-            Node::Leaf(items) => items[0],
-            Node::Inner(children) => children[0].first,
-        }
+        self.end(false)
     }
 
     fn into_child(self) -> Child {
@@ -187,6 +184,26 @@ impl Node {
             merge(children, left, vanished);
         }
         item
+    }
+
+    /// The first item, or the last. The node is not empty.
+    fn end(&self, last: bool) -> Item {
+        match self {
+            Node::Leaf(items) => items[if last { items.len() - 1 } else { 0 }],
+            Node::Inner(children) if last => children[children.len() - 1].node.end(true),
+            Node::Inner(children) => children[0].first,
+        }
+    }
+
+    fn set_last_position(&mut self, position: u32) {
+        match self {
+            Node::Leaf(items) => items.last_mut().expect("the node is not empty").position = position,
+            Node::Inner(children) => {
+                let child = children.last_mut().expect("the node is not empty");
+                child.node.set_last_position(position);
+                child.first = child.node.first();
+            }
+        }
     }
 
     fn set_position(&mut self, rank: usize, position: u32) {
@@ -292,7 +309,20 @@ impl Ordered {
 
     /// Says that the member of the item of this rank is elsewhere now.
     pub fn set_position(&mut self, rank: usize, position: usize) {
-        self.root.set_position(rank, position as u32);
+        match rank + 1 == self.length {
+            true => self.root.set_last_position(position as u32),
+            false => self.root.set_position(rank, position as u32),
+        }
+    }
+
+    /// The rank of the item with this position, if it is at one of the ends: found without comparisons and counts.
+    pub fn rank_at_end(&self, position: usize) -> Option<usize> {
+        let last = self.length.checked_sub(1)?;
+        match position {
+            _ if self.root.end(false).position() == position => Some(0),
+            _ if self.root.end(true).position() == position => Some(last),
+            _ => None,
+        }
     }
 
     /// The leaf with the item of this rank, and the rank of its first item.
@@ -397,6 +427,9 @@ mod tests {
         assert_eq!((length, order.length, memory), (model.len(), model.len(), order.memory()));
         assert!(order.range(0..length).eq(model.iter().copied()));
         assert!(order.range(0..length).rev().eq(model.iter().rev().copied()));
+        for (item, rank) in model.first().into_iter().chain(model.last()).zip([0, length.saturating_sub(1)]) {
+            assert_eq!(order.rank_at_end(item.position()), Some(rank));
+        }
     }
 
     #[test]

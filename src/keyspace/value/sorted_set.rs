@@ -110,6 +110,12 @@ impl Large {
         })
     }
 
+    /// The rank of the member at a position, which often is at one of the ends: the lowest is taken, the latest came last.
+    fn rank_at(&self, position: usize) -> usize {
+        let scored = self.members.at(position);
+        self.order.rank_at_end(position).unwrap_or_else(|| self.rank(&scored.key(), scored.score))
+    }
+
     /// Adds a member that is not there.
     fn push(&mut self, member: &[u8], score: f64) {
         let (rank, position) = (self.rank(member, score), self.members.len());
@@ -120,7 +126,7 @@ impl Large {
     fn change(&mut self, member: &[u8], position: usize, score: f64) -> f64 {
         let former = self.members.at(position).score;
         if former != score {
-            let item = self.order.remove(self.rank(member, former));
+            let item = self.order.remove(self.rank_at(position));
             assert_eq!(item.position(), position, "a member is in the order under its score");
             self.order.insert(self.rank(member, score), Item::new(score, position));
         }
@@ -129,16 +135,15 @@ impl Large {
     }
 
     fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let position = self.find(member)?;
-        let item = self.order.remove(self.rank(member, self.members.at(position).score));
+        let wanted = Wanted::from(member);
+        let (hash, position) = self.members.find_with_hash(member, |scored| scored.member.is(&wanted))?;
+        let item = self.order.remove(self.rank_at(position));
         assert_eq!(item.position(), position, "a member is in the order under its score");
         let last = self.members.len() - 1;
         if position != last {
-            let moving = self.members.at(last);
-            let rank = self.rank(&moving.key(), moving.score);
-            self.order.set_position(rank, position);
+            self.order.set_position(self.rank_at(last), position);
         }
-        Some(self.members.swap_remove(position).score)
+        Some(self.members.swap_remove_hashed(position, hash).score)
     }
 }
 
@@ -172,8 +177,7 @@ impl SortedSetValue {
     /// Reads what the removal of the member at a position of the large form will read.
     pub fn warm_removal(&self, position: usize) -> usize {
         let Form::Large(large) = &self.form else { return 0 };
-        let scored = large.members.at(position);
-        large.members.warm_removal(position) ^ large.rank(&scored.key(), scored.score)
+        large.members.warm_removal(position) ^ large.rank_at(position)
     }
 
     /// How many members.

@@ -166,18 +166,18 @@ impl<R: Record> Table<R> {
 
     /// Takes the record with this key out, if it is there, and says where it was. The last one moves into its place.
     pub fn take(&mut self, key: &[u8], is_it: impl Fn(&R) -> bool) -> Option<(usize, R)> {
-        let hash = hash(&self.hasher, key);
-        let position = self.find_hashed(hash, is_it)?;
+        let (hash, position) = self.find_with_hash(key, is_it)?;
         Some((position, self.swap_remove_hashed(position, hash)))
     }
 
-    /// Takes a record out. The last one moves into its place.
-    pub fn swap_remove(&mut self, position: usize) -> R {
-        self.swap_remove_hashed(position, hash(&self.hasher, &record(&self.chunks, position).key()))
+    /// As [`Table::find`]; also tells the hash of the key, for [`Table::swap_remove_hashed`].
+    pub fn find_with_hash(&self, key: &[u8], is_it: impl Fn(&R) -> bool) -> Option<(u64, usize)> {
+        let hash = hash(&self.hasher, key);
+        Some((hash, self.find_hashed(hash, is_it)?))
     }
 
-    /// The hash is that of the record's key.
-    fn swap_remove_hashed(&mut self, position: usize, hash: u64) -> R {
+    /// Takes a record out whose key has this hash. The last one moves into its place.
+    pub fn swap_remove_hashed(&mut self, position: usize, hash: u64) -> R {
         let last = self.length - 1;
         let hash_of_last = self::hash(&self.hasher, &record(&self.chunks, last).key());
         if let Ok(found) = self.index.find_entry(hash, |&at| at as usize == position) {
@@ -289,7 +289,9 @@ mod tests {
                     model.insert(key, step);
                 }
                 Some(at) => {
-                    assert_eq!(Some(table.swap_remove(at).1), model.remove(&key));
+                    let wanted = Wanted::from(&key[..]);
+                    let (position, removed) = table.take(&key, |record| record.0.is(&wanted)).expect("present");
+                    assert_eq!((position, Some(removed.1)), (at, model.remove(&key)));
                 }
                 None if grows || random.u8(..8) == 0 => {
                     table.push((Compact::from(Wanted::from(&key[..])), step));
@@ -307,7 +309,9 @@ mod tests {
         }
         assert!(moving > 1_000);
         while table.len() > 0 {
-            let removed = table.swap_remove(random.usize(..table.len()));
+            let at = random.usize(..table.len());
+            let hash = hash(&table.hasher, &table.at(at).key());
+            let removed = table.swap_remove_hashed(at, hash);
             assert_eq!(model.remove(&*removed.key()), Some(removed.1));
         }
         assert_eq!((model.len(), table.payload, table.chunks.len()), (0, 0, 0));
