@@ -7,6 +7,9 @@
 //!
 //! Nobody waits in a circle: who waits outside holds no lock of the keyspace, and who is inside waits for none but those locks.
 //!
+//! A thread that has been alone, and stands inside, leaves the gates closed until it goes, or has been alone [`MOST_IN_A_ROW`] times: the
+//! scripts of a pipeline follow each other without a word to other threads.
+//!
 //! Those who wait are let in before the next script begins, so scripts in a row keep nobody out for longer than one of
 //! them takes. When one takes too long (*overdue*), clients are turned away instead of waiting ([`Gates::enter_unless_overdue`]).
 //!
@@ -17,12 +20,14 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 /// Counters of those inside. Threads share one only when there are more of them.
 const COUNTERS: usize = 32;
 /// How often a look is repeated before a thread goes to sleep: most scripts take microseconds.
 const LOOKS: usize = 200;
+/// A thread is alone at most so many times before others are let in.
+const MOST_IN_A_ROW: u32 = 16;
 /// Who waits for those inside looks again after this long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -42,8 +47,10 @@ pub struct Gates {
     overdue: AtomicBool,
     /// So many wait outside for the gates to open.
     waiting: AtomicUsize,
-    /// One at a time excludes others.
-    exclusive: Mutex<()>,
+    /// A thread has the gates: it excludes others, or is about to.
+    owned: AtomicBool,
+    /// So many wait for having them.
+    contenders: AtomicUsize,
     /// Tells who waits of every change.
     changes: Mutex<()>,
     changed: Condvar,
@@ -59,6 +66,8 @@ struct Standing {
     counted: bool,
     /// It is alone.
     alone: bool,
+    /// It has the gates closed behind it, and may be alone so many times more before it opens them.
+    lingers: u32,
 }
 
 thread_local! {
@@ -100,9 +109,6 @@ impl Inside<'_> {
 /// A thread is alone as long as it has this.
 pub struct Alone<'g> {
     gates: &'g Gates,
-    _exclusive: MutexGuard<'g, ()>,
-    /// It was inside before.
-    was_counted: bool,
     of_thread: PhantomData<*const ()>,
 }
 
@@ -115,7 +121,8 @@ impl Default for Gates {
             closed: AtomicBool::new(false),
             overdue: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
-            exclusive: Mutex::new(()),
+            owned: AtomicBool::new(false),
+            contenders: AtomicUsize::new(0),
             changes: Mutex::new(()),
             changed: Condvar::new(),
         }
@@ -127,11 +134,11 @@ impl Gates {
         STANDINGS.with_borrow_mut(|all| {
             let at = all.iter().position(|standing| standing.gates == self.id);
             let at = at.unwrap_or_else(|| {
-                all.push(Standing { gates: self.id, depth: 0, counted: false, alone: false });
+                all.push(Standing { gates: self.id, depth: 0, counted: false, alone: false, lingers: 0 });
                 all.len() - 1
             });
             let outcome = with(&mut all[at]);
-            if all[at].depth == 0 && !all[at].alone {
+            if all[at].depth == 0 && !all[at].alone && all[at].lingers == 0 {
                 all.swap_remove(at);
             }
             outcome
@@ -141,7 +148,7 @@ impl Gates {
     /// Adds a pass to a thread that is inside (`Some(false)`) or alone (`Some(true)`).
     fn enter_again(&self) -> Option<bool> {
         self.standing(|standing| {
-            let is_inside = standing.counted || standing.alone;
+            let is_inside = standing.counted || standing.alone || standing.lingers > 0;
             standing.depth += usize::from(is_inside);
             is_inside.then_some(standing.alone)
         })
@@ -248,26 +255,72 @@ impl Gates {
     /// # Errors
     /// Somebody else is alone, and takes too long. The thread is not inside any more, whatever passes it has.
     pub fn exclude(&self) -> Result<Alone<'_>, Overdue> {
-        let was_counted = self.standing(|standing| {
+        let (was_counted, lingers) = self.standing(|standing| {
             assert!(!standing.alone, "who is alone is so once");
-            std::mem::take(&mut standing.counted)
+            standing.alone = standing.lingers > 0;
+            (std::mem::take(&mut standing.counted), standing.lingers > 0)
         });
+        if lingers {
+            return Ok(Alone { gates: self, of_thread: PhantomData });
+        }
         if was_counted {
             self.step_out(&self.counters[counter()].0);
         }
-        let exclusive = loop {
-            match self.exclusive.try_lock_for(LOOK_AGAIN) {
-                Some(exclusive) => break exclusive,
-                None if self.is_overdue() => return Err(Overdue),
-                None => {}
+        if !self.try_own() {
+            self.contenders.fetch_add(1, SeqCst);
+            let owns = self.wait_to_own();
+            self.contenders.fetch_sub(1, SeqCst);
+            if !owns {
+                return Err(Overdue);
             }
-        };
+        }
         // Those who were kept out by the one before come first.
         self.wait_until(|| self.waiting.load(SeqCst) == 0);
         self.closed.store(true, SeqCst);
         self.wait_until(|| self.counters.iter().all(|counter| counter.0.load(SeqCst) == 0));
-        self.standing(|standing| standing.alone = true);
-        Ok(Alone { gates: self, _exclusive: exclusive, was_counted, of_thread: PhantomData })
+        self.standing(|standing| {
+            // Only who was inside, and leaves some time, may leave the gates closed.
+            (standing.alone, standing.lingers) = (true, if was_counted { MOST_IN_A_ROW } else { 0 });
+        });
+        Ok(Alone { gates: self, of_thread: PhantomData })
+    }
+
+    fn try_own(&self) -> bool {
+        !self.owned.swap(true, SeqCst)
+    }
+
+    /// False: the owner takes too long.
+    fn wait_to_own(&self) -> bool {
+        for _ in 0..LOOKS {
+            if !self.owned.load(SeqCst) && self.try_own() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        loop {
+            {
+                let mut changes = self.changes.lock();
+                if self.owned.load(SeqCst) && !self.is_overdue() {
+                    self.changed.wait_for(&mut changes, LOOK_AGAIN);
+                }
+            }
+            if self.try_own() {
+                return true;
+            }
+            if self.is_overdue() {
+                return false;
+            }
+        }
+    }
+
+    /// Opens the gates, for who has them.
+    fn open(&self) {
+        self.overdue.store(false, SeqCst);
+        self.closed.store(false, SeqCst);
+        self.owned.store(false, SeqCst);
+        if self.waiting.load(SeqCst) > 0 || self.contenders.load(SeqCst) > 0 {
+            self.tell();
+        }
     }
 
     fn wait_until(&self, holds: impl Fn() -> bool) {
@@ -287,29 +340,42 @@ impl Gates {
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         let gates = self.gates;
-        let leaves = gates.standing(|standing| {
+        let (leaves, lingered) = gates.standing(|standing| {
             standing.depth -= 1;
-            standing.depth == 0 && std::mem::take(&mut standing.counted)
+            match standing.depth {
+                0 => (std::mem::take(&mut standing.counted), std::mem::take(&mut standing.lingers) > 0),
+                _ => (false, false),
+            }
         });
         if leaves {
             gates.step_out(&gates.counters[counter()].0);
+        }
+        if lingered {
+            gates.open();
         }
     }
 }
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        let (gates, counted) = (self.gates, self.was_counted);
-        if counted {
+        let gates = self.gates;
+        let (lingers, was_inside) = gates.standing(|standing| {
+            standing.alone = false;
+            let was_inside = standing.lingers > 0;
+            // Whoever is kept waiting by a long script waits no longer.
+            let goes_on = was_inside && !gates.is_overdue();
+            standing.lingers = if goes_on { standing.lingers - 1 } else { 0 };
+            (standing.lingers > 0, was_inside)
+        });
+        if lingers {
+            return;
+        }
+        if was_inside {
             // Back to where it stood, before anybody else can be alone.
             gates.counters[counter()].0.fetch_add(1, SeqCst);
+            gates.standing(|standing| standing.counted = true);
         }
-        gates.standing(|standing| (standing.alone, standing.counted) = (false, counted));
-        gates.overdue.store(false, SeqCst);
-        gates.closed.store(false, SeqCst);
-        if gates.waiting.load(SeqCst) > 0 {
-            gates.tell();
-        }
+        gates.open();
     }
 }
 
@@ -370,6 +436,36 @@ mod tests {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().expect("no assertion failed"));
         assert_eq!(value.load(SeqCst), 2 * 667);
+        assert!(gates.counters.iter().all(|counter| counter.0.load(SeqCst) == 0));
+        assert!(STANDINGS.with_borrow(|all| all.is_empty()));
+    }
+
+    #[test]
+    fn gates_stay_closed_between_the_scripts_of_a_batch() {
+        let gates = Arc::new(Gates::default());
+        let gets_in = || {
+            let other = Arc::clone(&gates);
+            thread::spawn(move || other.enter_within(Duration::from_millis(5)).is_some()).join().expect("it ends")
+        };
+        let batch = gates.enter();
+        assert!(gets_in());
+        drop(gates.exclude().expect("nobody takes too long"));
+        assert!(!gets_in(), "another one may follow");
+        let within = gates.enter();
+        assert!(!within.is_alone());
+        drop(within);
+        drop(batch);
+        assert!(gets_in());
+        let batch = gates.enter();
+        for round in 1..=2 * MOST_IN_A_ROW {
+            let alone = gates.exclude().expect("nobody takes too long");
+            assert!(gates.enter().is_alone());
+            drop(alone);
+            assert_eq!(gets_in(), round % MOST_IN_A_ROW == 0, "round {round}");
+        }
+        drop(batch);
+        drop(gates.exclude().expect("nobody takes too long"));
+        assert!(gets_in(), "who is not inside opens at once");
         assert!(gates.counters.iter().all(|counter| counter.0.load(SeqCst) == 0));
         assert!(STANDINGS.with_borrow(|all| all.is_empty()));
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::convert::{error_of, error_table, value_of};
-use super::engine::{digest_of, hexadecimal};
+use super::engine::{digest_of, hexadecimal, unlimited};
 use super::functions::{FunctionFacts, Registration};
 use super::libraries::native::{self, Fault, Returned};
 use super::random::Random;
@@ -41,6 +41,8 @@ struct Buffers {
     ranges: Vec<Range<u32>>,
 }
 
+/// A reply of up to so many bytes is handed over without a look at the limit of memory; what Lua allocates next is refused if it must be.
+const SMALL_REPLY: usize = 64 << 10;
 /// What is kept of them between calls, in bytes.
 const KEPT_BYTES: usize = 64 << 10;
 
@@ -165,6 +167,9 @@ fn call(lua: &Lua, shared: &Shared, arguments: &MultiValue) -> mlua::Result<Resu
     HOST.with(|host| host.call(&words, &mut buffers.reply));
     let outcome = match error_of(buffers.reply.bytes()) {
         Some(text) => Ok(Err((text.to_vec(), true))),
+        None if buffers.reply.bytes().len() <= SMALL_REPLY => {
+            unlimited(lua, || value_of(lua, &mut buffers.reply.bytes())).map(Ok)
+        }
         None => value_of(lua, &mut buffers.reply.bytes()).map(Ok),
     };
     buffers.shrink();

@@ -136,7 +136,6 @@ impl Engine {
         let handler = sandbox.lua.create_function(move |lua, failure: mlua::Value| handle(lua, &explain, failure))?;
         let ending = Rc::new(Cell::new(None));
         set_hook(&sandbox.lua, &ending, INSTRUCTIONS_BETWEEN)?;
-        sandbox.lua.set_memory_limit(MEMORY_LIMIT)?;
         let functions = sandbox.lua.create_table()?;
         Ok(Engine {
             sandbox,
@@ -173,7 +172,7 @@ impl Engine {
     pub fn compile(&mut self, digest: Digest, source: &[u8]) -> Result<Prepared, Vec<u8>> {
         let (flags, begin) = script_flags(source)?;
         let chunk = self.sandbox.lua.load(&source[begin..]).set_name("@user_script").set_mode(ChunkMode::Text);
-        let function = chunk.into_function().map_err(|error| {
+        let function = limited(&self.sandbox.lua, || chunk.into_function()).map_err(|error| {
             format!("ERR Error compiling script (new function): {}", first_line(&error)).into_bytes()
         })?;
         if self.scripts.len() >= MOST_COMPILED {
@@ -199,8 +198,7 @@ impl Engine {
         let lua = &self.sandbox.lua;
         let chunk = lua.load(&source[header.end..]).set_name("@user_function").set_mode(ChunkMode::Text);
         let chunk = chunk.set_environment(self.sandbox.function_globals.clone());
-        let function = chunk
-            .into_function()
+        let function = limited(lua, || chunk.into_function())
             .map_err(|error| format!("ERR Error compiling function: {}", first_line(&error)).into_bytes())?;
         let show = |what: &Table| self.sandbox.function_rules.raw_set("__index", what.clone());
         let internal = |error: mlua::Error| format!("ERR {}", first_line(&error)).into_bytes();
@@ -313,7 +311,7 @@ impl Engine {
         let call = || -> mlua::Result<MultiValue> {
             let mut all = MultiValue::from_iter([Value::Function(body), Value::Function(self.handler.clone())]);
             all.extend(given);
-            self.sandbox.run.call(all)
+            limited(&self.sandbox.lua, || self.sandbox.run.call(all))
         };
         let outcome = HOST.set(host, call);
         if self.ending.take().is_some() {
@@ -325,6 +323,28 @@ impl Engine {
             Err(error) => Err(Failure::of(&error)),
         }
     }
+}
+
+/// Does something with the limit of memory. Whatever may fail for want of memory costs mlua several calls and a closure more, so what the
+/// host does by itself, and is bounded otherwise, goes without.
+fn limited<T>(lua: &Lua, work: impl FnOnce() -> T) -> T {
+    set_limit(lua, MEMORY_LIMIT);
+    let outcome = work();
+    set_limit(lua, 0);
+    outcome
+}
+
+/// Lets the host do something without the limit of memory, within a script.
+pub(super) fn unlimited<T>(lua: &Lua, work: impl FnOnce() -> T) -> T {
+    set_limit(lua, 0);
+    let outcome = work();
+    set_limit(lua, MEMORY_LIMIT);
+    outcome
+}
+
+/// 0: none.
+fn set_limit(lua: &Lua, bytes: usize) {
+    lua.set_memory_limit(bytes).expect("the state has mlua's own allocator");
 }
 
 /// A library that was loaded and is not in use yet.
