@@ -180,6 +180,11 @@ enum Policy {
 }
 
 fn restore(context: &mut Context<'_>) -> Outcome {
+    if context.words() > 4 {
+        return Err(Refusal::Fixed(
+            "ERR unknown subcommand or wrong number of arguments for 'restore'. Try FUNCTION HELP.",
+        ));
+    }
     let policy = match context.arguments.get(3) {
         None => Policy::Append,
         Some(word) if is_option(word, "append") => Policy::Append,

@@ -102,10 +102,10 @@ impl<'h> ScriptHost<'h> {
         if !flags.has(Flags::LOADING) && !state.is_serving() {
             return Err(loading(state));
         }
+        if self.read_only && (flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE)) {
+            return Err(READ_ONLY);
+        }
         if flags.has(Flags::WRITE) {
-            if self.read_only {
-                return Err(READ_ONLY);
-            }
             if touches_system_keys(entry, arguments) {
                 return Err(super::SYSTEM_KEYS);
             }

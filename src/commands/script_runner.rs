@@ -35,14 +35,14 @@ pub fn count_keys(context: &Context<'_>, unreadable: Refusal) -> Result<usize, R
 pub fn run(context: &mut Context<'_>, engine: &Engine, prepared: &Prepared, call: Call<'_>) -> Outcome {
     let state = context.state;
     let flags = prepared.flags;
+    let out_of_memory = state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(context.now);
+    if out_of_memory && !flags.unsaid && !flags.allow_oom && !flags.no_writes {
+        return Err(OUT_OF_MEMORY);
+    }
     if call.read_only && !flags.unsaid && !flags.no_writes {
         return Err(Refusal::Fixed("ERR Can not execute a script with write flag using *_ro command."));
     }
     let read_only = call.read_only || flags.no_writes;
-    let out_of_memory = state.keyspace.memory_limit() > 0 && !state.keyspace.make_room(context.now);
-    if out_of_memory && !flags.unsaid && !flags.allow_oom && !read_only {
-        return Err(OUT_OF_MEMORY);
-    }
     if state.supervision.attention.get() & MONITORED != 0 {
         show(context);
     }

@@ -45,6 +45,7 @@ fn values_become_replies() {
         ("return {verbatim_string={string='x'}}", "*0\r\n"),
         ("return redis.error_reply('x')", "-ERR x\r\n"),
         ("return redis.error_reply('MY x')", "-MY x\r\n"),
+        ("return redis.error_reply('-x')", "-ERR x\r\n"),
         ("return redis.status_reply('x')", "+x\r\n"),
         ("return redis.error_reply(5)", "-ERR wrong number or type of arguments\r\n"),
         ("return {math.random(1000),math.random(1000)}", "*2\r\n:397\r\n:841\r\n"),
@@ -172,6 +173,10 @@ fn errors_say_where() {
     ] {
         assert_eq!(eval(&mut fixture, source), reply, "{source}");
     }
+    let said = error(&mut fixture, "return redis.call('xread','BLOCK',0,'streams','s','$')");
+    assert_eq!(said, "-ERR xread command is not allowed with BLOCK option from scripts on @user_script:1.");
+    let said = fixture.run_words(&[b"eval_ro", b"return redis.pcall('publish','c','m')", b"0"]);
+    assert_eq!(said, "-ERR Write commands are not allowed from read-only scripts.\r\n");
 }
 
 #[test]
@@ -311,8 +316,9 @@ fn scripts_say_what_they_may_do() {
         fixture.run_words(&[b"eval_ro", b"return redis.pcall('set','a','b')", b"0"]),
         "-ERR Write commands are not allowed from read-only scripts.\r\n"
     );
-    fixture.state.keyspace.set_memory_limit(1);
     fixture.run("set k v");
+    fixture.run("config set maxmemory-policy noeviction");
+    fixture.state.keyspace.set_memory_limit(1);
     let full = "-OOM command not allowed when used memory > 'maxmemory'.";
     for (source, said) in [
         ("return redis.call('set','a','b')", format!("{full} on @user_script:1.")),
@@ -657,6 +663,7 @@ fn a_script_that_takes_too_long_is_ended_unless_it_has_written() {
         assert_eq!(client.run(&["script", "kill"]), "+OK\r\n");
         let reply = script.join().expect("it has ended");
         assert!(reply.starts_with("-ERR Script killed by user with SCRIPT KILL... script: "), "{reply}");
+        assert!(reply.ends_with(", on @user_script:1.\r\n"), "{reply}");
         assert_eq!(client.run(&["script", "kill"]), "-NOTBUSY No scripts in execution right now.\r\n");
         assert_eq!(client.run(&["get", "k"]), "$1\r\nv\r\n");
 

@@ -64,6 +64,12 @@ impl<'c> Request<'c> {
             let word = context.word(at);
             let more = context.words() - 1 - at;
             if more > 0 && is_option(word, "block") {
+                if context.session.in_script {
+                    let name = context.word(0);
+                    return Err(Refusal::Built(
+                        [b"ERR ", name, b" command is not allowed with BLOCK option from scripts"].concat(),
+                    ));
+                }
                 // Within EXEC nobody waits.
                 let timeout = timeout(context.word(at + 1))?;
                 request.block = (!context.in_exec()).then_some(timeout);

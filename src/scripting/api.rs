@@ -58,9 +58,10 @@ pub(super) struct Raised {
     pub counted: bool,
 }
 
-/// Ends the script here, from within a hook.
-pub(super) fn end_here(lua: &Lua, text: &str) -> mlua::Error {
-    mlua::Error::external(Raised { text: text.into(), place: place(lua, 0), counted: false })
+/// Ends the script here, from within a hook. `None`: nothing of the script itself runs.
+pub(super) fn end_here(lua: &Lua, text: &str) -> Option<mlua::Error> {
+    let place = place(lua, 0)?;
+    Some(mlua::Error::external(Raised { text: text.into(), place: Some(place), counted: false }))
 }
 
 /// An error in what called a function of the host: a table.
@@ -272,11 +273,8 @@ fn one_field(given: &native::Arguments<'_>, field: &str) -> Result<Returned, Fau
     let text = text.as_bytes();
     if field == "err" {
         // A code goes before the text; a single word is no code.
-        let text = match text.strip_prefix(b"-") {
-            Some(whole) => whole.to_vec(),
-            None if text.contains(&b' ') => text.to_vec(),
-            None => [b"ERR ", &*text].concat(),
-        };
+        let text = text.strip_prefix(b"-").unwrap_or(&text);
+        let text = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() };
         table.raw_set(field, lua.create_string(text)?)?;
     } else {
         table.raw_set(field, lua.create_string(&*text)?)?;
@@ -298,12 +296,10 @@ fn log(given: &native::Arguments<'_>) -> Result<Returned, Fault> {
     if given.count() < 2 {
         return Err(raise(lua, "ERR redis.log() requires two arguments or more."));
     }
-    let level = match given.get(1) {
-        Some(Value::Integer(level)) => *level,
-        Some(Value::Number(level)) => *level as i64,
-        _ => return Err(raise(lua, "ERR First argument must be a number (log level).")),
+    let Some(level) = number_of(given)? else {
+        return Err(raise(lua, "ERR First argument must be a number (log level)."));
     };
-    let level = match level {
+    let level = match native::to_integer(level) {
         0 => LogLevel::Debug,
         1 => LogLevel::Verbose,
         2 => LogLevel::Notice,
@@ -342,9 +338,12 @@ fn set_repl(given: &native::Arguments<'_>) -> Result<Returned, Fault> {
     if given.count() != 1 {
         return Err(raise(given.lua, "ERR redis.set_repl() requires two arguments."));
     }
-    match number_of(given)? {
-        Some(flags) if (0.0..=3.0).contains(&flags) => Ok(NOTHING),
-        _ => Err(raise(given.lua, "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")),
+    // What is no number counts as 0.
+    match (0.0..4.0).contains(&number_of(given)?.unwrap_or(0.0)) {
+        true => Ok(NOTHING),
+        false => {
+            Err(raise(given.lua, "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."))
+        }
     }
 }
 

@@ -369,7 +369,8 @@ fn set_hook(lua: &Lua, ending: &Rc<Cell<Option<&'static str>>>, instructions: u3
         if noted.replace(Some(reason)).is_none() {
             set_hook(lua, &noted, 1)?;
         }
-        Err(end_here(lua, reason))
+        // What runs after the script to end it in order is not ended itself.
+        end_here(lua, reason).map_or(Ok(VmState::Continue), Err)
     })
 }
 

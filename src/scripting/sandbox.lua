@@ -94,11 +94,10 @@ globals.load = function(...)
 end
 
 -- Scripts may look at the memory and help it along, not stop its collection.
-globals.collectgarbage = function(option, argument)
-    if option == nil or option == "collect" or option == "count" or option == "step" then
-        return collectgarbage(option or "collect", argument)
-    end
-    return 0
+local refused = { stop = true, restart = true, setpause = true, setstepmul = true }
+globals.collectgarbage = function(...)
+    if refused[(...) or "collect"] then return 0 end
+    return collectgarbage(...)
 end
 
 -- `xpcall` of Lua 5.1 hands no arguments on.
