@@ -147,6 +147,10 @@ fn errors_say_where() {
             "-ERR user_script:1: bad argument #1 to 'random' (interval is empty) on @user_script:1.",
         ),
         (
+            "return collectgarbage('nosuch')",
+            "-ERR user_script:1: bad argument #1 to 'collectgarbage' (invalid option 'nosuch') on @user_script:1.",
+        ),
+        (
             "local a = pairs(5)",
             "-ERR user_script:1: bad argument #1 to 'pairs' (table expected, got number) on @user_script:1.",
         ),

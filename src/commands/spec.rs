@@ -564,8 +564,10 @@ impl Command {
             (Flags::BLOCKING, Categories::BLOCKING),
             (Flags::ADMIN, Categories::ADMIN.with(Categories::DANGEROUS)),
         ];
+        // What a script does is up to the script.
+        let runs_scripts = self.categories.has(Categories::SCRIPTING);
         for (flag, category) in implied {
-            if self.flags.has(flag) {
+            if self.flags.has(flag) && !(runs_scripts && category == Categories::READ) {
                 all = all.with(category);
             }
         }

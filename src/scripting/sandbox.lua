@@ -3,7 +3,7 @@
 local globals, behind, explain = ...
 local error, type, tostring, select, next, setmetatable, getmetatable = error, type, tostring, select, next, setmetatable, getmetatable
 local rawget, rawset, pairs, pcall, xpcall, load, loadstring, unpack = rawget, rawset, pairs, pcall, xpcall, load, loadstring, unpack
-local collectgarbage, byte, resume = collectgarbage, string.byte, coroutine.resume
+local byte, resume = string.byte, coroutine.resume
 
 local READONLY = "Attempt to modify a readonly table"
 -- `behind` says what is behind a table that cannot be written.
@@ -91,13 +91,6 @@ globals.load = function(...)
         end
         return piece
     end, name)
-end
-
--- Scripts may look at the memory and help it along, not stop its collection.
-local refused = { stop = true, restart = true, setpause = true, setstepmul = true }
-globals.collectgarbage = function(...)
-    if refused[(...) or "collect"] then return 0 end
-    return collectgarbage(...)
 end
 
 -- `xpcall` of Lua 5.1 hands no arguments on.

@@ -77,6 +77,7 @@ pub(super) fn make(shared: &Rc<Shared>) -> mlua::Result<Sandbox> {
     let behind = lua.create_table()?;
     let (protect, strict, run, strings): (Function, Function, Function, Table) =
         prelude.call((globals.clone(), behind.clone(), explain))?;
+    globals.raw_set("collectgarbage", native::function(&lua, collect)?)?;
     replace_those_that_look_past(&lua, &globals, &behind, all.raw_get("next")?)?;
     api::fill_math(&lua, shared, &globals.raw_get("math")?)?;
     for name in SHARED_TABLES.iter().chain(OWN_LIBRARIES) {
@@ -175,6 +176,27 @@ fn replace_those_that_look_past(lua: &Lua, globals: &Table, behind: &Table, next
         Ok(Value::Table(shown).into())
     })?;
     globals.raw_set("setmetatable", setmetatable)
+}
+
+/// Scripts may look at the memory and help its collection along. They cannot stop it: the next script would be without.
+fn collect(given: &native::Arguments<'_>) -> Result<Returned, Fault> {
+    let option = match given.get(1) {
+        None | Some(Value::Nil) => b"collect".to_vec(),
+        Some(_) => given.bytes(1)?,
+    };
+    Ok(match &*option {
+        b"collect" => {
+            given.lua.gc_collect()?;
+            Value::Integer(0).into()
+        }
+        b"count" => Value::Number(given.lua.used_memory() as f64 / 1024.0).into(),
+        b"step" => Value::Boolean(given.lua.gc_step()?).into(),
+        b"stop" | b"restart" | b"setpause" | b"setstepmul" => Value::Integer(0).into(),
+        other => {
+            let text = [b"invalid option '", other, b"'"].concat();
+            return Err(Fault::Argument(1, text));
+        }
+    })
 }
 
 /// The first argument, which has to be a table.
