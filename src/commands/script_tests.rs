@@ -195,6 +195,8 @@ fn what_scripts_share_is_not_theirs_to_change() {
         "getmetatable(_G).__index=1",
         "rawset(_G,'x',1)",
         "setmetatable(_G,{})",
+        "table.insert(redis,'x')",
+        "table.insert(_G,9,'x')",
         "loadstring('x=1')()",
         "for _,t in pairs(_G) do if type(t)=='table' then t.x=1 end end",
         "math.random=nil",
@@ -207,6 +209,8 @@ fn what_scripts_share_is_not_theirs_to_change() {
     }
     for (source, reply) in [
         ("return rawget(_G,'x')", "$-1\r\n"),
+        ("return {#redis,type(redis[1]),type(rawget(_G,9))}", "*3\r\n:0\r\n$3\r\nnil\r\n$3\r\nnil\r\n"),
+        ("redis.call('set','zero',-0.0) return redis.call('get','zero')", "$2\r\n-0\r\n"),
         ("return getmetatable('').__index==string", ":1\r\n"),
         ("local t=getmetatable(string.rep) return tostring(t)", "$3\r\nnil\r\n"),
         ("for k,v in pairs(_G) do if k=='redis' then return 1 end end", ":1\r\n"),

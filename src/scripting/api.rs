@@ -115,7 +115,9 @@ pub(super) fn explain(lua: &Lua) -> mlua::Result<Function> {
 
 /// The number as a word of a request: an integer if it is one, else with 17 digits.
 fn write_number(number: f64, out: &mut Vec<u8>) {
-    if number.fract() == 0.0 && number.abs() < 9.2e18 {
+    if number == 0.0 && number.is_sign_negative() {
+        out.extend_from_slice(b"-0");
+    } else if number.fract() == 0.0 && number.abs() < 9.2e18 {
         let mut digits = itoa::Buffer::new();
         out.extend_from_slice(digits.format(number as i64).as_bytes());
     } else {

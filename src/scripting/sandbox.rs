@@ -141,41 +141,11 @@ fn replace_those_that_look_past(lua: &Lua, globals: &Table, behind: &Table, next
         Ok(looked_at.raw_get::<Value>(key)?.into())
     })?;
     globals.raw_set("rawget", rawget)?;
-    let real = behind.clone();
-    let rawset = native::function(lua, move |given| {
-        let shown = table(given)?;
-        if real.contains_key(&shown)? {
-            return Err(Fault::Plain(READONLY.into()));
-        }
-        let value = |number| given.get(number).cloned().ok_or_else(|| Fault::argument(number, "value expected"));
-        match value(2)? {
-            Value::Nil => return Err(Fault::Here("table index is nil".into())),
-            Value::Number(key) if key.is_nan() => return Err(Fault::Here("table index is NaN".into())),
-            key => shown.raw_set(key, value(3)?)?,
-        }
-        Ok(Value::Table(shown).into())
-    })?;
-    globals.raw_set("rawset", rawset)?;
-    let real = behind.clone();
-    let setmetatable = native::function(lua, move |given| {
-        let shown = table(given)?;
-        let rules = match given.get(2) {
-            Some(Value::Nil) => None,
-            Some(Value::Table(rules)) => Some(rules.clone()),
-            _ => return Err(Fault::argument(2, "nil or table expected")),
-        };
-        if real.contains_key(&shown)? {
-            return Err(Fault::Plain(READONLY.into()));
-        }
-        if let Some(former) = shown.metatable()
-            && !former.raw_get::<Value>("__metatable")?.is_nil()
-        {
-            return Err(Fault::Here("cannot change a protected metatable".into()));
-        }
-        shown.set_metatable(rules)?;
-        Ok(Value::Table(shown).into())
-    })?;
-    globals.raw_set("setmetatable", setmetatable)
+    for (library, name) in [(globals, "rawset"), (globals, "setmetatable"), (&globals.raw_get("table")?, "insert")] {
+        let guarded = native::guarded(lua, library.raw_get(name)?, behind, READONLY)?;
+        library.raw_set(name, guarded)?;
+    }
+    Ok(())
 }
 
 /// Scripts may look at the memory and help its collection along. They cannot stop it: the next script would be without.

@@ -224,6 +224,39 @@ where
     unsafe { lua.exec_raw(inner, |state| ffi::lua_pushcclosure(state, outer, 1)) }
 }
 
+/// A C function of Lua's own that changes the table that is its first argument, for scripts: a table that `protected` has as a key is refused
+/// with this text. Anything else goes on to the function in the same frame, so that its errors name who called it.
+pub fn guarded(lua: &Lua, function: Function, protected: &Table, refusal: &str) -> mlua::Result<Function> {
+    assert_eq!(function.info().what, "C", "the function is one of Lua's libraries");
+    // SAFETY: the closure gets a state with these three values on top and at least three free slots; it replaces them by a C closure that has them
+    // as its upvalues. lua_pushcclosure raises only for want of memory, which exec_raw catches.
+    unsafe { lua.exec_raw((function, protected, refusal), |state| ffi::lua_pushcclosure(state, guard, 3)) }
+}
+
+/// # Safety
+///
+/// Only Lua may call it, as the closure that [`guarded`] makes. No value of Rust lives in its frame, so it may be left by a jump of Lua's at
+/// any call.
+unsafe extern "C-unwind" fn guard(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: Lua gives a C function 20 free slots beside its arguments, of which one is used and given back, or raised. The upvalues are those that
+    // `guarded` has set: a C function of Lua's without upvalues of its own, a table, a text.
+    unsafe {
+        if ffi::lua_istable(state, 1) != 0 {
+            ffi::lua_pushvalue(state, 1);
+            ffi::lua_rawget(state, ffi::lua_upvalueindex(2));
+            if ffi::lua_isnil(state, -1) == 0 {
+                ffi::lua_pushvalue(state, ffi::lua_upvalueindex(3));
+                ffi::lua_error(state);
+            }
+            ffi::lua_pop(state, 1);
+        }
+        match ffi::lua_tocfunction(state, ffi::lua_upvalueindex(1)) {
+            Some(function) => function(state),
+            None => ffi::luaL_error(state, c"not a C function".as_ptr()),
+        }
+    }
+}
+
 // What the inner function tells the outer one to do; numbers from 0 are those of arguments.
 const RAISE: c_int = -1;
 const RAISE_HERE: c_int = -2;
@@ -307,6 +340,29 @@ mod tests {
         let script = "local function g()\n return f() end local ok, e = pcall(g) return type(e) .. ' ' .. e";
         assert_eq!(with(|_| Err(Fault::Here("no".into())), script), "string user_script:2: no");
         assert_eq!(with(|_| Err(Fault::Here("no".into())), "local ok, e = pcall(f) return e"), "no");
+    }
+
+    #[test]
+    fn a_guarded_function_is_as_before_but_for_protected_tables() {
+        let lua = Lua::new();
+        let (protected, shown) = (lua.create_table().unwrap(), lua.create_table().unwrap());
+        protected.raw_set(&shown, true).unwrap();
+        let insert = lua.load("return table.insert").eval::<Function>().unwrap();
+        lua.globals().set("insert", guarded(&lua, insert, &protected, "no").unwrap()).unwrap();
+        lua.globals().set("shown", shown.clone()).unwrap();
+        let eval = |script: &str| lua.load(script).set_name("@user_script").eval::<String>().unwrap();
+        assert_eq!(eval("local t = {} insert(t, 'b') insert(t, 1, 'a') return table.concat(t)"), "ab");
+        assert_eq!(eval("local ok, e = pcall(insert, shown, 'x') return e"), "no");
+        assert_eq!(eval("local ok, e = pcall(function() insert(shown, 9, 'x') end) return e"), "no");
+        assert!(shown.is_empty());
+        let wrong = "user_script:1: bad argument #1 to 'insert' (table expected, got nil)";
+        assert_eq!(eval("local ok, e = pcall(function() insert(nil, 1) end) return e"), wrong);
+        assert_eq!(
+            eval("local ok, e = pcall(function() insert() end) return e"),
+            wrong.replace("got nil", "got no value")
+        );
+        let wrong = "user_script:1: wrong number of arguments to 'insert'";
+        assert_eq!(eval("local ok, e = pcall(function() return insert({}, 1, 2, 3) end) return e"), wrong);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::native::{self, Arguments, Fault, MOST_RESULTS, Returned, Values, to_i
 const LARGEST_INTEGER: usize = 32;
 const LARGEST_ALIGNMENT: usize = 8;
 /// A format is short, what it asks for need not be: alignments and `x` add up.
-const MOST_BYTES: usize = 512 << 20;
+const MOST_BYTES: usize = 256 << 20;
 
 /// Walks through a format.
 struct Format<'a> {

@@ -11,8 +11,8 @@ use super::{Configuration, InvalidNumbers, numbers};
 /// among the values that mlua can hold. (redis-server: 3,999 tables, or 7,997 if they are arrays.)
 pub(super) const MOST_NESTING: usize = 1_500;
 
-/// A text longer than this cannot be stored or sent, and sparse arrays can be made to ask for any number of bytes.
-const MOST_BYTES: usize = 512 << 20;
+/// Sparse arrays can be made to ask for any number of bytes; a text longer than this has no room in the state of a script.
+const MOST_BYTES: usize = 256 << 20;
 
 /// Writes one value.
 pub(super) struct Encoder<'a> {
