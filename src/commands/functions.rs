@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::{Context, Outcome, Refusal, is_option};
 use super::script_host::LoadingHost;
-use super::script_runner::{Call, count_keys, run};
+use super::script_runner::{Call, Name, count_keys, run};
 use super::script_state::{Library, libraries, library_counts, taken, with_engine};
 use super::scripting::{READ, RUNS_ANY, RUNS_READS, WRITTEN};
 use super::spec::{Categories, Command, Coordination, Flags, Group, Handler};
@@ -78,8 +78,7 @@ fn call(context: &mut Context<'_>, read_only: bool) -> Outcome {
         let name = context.word(1);
         let prepared = engine.function(name).ok_or(Refusal::Fixed("ERR Function not found"))?;
         let keys = count_keys(context, Refusal::Fixed("ERR Bad number of keys provided"))?;
-        let shown = String::from_utf8_lossy(name);
-        run(context, engine, &prepared, Call { name: &shown, function: Some(name), keys, read_only })
+        run(context, engine, &prepared, Call { name: Name::Function(name), keys, read_only })
     })?
 }
 

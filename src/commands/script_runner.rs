@@ -5,15 +5,29 @@ use super::context::{Context, Outcome, Refusal};
 use super::script_host::ScriptHost;
 use super::{Flow, OUT_OF_MEMORY, show};
 use crate::keyspace::integer;
-use crate::scripting::{Engine, Prepared};
+use crate::scripting::{Digest, Engine, Prepared, hexadecimal};
+
+/// What runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Name<'c> {
+    Script(Digest),
+    Function(&'c [u8]),
+}
+
+impl Name<'_> {
+    /// As errors name it.
+    fn text(self) -> String {
+        match self {
+            Name::Script(digest) => hexadecimal(&digest),
+            Name::Function(name) => String::from_utf8_lossy(name).into_owned(),
+        }
+    }
+}
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'c> {
-    /// As errors name it.
-    pub name: &'c str,
-    /// The function's name, if it is one.
-    pub function: Option<&'c [u8]>,
+    pub name: Name<'c>,
     /// How many keys the request names; they stand from its fourth word on.
     pub keys: usize,
     /// The command of the request runs only what does not write.
@@ -62,8 +76,9 @@ pub fn run(context: &mut Context<'_>, engine: &Engine, prepared: &Prepared, call
     (context.session.in_script, context.session.in_exclusive) = (true, true);
     context.session.script_begun = state.facts.stopwatch.map(|read| read());
     let words = context.arguments.from(3);
+    let function = if let Name::Function(name) = call.name { Some(name) } else { None };
     let mut host = ScriptHost::new(state, context.session, context.now, context.arguments);
-    (host.read_only, host.out_of_memory, host.function) = (read_only, out_of_memory && !flags.allow_oom, call.function);
+    (host.read_only, host.out_of_memory, host.function) = (read_only, out_of_memory && !flags.allow_oom, function);
     let keys = (0..call.keys).map(|at| &words[at]);
     let arguments = (call.keys..words.len()).map(|at| &words[at]);
     let outcome = engine.run(prepared, keys, arguments, &mut host, context.reply);
@@ -81,9 +96,9 @@ pub fn run(context: &mut Context<'_>, engine: &Engine, prepared: &Prepared, call
         Err(failure) if failure.counted => {
             // The command that failed was counted; the error is the same one.
             state.stats.thread(context.session.thread).command(context.entry.id).failed.add(1);
-            context.reply.error(&failure.reply(call.name));
+            context.reply.error(&failure.reply(&call.name.text()));
             Ok(Flow::Continue)
         }
-        Err(failure) => Err(Refusal::Built(failure.reply(call.name))),
+        Err(failure) => Err(Refusal::Built(failure.reply(&call.name.text()))),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Flow;
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, is_option};
-use super::script_runner::{Call, count_keys, run};
+use super::script_runner::{Call, Name, count_keys, run};
 use super::script_state::with_engine;
 use super::spec::{Access, Categories, Command, Find, Flags, Group, Handler, KeySpec};
 use crate::scripting::{Digest, digest_of, hexadecimal};
@@ -104,18 +104,24 @@ fn eval_reading_by_name(context: &mut Context<'_>) -> Outcome {
 fn eval_text(context: &mut Context<'_>, read_only: bool) -> Outcome {
     let keys = count_keys(context, NOT_AN_INTEGER)?;
     let source = context.word(1);
-    let digest = digest_of(source);
     with_engine(context.state, |engine| {
-        let prepared = match engine.compiled(&digest) {
-            Some(prepared) => prepared,
+        let (digest, prepared) = match engine.latest(source) {
+            Some(latest) => latest,
             None => {
-                let prepared = engine.compile(digest, source).map_err(Refusal::Built)?;
-                context.state.scripting.keep_text(digest, source, false);
-                prepared
+                let digest = digest_of(source);
+                let prepared = match engine.compiled(&digest) {
+                    Some(prepared) => prepared,
+                    None => {
+                        let prepared = engine.compile(digest, source).map_err(Refusal::Built)?;
+                        context.state.scripting.keep_text(digest, source, false);
+                        prepared
+                    }
+                };
+                engine.keep_as_latest(source, digest, &prepared);
+                (digest, prepared)
             }
         };
-        let name = hexadecimal(&digest);
-        run(context, engine, &prepared, Call { name: &name, function: None, keys, read_only })
+        run(context, engine, &prepared, Call { name: Name::Script(digest), keys, read_only })
     })?
 }
 
@@ -130,8 +136,7 @@ fn eval_named(context: &mut Context<'_>, read_only: bool) -> Outcome {
                 engine.compile(digest, &source).map_err(Refusal::Built)?
             }
         };
-        let name = hexadecimal(&digest);
-        run(context, engine, &prepared, Call { name: &name, function: None, keys, read_only })
+        run(context, engine, &prepared, Call { name: Name::Script(digest), keys, read_only })
     })?
 }
 

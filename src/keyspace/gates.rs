@@ -7,8 +7,10 @@
 //!
 //! Nobody waits in a circle: who waits outside holds no lock of the keyspace, and who is inside waits for none but those locks.
 //!
-//! A thread that has been alone, and stands inside, leaves the gates closed until it goes, or has been alone [`MOST_IN_A_ROW`] times: the
-//! scripts of a pipeline follow each other without a word to other threads.
+//! A thread that has been alone, and stands inside, leaves the gates closed until it goes, or has been alone [`MOST_IN_A_ROW`] times
+//! ([`ENOUGH_IN_A_ROW`] if others want to get in): the scripts of a pipeline follow each other without a word to other threads. A thread that says when
+//! it has nothing to do ([`Gates::linger_until_idle`], [`Gates::go_idle`]) does so for one pass after the other, as long as there are scripts in each:
+//! those of many clients follow each other likewise.
 //!
 //! Those who wait are let in before the next script begins, so scripts in a row keep nobody out for longer than one of
 //! them takes. When one takes too long (*overdue*), clients are turned away instead of waiting ([`Gates::enter_unless_overdue`]).
@@ -26,8 +28,10 @@ use parking_lot::{Condvar, Mutex};
 const COUNTERS: usize = 32;
 /// How often a look is repeated before a thread goes to sleep: most scripts take microseconds.
 const LOOKS: usize = 200;
-/// A thread is alone at most so many times before others are let in.
-const MOST_IN_A_ROW: u32 = 16;
+/// A thread is alone at most so many times before others may be.
+const MOST_IN_A_ROW: u32 = 64;
+/// And so many times while others wait to get in.
+const ENOUGH_IN_A_ROW: u32 = 16;
 /// Who waits for those inside looks again after this long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -68,12 +72,16 @@ struct Standing {
     alone: bool,
     /// It has the gates closed behind it, and may be alone so many times more before it opens them.
     lingers: u32,
+    /// It has been alone since its outermost pass began.
+    was_alone: bool,
 }
 
 thread_local! {
     /// Nearly always none or one: simulations have several nodes on one thread.
     static STANDINGS: RefCell<Vec<Standing>> = const { RefCell::new(Vec::new()) };
     static COUNTER: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The thread says when it has nothing to do.
+    static TELLS_IDLE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The counter of this thread.
@@ -134,7 +142,14 @@ impl Gates {
         STANDINGS.with_borrow_mut(|all| {
             let at = all.iter().position(|standing| standing.gates == self.id);
             let at = at.unwrap_or_else(|| {
-                all.push(Standing { gates: self.id, depth: 0, counted: false, alone: false, lingers: 0 });
+                all.push(Standing {
+                    gates: self.id,
+                    depth: 0,
+                    counted: false,
+                    alone: false,
+                    lingers: 0,
+                    was_alone: false,
+                });
                 all.len() - 1
             });
             let outcome = with(&mut all[at]);
@@ -258,6 +273,7 @@ impl Gates {
         let (was_counted, lingers) = self.standing(|standing| {
             assert!(!standing.alone, "who is alone is so once");
             standing.alone = standing.lingers > 0;
+            standing.was_alone = true;
             (std::mem::take(&mut standing.counted), standing.lingers > 0)
         });
         if lingers {
@@ -283,6 +299,19 @@ impl Gates {
             (standing.alone, standing.lingers) = (true, if was_counted { MOST_IN_A_ROW } else { 0 });
         });
         Ok(Alone { gates: self, of_thread: PhantomData })
+    }
+
+    /// This thread calls [`Gates::go_idle`] whenever it has nothing to do.
+    pub fn linger_until_idle() {
+        TELLS_IDLE.set(true);
+    }
+
+    /// This thread has nothing to do: it opens the gates, if it has left them closed.
+    pub fn go_idle(&self) {
+        let lingered = self.standing(|standing| standing.depth == 0 && std::mem::take(&mut standing.lingers) > 0);
+        if lingered {
+            self.open();
+        }
     }
 
     fn try_own(&self) -> bool {
@@ -342,10 +371,14 @@ impl Drop for Inside<'_> {
         let gates = self.gates;
         let (leaves, lingered) = gates.standing(|standing| {
             standing.depth -= 1;
-            match standing.depth {
-                0 => (std::mem::take(&mut standing.counted), std::mem::take(&mut standing.lingers) > 0),
-                _ => (false, false),
+            if standing.depth > 0 {
+                return (false, false);
             }
+            let was_alone = std::mem::take(&mut standing.was_alone);
+            if standing.lingers > 0 && was_alone && TELLS_IDLE.get() && !gates.is_overdue() {
+                return (false, false);
+            }
+            (std::mem::take(&mut standing.counted), std::mem::take(&mut standing.lingers) > 0)
         });
         if leaves {
             gates.step_out(&gates.counters[counter()].0);
@@ -363,7 +396,9 @@ impl Drop for Alone<'_> {
             standing.alone = false;
             let was_inside = standing.lingers > 0;
             // Whoever is kept waiting by a long script waits no longer.
-            let goes_on = was_inside && !gates.is_overdue();
+            let others_wait =
+                || gates.waiting.load(SeqCst) > 0 && standing.lingers <= MOST_IN_A_ROW - ENOUGH_IN_A_ROW + 1;
+            let goes_on = was_inside && !gates.is_overdue() && !others_wait();
             standing.lingers = if goes_on { standing.lingers - 1 } else { 0 };
             (standing.lingers > 0, was_inside)
         });
@@ -468,6 +503,55 @@ mod tests {
         assert!(gets_in(), "who is not inside opens at once");
         assert!(gates.counters.iter().all(|counter| counter.0.load(SeqCst) == 0));
         assert!(STANDINGS.with_borrow(|all| all.is_empty()));
+    }
+
+    #[test]
+    fn gates_stay_closed_until_the_thread_is_idle() {
+        let gates = Arc::new(Gates::default());
+        let gets_in = || {
+            let other = Arc::clone(&gates);
+            thread::spawn(move || other.enter_within(Duration::from_millis(5)).is_some()).join().expect("it ends")
+        };
+        let script_of_a_client = || {
+            let batch = gates.enter();
+            drop(gates.exclude().expect("nobody takes too long"));
+            drop(batch);
+        };
+        Gates::linger_until_idle();
+        script_of_a_client();
+        script_of_a_client();
+        assert!(!gets_in());
+        gates.go_idle();
+        assert!(gets_in());
+        script_of_a_client();
+        drop(gates.enter());
+        assert!(gets_in(), "what follows is no script");
+        gates.go_idle();
+        (0..MOST_IN_A_ROW).for_each(|_| script_of_a_client());
+        assert!(gets_in(), "others have waited long enough");
+        TELLS_IDLE.set(false);
+        script_of_a_client();
+        assert!(gets_in(), "nobody would open them");
+        assert!(gates.counters.iter().all(|counter| counter.0.load(SeqCst) == 0));
+        assert!(STANDINGS.with_borrow(|all| all.is_empty()));
+    }
+
+    #[test]
+    fn who_waits_to_get_in_waits_for_some_scripts_only() {
+        let gates = Arc::new(Gates::default());
+        let batch = gates.enter();
+        drop(gates.exclude().expect("nobody takes too long"));
+        let other = Arc::clone(&gates);
+        let waiting = thread::spawn(move || drop(other.enter()));
+        while gates.waiting.load(SeqCst) == 0 {
+            thread::yield_now();
+        }
+        for _ in 1..ENOUGH_IN_A_ROW {
+            assert!(!waiting.is_finished());
+            drop(gates.exclude().expect("nobody takes too long"));
+        }
+        waiting.join().expect("it was let in");
+        drop(batch);
     }
 
     #[test]

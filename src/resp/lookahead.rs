@@ -34,18 +34,33 @@ fn request(input: &[u8]) -> Option<(Option<Ahead<'_>>, &[u8])> {
         return None;
     }
     let mut ahead: Ahead<'_> = [&[]; 3];
+    let mut is_script = false;
     for word in 0..words {
         if *input.get(at)? != b'$' {
             return None;
         }
         let (length, start) = short_number(input, at)?;
         let bytes = input.get(start..start + length)?;
-        if (1..=ahead.len()).contains(&word) {
-            ahead[word - 1] = bytes;
+        match word {
+            0 => is_script = runs_script(bytes),
+            1..=3 => ahead[word - 1] = bytes,
+            _ => {}
         }
         at = start + length + 2;
     }
+    if is_script {
+        // The script, how many keys, and the first of them.
+        ahead = [ahead[2], &[], &[]];
+    }
     Some(((words > 1).then_some(ahead), input.get(at..)?))
+}
+
+/// Does a command of this name run a script, with its keys behind their number?
+#[inline]
+fn runs_script(name: &[u8]) -> bool {
+    let (name, suffix) = name.split_at(name.len().min(4));
+    (name.eq_ignore_ascii_case(b"eval") || name.eq_ignore_ascii_case(b"fcal"))
+        && ["", "sha", "l", "_ro", "sha_ro", "l_ro"].iter().any(|known| suffix.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 #[cfg(test)]
@@ -66,6 +81,15 @@ mod tests {
         assert_eq!(look_ahead(input).last(), Some([&b"k\r\ny"[..], b"", b""]));
         let long = b"*5\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n";
         assert_eq!(look_ahead(long).next(), Some([&b"b"[..], b"c", b"d"]));
+    }
+
+    #[test]
+    fn sees_the_first_key_of_a_script() {
+        let script = b"*5\r\n$4\r\nEval\r\n$8\r\nreturn 1\r\n$1\r\n2\r\n$1\r\na\r\n$1\r\nb\r\n";
+        let function = b"*4\r\n$8\r\nfcall_ro\r\n$1\r\nf\r\n$1\r\n1\r\n$1\r\nk\r\n";
+        assert_eq!(seen(&[&script[..], function].concat()), [b"a", b"k"]);
+        let other = b"*4\r\n$5\r\nevalx\r\n$1\r\nf\r\n$1\r\n1\r\n$1\r\nk\r\n";
+        assert_eq!(look_ahead(other).next(), Some([&b"f"[..], b"1", b"k"]));
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! The table `redis` of scripts and functions, and `math.random`.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
-use super::convert::{error_of, error_table, value_of};
-use super::engine::{digest_of, hexadecimal, unlimited};
+use super::convert::error_table;
+use super::engine::{digest_of, hexadecimal};
 use super::functions::{FunctionFacts, Registration};
 use super::libraries::native::{self, Fault, Returned};
 use super::random::Random;
-use super::{HOST, LogLevel};
+use super::redis_call::{NO_WORD, NO_WORDS};
+use super::{HOST, LogLevel, redis_call};
 use crate::commands::REDIS_VERSION;
 use crate::resp::{Arguments, Protocol, Reply, format_double};
 
@@ -30,19 +32,21 @@ pub(super) struct Shared {
     pub registered: RefCell<Vec<FunctionFacts>>,
     /// Their code, in the same order. In a table of Lua's: mlua itself can hold only some thousand values.
     pub callbacks: RefCell<Option<Table>>,
-    buffers: RefCell<Buffers>,
+    pub buffers: RefCell<Buffers>,
+    /// A command of the script ended with this. It goes on when the script has ended.
+    pub panic: Cell<Option<Box<dyn Any + Send>>>,
 }
 
 /// Used again by every call.
 #[derive(Default)]
-struct Buffers {
-    reply: Reply,
-    bytes: Vec<u8>,
-    ranges: Vec<Range<u32>>,
+pub(super) struct Buffers {
+    pub reply: Reply,
+    pub bytes: Vec<u8>,
+    pub ranges: Vec<Range<u32>>,
+    /// Why the request was not run.
+    pub refusal: Option<&'static str>,
 }
 
-/// A reply of up to so many bytes is handed over without a look at the limit of memory; what Lua allocates next is refused if it must be.
-const SMALL_REPLY: usize = 64 << 10;
 /// What is kept of them between calls, in bytes.
 const KEPT_BYTES: usize = 64 << 10;
 
@@ -69,7 +73,7 @@ fn raise(lua: &Lua, text: impl AsRef<[u8]>) -> Fault {
     raise_counted(lua, text.as_ref(), false)
 }
 
-fn raise_counted(lua: &Lua, text: &[u8], counted: bool) -> Fault {
+pub(super) fn raise_counted(lua: &Lua, text: &[u8], counted: bool) -> Fault {
     let table = error_table(lua, text, counted).and_then(|table| {
         if let (Value::Table(table), Some((source, line))) = (&table, place(lua, 2)) {
             table.raw_set("source", source)?;
@@ -114,7 +118,7 @@ pub(super) fn explain(lua: &Lua) -> mlua::Result<Function> {
 }
 
 /// The number as a word of a request: an integer if it is one, else with 17 digits.
-fn write_number(number: f64, out: &mut Vec<u8>) {
+pub(super) fn write_number(number: f64, out: &mut Vec<u8>) {
     if number == 0.0 && number.is_sign_negative() {
         out.extend_from_slice(b"-0");
     } else if number.fract() == 0.0 && number.abs() < 9.2e18 {
@@ -131,7 +135,7 @@ impl Buffers {
         self.bytes.clear();
         self.ranges.clear();
         if arguments.is_empty() {
-            return Err("ERR Please specify at least one argument for this redis lib call");
+            return Err(NO_WORDS);
         }
         for argument in arguments {
             // What Lua may use is far below what 32 bits can tell.
@@ -140,14 +144,15 @@ impl Buffers {
                 Value::String(text) => self.bytes.extend_from_slice(&text.as_bytes()),
                 Value::Integer(number) => write_number(*number as f64, &mut self.bytes),
                 Value::Number(number) => write_number(*number, &mut self.bytes),
-                _ => return Err("ERR Lua redis lib command arguments must be strings or integers"),
+                _ => return Err(NO_WORD),
             }
             self.ranges.push(start..self.bytes.len() as u32);
         }
         Ok(())
     }
 
-    fn shrink(&mut self) {
+    /// Gives memory back that only a large request or reply needed.
+    pub fn shrink(&mut self) {
         if self.bytes.capacity() > KEPT_BYTES {
             self.bytes = Vec::new();
         }
@@ -157,43 +162,11 @@ impl Buffers {
     }
 }
 
-/// Runs a command: its value, or the text of its error and whether the host knows of it.
-fn call(lua: &Lua, shared: &Shared, arguments: &MultiValue) -> mlua::Result<Result<Value, (Vec<u8>, bool)>> {
-    let mut buffers = shared.buffers.borrow_mut();
-    let buffers = &mut *buffers;
-    if let Err(text) = buffers.take(arguments) {
-        return Ok(Err((text.into(), false)));
-    }
-    buffers.reply.bytes_mut().clear();
-    buffers.reply.set_protocol(shared.protocol.get());
-    let words = Arguments::new(&buffers.bytes, &buffers.ranges);
-    HOST.with(|host| host.call(&words, &mut buffers.reply));
-    let outcome = match error_of(buffers.reply.bytes()) {
-        Some(text) => Ok(Err((text.to_vec(), true))),
-        None if buffers.reply.bytes().len() <= SMALL_REPLY => {
-            unlimited(lua, || value_of(lua, &mut buffers.reply.bytes())).map(Ok)
-        }
-        None => value_of(lua, &mut buffers.reply.bytes()).map(Ok),
-    };
-    buffers.shrink();
-    outcome
-}
-
 /// The table `redis`; of a script it has more than of a function.
 pub(super) fn make(lua: &Lua, shared: &Rc<Shared>, of_script: bool) -> mlua::Result<Table> {
     let table = constants(lua)?;
-    let state = Rc::clone(shared);
-    let calling = native::function(lua, move |given| match call(given.lua, &state, &given.values)? {
-        Ok(value) => Ok(value.into()),
-        Err((text, counted)) => Err(raise_counted(given.lua, &text, counted)),
-    })?;
-    table.raw_set("call", calling)?;
-    let state = Rc::clone(shared);
-    let protected = native::function(lua, move |given| match call(given.lua, &state, &given.values)? {
-        Ok(value) => Ok(value.into()),
-        Err((text, _)) => Ok(error_table(given.lua, &text, true)?.into()),
-    })?;
-    table.raw_set("pcall", protected)?;
+    table.raw_set("call", redis_call::make(lua, shared, true)?)?;
+    table.raw_set("pcall", redis_call::make(lua, shared, false)?)?;
     table.raw_set("error_reply", native::function(lua, |given| one_field(given, "err"))?)?;
     table.raw_set("status_reply", native::function(lua, |given| one_field(given, "ok"))?)?;
     table.raw_set("sha1hex", native::function(lua, sha1hex)?)?;

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, HookTriggers, Lua, MultiValue, Table, VmState};
+use mlua::{Function, HookTriggers, Lua, Table, VmState};
 
 use super::api::{Raised, Shared, end_here, explain, place};
-use super::convert;
 use super::functions::FunctionFacts;
+use super::invoke::{Given, Invocation};
 use super::random::Random;
 use super::sandbox::{self, Sandbox};
 use super::shebang::{ScriptFlags, library_header, script_flags};
@@ -23,6 +23,8 @@ pub type Value = mlua::Value;
 pub const MEMORY_LIMIT: usize = 256 << 20;
 /// Scripts that a state keeps compiled; with more, it begins anew.
 const MOST_COMPILED: usize = 1000;
+/// Functions that are kept at hand.
+const MOST_READY: usize = 500;
 /// The host is asked whether a script must end after so many instructions.
 const INSTRUCTIONS_BETWEEN: u32 = 20_000;
 
@@ -85,14 +87,17 @@ fn first_line(error: &mlua::Error) -> String {
     text.lines().next().unwrap_or_default().to_string()
 }
 
-/// A script that is compiled here.
-#[derive(Clone)]
-struct Compiled {
-    function: Function,
-    flags: ScriptFlags,
+/// The script that ran last, by its text: to find it so costs less than the digest of the text.
+struct Latest {
+    source: Box<[u8]>,
+    digest: Digest,
+    prepared: Rc<Prepared>,
 }
 
-/// What runs next.
+/// A longer text is not kept for being found so.
+const MOST_KEPT_AS_LATEST: usize = 16 << 10;
+
+/// A script or function that can be run.
 pub struct Prepared {
     function: Function,
     /// What it says of itself.
@@ -106,11 +111,14 @@ pub struct Engine {
     shared: Rc<Shared>,
     /// Handles an error where it happens: notes where that was.
     handler: Function,
-    scripts: HashMap<Digest, Compiled>,
+    scripts: HashMap<Digest, Rc<Prepared>>,
+    latest: Option<Latest>,
     /// Of the functions of libraries what they say of themselves, by their names in lower case.
     flags: HashMap<Vec<u8>, ScriptFlags>,
-    /// And their code.
+    /// And their code. In a table of Lua's: mlua itself can hold only some thousand values.
     functions: Table,
+    /// Some that were called.
+    ready: HashMap<Vec<u8>, Rc<Prepared>>,
     /// Which state of the scripts and libraries of the node this follows.
     pub versions: (u64, u64),
     /// It was told to end, and raises at every instruction.
@@ -142,8 +150,10 @@ impl Engine {
             shared,
             handler,
             scripts: HashMap::new(),
+            latest: None,
             flags: HashMap::new(),
             functions,
+            ready: HashMap::new(),
             versions: (0, 0),
             ending,
         })
@@ -157,19 +167,32 @@ impl Engine {
     /// Forgets the scripts.
     pub fn forget_scripts(&mut self) {
         self.scripts.clear();
+        self.latest = None;
     }
 
     /// A script that is compiled here.
-    pub fn compiled(&self, digest: &Digest) -> Option<Prepared> {
-        let Compiled { function, flags } = self.scripts.get(digest)?;
-        Some(Prepared { function: function.clone(), flags: *flags, is_function: false })
+    pub fn compiled(&self, digest: &Digest) -> Option<Rc<Prepared>> {
+        self.scripts.get(digest).cloned()
+    }
+
+    /// The script that ran last, if this is its text; and its name.
+    pub fn latest(&self, source: &[u8]) -> Option<(Digest, Rc<Prepared>)> {
+        let latest = self.latest.as_ref().filter(|latest| *latest.source == *source)?;
+        Some((latest.digest, Rc::clone(&latest.prepared)))
+    }
+
+    /// Keeps a script as the one that ran last.
+    pub fn keep_as_latest(&mut self, source: &[u8], digest: Digest, prepared: &Rc<Prepared>) {
+        if source.len() <= MOST_KEPT_AS_LATEST {
+            self.latest = Some(Latest { source: source.into(), digest, prepared: Rc::clone(prepared) });
+        }
     }
 
     /// Compiles a script.
     ///
     /// # Errors
     /// The text of the reply.
-    pub fn compile(&mut self, digest: Digest, source: &[u8]) -> Result<Prepared, Vec<u8>> {
+    pub fn compile(&mut self, digest: Digest, source: &[u8]) -> Result<Rc<Prepared>, Vec<u8>> {
         let (flags, begin) = script_flags(source)?;
         let chunk = self.sandbox.lua.load(&source[begin..]).set_name("@user_script").set_mode(ChunkMode::Text);
         let function = limited(&self.sandbox.lua, || chunk.into_function()).map_err(|error| {
@@ -178,13 +201,15 @@ impl Engine {
         if self.scripts.len() >= MOST_COMPILED {
             self.scripts.clear();
         }
-        self.scripts.insert(digest, Compiled { function: function.clone(), flags });
-        Ok(Prepared { function, flags, is_function: false })
+        let prepared = Rc::new(Prepared { function, flags, is_function: false });
+        self.scripts.insert(digest, Rc::clone(&prepared));
+        Ok(prepared)
     }
 
     /// Forgets all libraries.
     pub fn forget_libraries(&mut self) {
         self.flags.clear();
+        self.ready.clear();
         // Should there be no memory for it, nothing finds what is left.
         let _ = self.functions.clear();
     }
@@ -206,7 +231,8 @@ impl Engine {
         self.shared.registered.borrow_mut().clear();
         *self.shared.callbacks.borrow_mut() = Some(callbacks.clone());
         show(&self.sandbox.while_loading).map_err(internal)?;
-        let outcome = self.protected(&function, MultiValue::new(), host);
+        let none = || std::iter::empty::<&[u8]>();
+        let outcome = self.call(&function, Given::Nothing, (none(), none()), host, &mut Reply::default());
         show(&self.sandbox.while_running).map_err(internal)?;
         let registered = std::mem::take(&mut *self.shared.registered.borrow_mut());
         if let Err(failure) = outcome {
@@ -223,6 +249,7 @@ impl Engine {
     /// # Errors
     /// Lua has no memory for them.
     pub fn keep(&mut self, loaded: &Loaded) -> Result<(), Vec<u8>> {
+        self.ready.clear();
         for (at, facts) in loaded.functions.iter().enumerate() {
             let name = facts.name.to_ascii_lowercase();
             let kept = loaded
@@ -236,11 +263,19 @@ impl Engine {
     }
 
     /// The function of this name, in any case.
-    pub fn function(&self, name: &[u8]) -> Option<Prepared> {
+    pub fn function(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
         let lowered = name.to_ascii_lowercase();
+        if let Some(prepared) = self.ready.get(&lowered) {
+            return Some(Rc::clone(prepared));
+        }
         let flags = *self.flags.get(&lowered)?;
         let function = self.functions.raw_get(self.sandbox.lua.create_string(&lowered).ok()?).ok()?;
-        Some(Prepared { function, flags, is_function: true })
+        let prepared = Rc::new(Prepared { function, flags, is_function: true });
+        if self.ready.len() >= MOST_READY {
+            self.ready.clear();
+        }
+        self.ready.insert(lowered, Rc::clone(&prepared));
+        Some(prepared)
     }
 
     /// Runs a script or function, and appends what it returns to the reply.
@@ -255,71 +290,39 @@ impl Engine {
         host: &mut dyn Host,
         reply: &mut Reply,
     ) -> Result<(), Failure> {
-        let value = match self.start(prepared, keys, arguments) {
-            Ok(given) => self.protected(&prepared.function, given, host),
-            Err(error) => Err(Failure::of(&error)),
-        };
-        let value = match value {
-            Ok(value) => value,
-            Err(failure) => {
-                // A script may have failed because memory was full of what nobody needs any more.
-                if self.memory() > MEMORY_LIMIT / 2 {
-                    let _ = self.sandbox.lua.gc_collect();
-                }
-                return Err(failure);
-            }
-        };
-        let begun = reply.bytes().len();
-        if convert::write(&value, self.shared.protocol.get(), reply, 0).is_err() {
-            reply.bytes_mut().truncate(begun);
-            reply.error(b"ERR reached lua stack limit");
-        }
-        Ok(())
-    }
-
-    /// Gets everything ready: what the function is given.
-    fn start<'a>(
-        &self,
-        prepared: &Prepared,
-        keys: impl ExactSizeIterator<Item = &'a [u8]>,
-        arguments: impl ExactSizeIterator<Item = &'a [u8]>,
-    ) -> mlua::Result<MultiValue> {
         self.shared.protocol.set(Protocol::Resp2);
         self.shared.random.set(Random::default());
-        let keys = self.table_of(keys)?;
-        let arguments = self.table_of(arguments)?;
-        if prepared.is_function {
-            return Ok(MultiValue::from_iter([Value::Table(keys), Value::Table(arguments)]));
-        }
-        self.sandbox.globals.raw_set("KEYS", keys)?;
-        self.sandbox.globals.raw_set("ARGV", arguments)?;
-        Ok(MultiValue::new())
-    }
-
-    fn table_of<'a>(&self, words: impl ExactSizeIterator<Item = &'a [u8]>) -> mlua::Result<Table> {
-        let lua = &self.sandbox.lua;
-        let table = lua.create_table_with_capacity(words.len(), 0)?;
-        for (at, word) in words.enumerate() {
-            table.raw_set(at + 1, lua.create_string(word)?)?;
-        }
-        Ok(table)
-    }
-
-    /// Calls a function: what it returns, or why it ended.
-    fn protected(&self, function: &Function, given: MultiValue, host: &mut dyn Host) -> Result<Value, Failure> {
-        let body = function.clone();
-        let call = || -> mlua::Result<MultiValue> {
-            let mut all = MultiValue::from_iter([Value::Function(body), Value::Function(self.handler.clone())]);
-            all.extend(given);
-            limited(&self.sandbox.lua, || self.sandbox.run.call(all))
+        let given = match prepared.is_function {
+            true => Given::Arguments,
+            false => Given::Globals(&self.sandbox.globals),
         };
-        let outcome = HOST.set(host, call);
+        let outcome = self.call(&prepared.function, given, (keys, arguments), host, reply);
+        // A script may have failed because memory was full of what nobody needs any more.
+        if outcome.is_err() && self.memory() > MEMORY_LIMIT / 2 {
+            let _ = self.sandbox.lua.gc_collect();
+        }
+        outcome
+    }
+
+    /// Calls a function, and appends what it returns to the reply.
+    fn call<'a>(
+        &self,
+        function: &Function,
+        given: Given<'_>,
+        (keys, arguments): (impl ExactSizeIterator<Item = &'a [u8]>, impl ExactSizeIterator<Item = &'a [u8]>),
+        host: &mut dyn Host,
+        reply: &mut Reply,
+    ) -> Result<(), Failure> {
+        let invocation = Invocation { lua: &self.sandbox.lua, function, handler: &self.handler, given };
+        let outcome = HOST.set(host, || invocation.call(keys, arguments, || self.shared.protocol.get(), reply));
         if self.ending.take().is_some() {
             let _ = set_hook(&self.sandbox.lua, &self.ending, INSTRUCTIONS_BETWEEN);
         }
-        match outcome.map(sandbox::outcome) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err(failure_of(&failure)),
+        if let Some(panic) = self.shared.panic.take() {
+            std::panic::resume_unwind(panic);
+        }
+        match outcome {
+            Ok(outcome) => outcome.map_err(|failure| failure_of(&failure)),
             Err(error) => Err(Failure::of(&error)),
         }
     }
@@ -334,16 +337,8 @@ fn limited<T>(lua: &Lua, work: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// Lets the host do something without the limit of memory, within a script.
-pub(super) fn unlimited<T>(lua: &Lua, work: impl FnOnce() -> T) -> T {
-    set_limit(lua, 0);
-    let outcome = work();
-    set_limit(lua, MEMORY_LIMIT);
-    outcome
-}
-
-/// 0: none.
-fn set_limit(lua: &Lua, bytes: usize) {
+/// The limit of memory; 0: none.
+pub(super) fn set_limit(lua: &Lua, bytes: usize) {
     lua.set_memory_limit(bytes).expect("the state has mlua's own allocator");
 }
 

@@ -3,8 +3,8 @@
 //! An [`Engine`] is one Lua state with what was compiled in it. Each server thread has its own. Scripts and functions reach the
 //! outside by a [`Host`] alone, which is there while one runs.
 //!
-//! Reading order: this file, `shebang` (what a script says of itself), `engine`, `sandbox` (what it finds), `api` (the table
-//! `redis`), `convert` (replies and values), `functions` (libraries).
+//! Reading order: this file, `shebang` (what a script says of itself), `engine`, `invoke` (how one is called), `sandbox` (what it finds),
+//! `api` (the table `redis`), `redis_call`, `convert` (replies and values), `functions` (libraries).
 //!
 //! Sources: "Redis Lua API reference", "Redis functions" and "Scripting with Lua" of the Redis documentation, the Lua 5.1
 //! reference manual, and what redis-server replies.
@@ -15,8 +15,10 @@ mod api;
 mod convert;
 mod engine;
 mod functions;
+mod invoke;
 mod libraries;
 mod random;
+mod redis_call;
 mod sandbox;
 mod shebang;
 

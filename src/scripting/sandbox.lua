@@ -93,10 +93,4 @@ globals.load = function(...)
     end, name)
 end
 
--- `xpcall` of Lua 5.1 hands no arguments on.
-local run = function(body, handle, keys, arguments)
-    if keys == nil then return xpcall(body, handle) end
-    return xpcall(function() return body(keys, arguments) end, handle)
-end
-
-return protect, strict, run, getmetatable("")
+return protect, strict, getmetatable("")

@@ -58,8 +58,6 @@ pub(super) struct Sandbox {
     /// What is behind those while a library is loaded, and when a function runs.
     pub while_loading: Table,
     pub while_running: Table,
-    /// Calls a function with a handler of errors.
-    pub run: Function,
 }
 
 /// Makes a state.
@@ -75,7 +73,7 @@ pub(super) fn make(shared: &Rc<Shared>) -> mlua::Result<Sandbox> {
     let explain = api::explain(&lua)?;
     let prelude = lua.load(include_str!("sandbox.lua")).set_name(api::SANDBOX).set_mode(ChunkMode::Text);
     let behind = lua.create_table()?;
-    let (protect, strict, run, strings): (Function, Function, Function, Table) =
+    let (protect, strict, strings): (Function, Function, Table) =
         prelude.call((globals.clone(), behind.clone(), explain))?;
     globals.raw_set("collectgarbage", native::function(&lua, collect)?)?;
     replace_those_that_look_past(&lua, &globals, &behind, all.raw_get("next")?)?;
@@ -112,7 +110,7 @@ pub(super) fn make(shared: &Rc<Shared>) -> mlua::Result<Sandbox> {
     let function_globals: Table = protect.call(while_running.clone())?;
     let function_rules = function_globals.metatable().ok_or_else(|| mlua::Error::runtime("protected without rules"))?;
     while_running.raw_set("_G", function_globals.clone())?;
-    Ok(Sandbox { lua, globals, function_globals, function_rules, while_loading, while_running, run })
+    Ok(Sandbox { lua, globals, function_globals, function_rules, while_loading, while_running })
 }
 
 /// The functions that look past metatables. C functions, so that what they raise names the line of who called them.
@@ -175,11 +173,4 @@ fn table(given: &native::Arguments<'_>) -> Result<Table, Fault> {
         Some(Value::Table(table)) => Ok(table.clone()),
         other => Err(Fault::wrong_type(1, "table", other)),
     }
-}
-
-/// All values of a call but the first, and whether it went well.
-pub(super) fn outcome(mut values: MultiValue) -> Result<Value, Value> {
-    let went_well = matches!(values.pop_front(), Some(Value::Boolean(true)));
-    let first = values.pop_front().unwrap_or(Value::Nil);
-    if went_well { Ok(first) } else { Err(first) }
 }

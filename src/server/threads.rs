@@ -17,6 +17,7 @@ use super::front::Front;
 use super::serve::{Accepted, ClientListener, serve, stopped};
 use super::socket::{LooseSocket, Socket};
 use crate::commands::Connected;
+use crate::keyspace::Gates;
 use crate::tls::Certificates;
 
 /// The system takes no longer time than this before the first probe, in seconds.
@@ -58,9 +59,17 @@ impl Threads {
         let (mut queues, mut running) = (Vec::new(), Vec::new());
         for index in 0..threads_for(count) {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (front, stop) = (Arc::clone(front), stop.clone());
-            let serving = move || runtime.block_on(serve(Queue { receiver }, front, index, stop));
+            let state = Arc::clone(&front.state);
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().on_thread_park(move || state.keyspace.gates().go_idle());
+            let runtime = runtime.build()?;
+            let state = Arc::clone(&front.state);
+            let serving = move || {
+                Gates::linger_until_idle();
+                runtime.block_on(serve(Queue { receiver }, front, index, stop));
+                state.keyspace.gates().go_idle();
+            };
             running.push(thread::Builder::new().name(format!("swytch-{index}")).spawn(serving)?);
             queues.push(sender);
         }
