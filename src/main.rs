@@ -19,6 +19,16 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
+        Invocation::CheckHealth(address) => match observe::check_health(address) {
+            Ok(health) => {
+                println!("{health}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("swytch: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Invocation::Mistake(text) => {
             // When standard error is closed, the exit status has to do.
             let _ = std::io::stderr().write_all(text.as_bytes());

@@ -206,6 +206,57 @@ fn what_is_in_use_costs_one_line_and_status_1() {
 }
 
 #[test]
+fn what_kubernetes_says_of_a_service_is_no_port() {
+    let port_of_service = |words: &[&str]| {
+        let output = swytch(words).env("SWYTCH_PORT", "tcp://10.0.0.1:6379").output().expect("the executable runs");
+        text(&output.stderr)
+    };
+    let log = port_of_service(&["redis", "--threads=x"]);
+    assert!(log.contains("--threads") && !log.contains("--port"), "{log}");
+    let output = swytch(&["redis"]).env("SWYTCH_PORT", "tcp:/10.0.0.1").output().expect("the executable runs");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_health_of_a_node_is_an_exit_status() {
+    let port = free_port().to_string();
+    let ask = || run(&["health", "--metrics-port", &port]);
+    let nobody = ask();
+    let error = text(&nobody.stderr);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(error.starts_with("swytch: no answer from") && error.lines().count() == 1, "{error}");
+    let node = Node::start(&["--metrics-port", &port]);
+    let there = ask();
+    assert_eq!((there.status.code(), text(&there.stdout).as_str()), (Some(0), "ok\n"));
+    node.end("TERM");
+}
+
+#[test]
+fn a_hangup_before_a_node_serves_does_not_end_it() {
+    // Stretching the passphrase takes a moment, and goes before the first port is listened on.
+    let port = free_port();
+    let words = ["redis", "--threads=2", &format!("--port={port}"), &format!("--cluster-port={}", free_port())];
+    let process = swytch(&words).env("SWYTCH_CLUSTER_PASSPHRASE", "of a test, long enough").spawn();
+    let node = Node { process: process.expect("the executable runs"), port };
+    let handles_hangup = |status: &str| {
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux says it");
+        u64::from_str_radix(caught.trim(), 16).expect("a mask") & 1 == 1
+    };
+    let (start, path) = (Instant::now(), format!("/proc/{}/status", node.process.id()));
+    while !handles_hangup(&std::fs::read_to_string(&path).expect("it runs")) {
+        assert!(start.elapsed() < PATIENCE, "it handles signals in time");
+    }
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "before it serves");
+    let sent = Command::new("kill").args(["-s", "HUP", &node.process.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(start.elapsed() < PATIENCE, "it goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(node.end("TERM").0, Some(0));
+}
+
+#[test]
 fn passphrase_version_and_help() {
     let passphrase = text(&run(&["gen-passphrase"]).stdout);
     assert_eq!(passphrase.trim_end().len(), 43);

@@ -10,9 +10,11 @@ mod values;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cluster::generate_passphrase;
 use crate::config_file;
@@ -24,6 +26,8 @@ use flags::RedisFlags;
 pub enum Invocation {
     /// Run a node.
     Serve(Box<Options>),
+    /// Ask the node whose metrics are there whether it serves; exit with status 0 if it does, else with 1.
+    CheckHealth(SocketAddr),
     /// Print this text and exit with status 0.
     Print(String),
     /// Print this text to standard error and exit with status 2.
@@ -44,18 +48,45 @@ enum Command {
     Redis(Box<RedisFlags>),
     /// Print a fresh passphrase for a cluster.
     GenPassphrase,
+    /// Ask a node on this machine whether it serves clients; the exit status is 0 if it does
+    Health(HealthFlags),
     /// Print the version.
     Version,
+}
+
+#[derive(Args)]
+struct HealthFlags {
+    /// The node's --metrics-port
+    #[arg(long, env = "SWYTCH_METRICS_PORT", default_value = "9090", value_parser = values::port)]
+    metrics_port: u16,
+
+    /// Where it listens
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    address: IpAddr,
+}
+
+/// The flags, with the environment variables that count.
+fn command() -> clap::Command {
+    // Kubernetes tells the containers of its pods where the service `swytch` is, in variables of which one is named as if it were for `--port`.
+    let is_of_kubernetes = |value: OsString| value.as_encoded_bytes().starts_with(b"tcp://");
+    let command = CommandLine::command();
+    match std::env::var_os("SWYTCH_PORT").is_some_and(is_of_kubernetes) {
+        true => command.mut_subcommand("redis", |redis| redis.mut_arg("port", |port| port.env(Resettable::Reset))),
+        false => command,
+    }
+}
+
+/// Reads words as the flags.
+fn read(words: impl IntoIterator<Item = OsString>) -> Result<(ArgMatches, CommandLine), clap::Error> {
+    let matches = command().try_get_matches_from(words)?;
+    let command_line = CommandLine::from_arg_matches(&matches)?;
+    Ok((matches, command_line))
 }
 
 /// Reads the command line, the environment, and the configuration file if there is one.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Invocation {
     let words: Vec<OsString> = words.into_iter().collect();
-    let parsed = CommandLine::command().try_get_matches_from(&words).and_then(|matches| {
-        let command_line = CommandLine::from_arg_matches(&matches)?;
-        Ok((matches, command_line))
-    });
-    let (matches, command_line) = match parsed {
+    let (matches, command_line) = match read(words.clone()) {
         Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => return Invocation::Print(error.render().to_string()),
         Err(error) => return Invocation::Mistake(one_line(&error)),
@@ -69,6 +100,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Invocation {
             Ok(passphrase) => Invocation::Print(format!("{passphrase}\n")),
             Err(error) => Invocation::Mistake(format!("swytch: the system gives no randomness: {error}\n")),
         },
+        Command::Health(flags) => Invocation::CheckHealth(SocketAddr::new(flags.address, flags.metrics_port)),
         Command::Version => Invocation::Print(CommandLine::command().render_version()),
     }
 }
@@ -89,8 +121,8 @@ fn options(flags: RedisFlags, matches: &ArgMatches, mut words: Vec<OsString>) ->
     // Behind the subcommand; the first word is the name of the program, which may be the same.
     let place = words.iter().skip(1).position(|word| word == "redis").map_or(words.len(), |place| place + 2);
     words.splice(place..place, unsaid.map(|(name, value)| flag_word(&name, &value)));
-    let flags = match CommandLine::try_parse_from(words) {
-        Ok(CommandLine { command: Command::Redis(flags) }) => flags,
+    let flags = match read(words) {
+        Ok((_, CommandLine { command: Command::Redis(flags) })) => flags,
         Ok(_) => return Err(format!("{}: cannot be read together with these flags", file.display())),
         Err(error) => return Err(one_line(&error).trim_end().trim_start_matches("swytch: ").to_string()),
     };
@@ -114,7 +146,7 @@ fn check_flag(name: &str, value: &OsString) -> Option<Result<(), String>> {
     }
     let words = [OsString::from("swytch"), OsString::from("redis"), flag_word(name, value)];
     let reason = |error: clap::Error| error.source().map_or_else(|| one_line(&error), ToString::to_string);
-    Some(CommandLine::try_parse_from(words).map(drop).map_err(reason))
+    Some(read(words).map(drop).map_err(reason))
 }
 
 /// A passphrase that nobody can guess.
@@ -145,6 +177,7 @@ mod tests {
         match run(&[&["redis"], words].concat()) {
             Invocation::Serve(options) => *options,
             Invocation::Mistake(text) | Invocation::Print(text) => panic!("{words:?}: {text}"),
+            Invocation::CheckHealth(_) => panic!("{words:?} starts nothing"),
         }
     }
 
@@ -169,6 +202,17 @@ mod tests {
         assert_eq!(options.bind.len(), 1);
         assert_eq!(options.bind[0].address.to_string(), "127.0.0.1");
         assert!(options.cluster.is_none() && options.metrics_port.is_none() && options.unix_socket.is_none());
+    }
+
+    #[test]
+    fn who_asks_for_the_health_of_which_node() {
+        let asked = |words: &[&str]| match run(words) {
+            Invocation::CheckHealth(address) => address.to_string(),
+            _ => panic!("{words:?} asks nobody"),
+        };
+        assert_eq!(asked(&["health"]), "127.0.0.1:9090");
+        assert_eq!(asked(&["health", "--metrics-port=9100", "--address", "::1"]), "[::1]:9100");
+        assert!(matches!(run(&["health", "--metrics-port", "x"]), Invocation::Mistake(_)));
     }
 
     #[test]

@@ -63,6 +63,13 @@ fn usage(context: &mut Context<'_>) -> Outcome {
     Ok(Flow::Continue)
 }
 
+/// A number of MEMORY STATS.
+#[derive(Clone, Copy)]
+enum Number {
+    Count(usize),
+    Float(f64),
+}
+
 /// The process, the data and what is kept about it, in bytes.
 struct Sizes {
     resident: usize,
@@ -117,29 +124,65 @@ fn stats(context: &mut Context<'_>) -> Outcome {
     let used: Vec<(u32, (usize, usize))> =
         databases.map(|number| (number, context.size(number))).filter(|(_, (keys, _))| *keys > 0).collect();
     let keys: usize = used.iter().map(|(_, (keys, _))| keys).sum();
-    let numbers = [
-        ("total.allocated", sizes.data + sizes.metadata),
-        ("lua.caches", context.state.scripting.texts().1),
-        ("functions.caches", library_counts(context).2),
-        ("overhead.total", sizes.metadata),
-        ("keys.count", keys),
-        ("keys.bytes-per-key", sizes.data.checked_div(keys).unwrap_or(0)),
-        ("dataset.bytes", sizes.data),
-        ("allocator.resident", sizes.resident),
+    let clients: usize = context.state.clients.all().iter().map(|record| record.memory()).sum();
+    let allocated = sizes.data + sizes.metadata + clients;
+    let peak = context.state.stats.note_memory(sizes.data as u64) as usize;
+    let percentage = |part: usize, whole: usize| Number::Float(part as f64 * 100.0 / whole.max(1) as f64);
+    let ratio = |part: usize, whole: usize| Number::Float(part as f64 / whole.max(1) as f64);
+    let count = Number::Count;
+    let before = [
+        ("peak.allocated", count(peak)),
+        ("total.allocated", count(allocated)),
+        ("startup.allocated", count(0)),
+        ("replication.backlog", count(0)),
+        ("clients.slaves", count(0)),
+        ("clients.normal", count(clients)),
+        ("cluster.links", count(0)),
+        ("aof.buffer", count(0)),
+        ("lua.caches", count(context.state.scripting.texts().1)),
+        ("functions.caches", count(library_counts(context).2)),
     ];
-    context.reply.map(numbers.len() + used.len());
-    for (number, (keys, with_deadline)) in used {
+    let beyond = sizes.resident.saturating_sub(allocated);
+    let behind = [
+        ("overhead.total", count(sizes.metadata + clients)),
+        ("keys.count", count(keys)),
+        ("keys.bytes-per-key", count(sizes.data.checked_div(keys).unwrap_or(0))),
+        ("dataset.bytes", count(sizes.data)),
+        ("dataset.percentage", percentage(sizes.data, allocated)),
+        ("peak.percentage", percentage(sizes.data, peak)),
+        ("allocator.allocated", count(allocated)),
+        ("allocator.active", count(sizes.resident)),
+        ("allocator.resident", count(sizes.resident)),
+        ("allocator-fragmentation.ratio", ratio(sizes.resident, allocated)),
+        ("allocator-fragmentation.bytes", count(beyond)),
+        ("allocator-rss.ratio", Number::Float(1.0)),
+        ("allocator-rss.bytes", count(0)),
+        ("rss-overhead.ratio", Number::Float(1.0)),
+        ("rss-overhead.bytes", count(0)),
+        ("fragmentation", ratio(sizes.resident, allocated)),
+        ("fragmentation.bytes", count(beyond)),
+    ];
+    let write = |context: &mut Context<'_>, numbers: &[(&str, Number)]| {
+        for (name, number) in numbers {
+            context.reply.bulk(name.as_bytes());
+            match *number {
+                Number::Count(count) => context.reply.count(count),
+                Number::Float(float) => context.reply.double(float),
+            }
+        }
+    };
+    context.reply.map(before.len() + used.len() + behind.len());
+    write(context, &before);
+    for (number, _) in used {
         context.reply.bulk(format!("db.{number}").as_bytes());
-        context.reply.map(2);
-        context.reply.bulk(b"keys");
-        context.reply.count(keys);
-        context.reply.bulk(b"expires");
-        context.reply.count(with_deadline);
+        // Indexes are counted with the keys.
+        context.reply.map(3);
+        for part in ["overhead.hashtable.main", "overhead.hashtable.expires", "overhead.hashtable.slot-to-keys"] {
+            context.reply.bulk(part.as_bytes());
+            context.reply.count(0);
+        }
     }
-    for (name, number) in numbers {
-        context.reply.bulk(name.as_bytes());
-        context.reply.count(number);
-    }
+    write(context, &behind);
     Ok(Flow::Continue)
 }
 
@@ -193,7 +236,9 @@ mod tests {
             ("memory purge", "+OK\r\n"),
             ("memory foo", "-ERR unknown subcommand 'foo'. Try MEMORY HELP.\r\n"),
         ]);
-        assert!(fixture.run("memory stats").contains("$10\r\nkeys.count\r\n:2\r\n"));
+        let stats = fixture.run("memory stats");
+        assert!(stats.starts_with("*56\r\n$14\r\npeak.allocated\r\n:"), "{stats}");
+        assert!(stats.contains("$10\r\nkeys.count\r\n:2\r\n$"), "{stats}");
         assert!(fixture.run("memory doctor").contains("too little data"));
         assert!(fixture.run("memory malloc-stats").contains("1048576 bytes"));
         assert!(fixture.run("memory help").starts_with("*13\r\n+MEMORY <subcommand>"));

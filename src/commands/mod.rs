@@ -133,6 +133,8 @@ pub enum Flow {
     Pause,
     /// A save has begun when so many had ended. When it has ended too, reply with `OK`, or with its error.
     Save { ended: u64 },
+    /// The same, but if it went well the process ends, and else the reply says that it does not.
+    SaveAndEnd { ended: u64 },
 }
 
 /// Carries one request out and appends the reply. `now` is the time of this command, in milliseconds.
@@ -146,9 +148,11 @@ pub fn execute(
     let start = reply.bytes().len();
     let flow = run(state, session, arguments, reply, now);
     // Where the reply is still to come, whoever writes it asks whether it is wanted.
-    if !matches!(flow, Flow::Block { .. } | Flow::Wait { .. } | Flow::Save { .. } | Flow::Pause)
-        && !session.wants_reply()
-    {
+    let replies_later = matches!(
+        flow,
+        Flow::Block { .. } | Flow::Wait { .. } | Flow::Save { .. } | Flow::SaveAndEnd { .. } | Flow::Pause
+    );
+    if !replies_later && !session.wants_reply() {
         reply.bytes_mut().truncate(start);
     }
     if session.tracking.is_some() && !matches!(flow, Flow::Block { .. } | Flow::Pause) {

@@ -106,7 +106,8 @@ fn failover(context: &mut Context<'_>) -> Outcome {
 }
 
 /// Ends the process as SIGTERM does. Nobody is answered: the connections end. There are no replicas to wait for, so NOW changes
-/// nothing; neither does FORCE: should saving fail, the process says so and ends nevertheless.
+/// nothing. If the data is to be saved at the end, it is saved once before that, while clients go on: should that fail, nothing ends, unless FORCE
+/// says so.
 fn shutdown(context: &mut Context<'_>) -> Outcome {
     let options = context.arguments.from(1);
     let count = |name: &str| options.iter().filter(|word| is_option(word, name)).count();
@@ -122,8 +123,18 @@ fn shutdown(context: &mut Context<'_>) -> Outcome {
         // Half of what a script does is not to be saved.
         return Err(context.state.scripting.busy());
     }
+    let persistence = &context.state.persistence;
+    let saves = save > 0 || nosave == 0 && !persistence.save_points().is_empty();
+    let tried = match saves && force == 0 && !persistence.is_loading() {
+        // Should one be under way, that one tells as well.
+        true => Some(super::persistence::begin(context).unwrap_or_else(|_| persistence.ended().borrow().ended)),
+        false => None,
+    };
     if save > 0 || nosave > 0 {
-        context.state.persistence.decide_end(save > 0);
+        persistence.decide_end(save > 0);
+    }
+    if let Some(ended) = tried {
+        return Ok(Flow::SaveAndEnd { ended });
     }
     context.state.supervision.end();
     Ok(Flow::Close)

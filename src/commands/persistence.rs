@@ -28,7 +28,8 @@ pub const COMMANDS: &[Command] = &[
 
 const BUSY: Refusal = Refusal::Fixed("ERR Background save already in progress");
 
-fn begin(context: &Context<'_>) -> Result<u64, Refusal> {
+/// Begins a save. Returns how many had ended by then.
+pub(super) fn begin(context: &Context<'_>) -> Result<u64, Refusal> {
     let state = context.state;
     state.persistence.begin(&state.keyspace, context.now, state.use_hint()).map_err(|refused| match refused {
         Refused::Busy => BUSY,

@@ -155,6 +155,11 @@ fn cluster(page: &Page, report: &ClusterReport) {
         ("swytch_cluster_log_bytes", "Size of the effects kept for other nodes.", report.log_bytes),
         ("swytch_cluster_waiting_effects", "Effects received that wait for others.", report.waiting_effects),
         ("swytch_cluster_waiting_bytes", "Size of the effects received that wait for others.", report.waiting_bytes),
+        (
+            "swytch_cluster_metadata_bytes",
+            "Size of what is known about keys that are not stable.",
+            report.metadata_bytes,
+        ),
     ];
     for (name, help, value) in gauges {
         page.gauge(name, help, value as u64);
@@ -169,6 +174,31 @@ fn cluster(page: &Page, report: &ClusterReport) {
         ("swytch_cluster_snapshots_received_total", "Snapshots received.", report.snapshots_received),
         ("swytch_cluster_rebases_total", "Times that this node gave up its identity.", report.rebases),
         ("swytch_cluster_peers_refused_total", "Peers disconnected for what they said.", report.refused_peers),
+        (
+            "swytch_cluster_effects_lost_total",
+            "Effects made here that were lost when this node gave up its identity.",
+            report.lost_effects,
+        ),
+        (
+            "swytch_cluster_effects_refused_total",
+            "Effects received that could not be applied any more.",
+            report.refused_effects,
+        ),
+        (
+            "swytch_cluster_effects_dropped_total",
+            "Effects received that were dropped because too many waited; they are asked for again.",
+            report.dropped_effects,
+        ),
+        (
+            "swytch_cluster_forced_out_total",
+            "Nodes that the log is not kept for any more because it was full.",
+            report.forced_out,
+        ),
+        (
+            "swytch_cluster_forsaken_total",
+            "Nodes whose return is not provided for any more because too much was kept for it.",
+            report.forsaken,
+        ),
     ];
     for (name, help, value) in counters {
         page.counter(name, help, value);

@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here changes a node, and a slow or hostile reader of metrics costs its clients nothing.
 
 mod health;
+mod health_check;
 mod latency_events;
 mod latency_histogram;
 mod logging;
@@ -12,6 +13,7 @@ mod slow_log;
 pub mod stats;
 
 pub use health::{Subject, serve_http};
+pub use health_check::check_health;
 pub use latency_events::{LatencyEvents, SAMPLES, Sample, Series, Summary};
 pub use latency_histogram::LatencyHistogram;
 pub use logging::{LogLevel, set_log_level, start_logging};

@@ -3,6 +3,7 @@
 //! While an answer cannot be sent because the client does not read, or while WAIT waits, what the client sends is still
 //! taken in (and not looked at): a client that sends a long pipeline before it reads the first answer must not get stuck.
 
+use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -22,8 +23,10 @@ use crate::commands::{BatchNote, Bundle, Connected, Flow, ServerState, Session, 
 use crate::keyspace::{Keyspace, MOST_WARMED, Millis, Verdict};
 use crate::resp::{Parsed, Parser, Protocol, Reply, look_ahead};
 
-/// What a read asks for at first, and what a silent connection keeps of each buffer, in bytes.
+/// What a read asks for at first, in bytes.
 const READ_SIZE: usize = 16 * 1024;
+/// A silent connection keeps its buffers if they are no larger than this, in bytes.
+const SMALL_BUFFER: usize = 256;
 /// What a read asks for at most, when pipelines are long.
 const MAX_READ_SIZE: usize = 64 * 1024;
 /// With less free space than this, the input buffer makes room before it reads.
@@ -32,6 +35,11 @@ const MIN_ROOM: usize = 4 * 1024;
 const FLUSH_SIZE: usize = 256 * 1024;
 /// The most input that is kept unexecuted, in bytes; Redis's `client-query-buffer-limit`.
 const MAX_INPUT: usize = 1024 * 1024 * 1024;
+thread_local! {
+    /// Where bytes arrive for connections with a small buffer.
+    static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+}
+
 /// While a script takes too long, whoever needs the data to end looks again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -94,6 +102,8 @@ enum Next {
     Pause,
     /// SAVE: answer when a save has ended that began when so many had.
     Save { ended: u64 },
+    /// SHUTDOWN: the same, but only if that went wrong; else the process ends.
+    SaveAndEnd { ended: u64 },
     /// Answer, then hang up.
     Close,
 }
@@ -209,7 +219,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Next::Save { ended } => {
                     self.flush().await?;
-                    self.wait_for_save(ended).await;
+                    if let Some(outcome) = self.wait_for_save(ended).await {
+                        self.reply_to_save(outcome.map_err(|error| format!("ERR {error}")));
+                    }
+                    self.now = self.front.clock.wall();
+                }
+                Next::SaveAndEnd { ended } => {
+                    self.flush().await?;
+                    match self.wait_for_save(ended).await {
+                        Some(Ok(())) => {
+                            self.front.state.supervision.end();
+                            return Ok(());
+                        }
+                        Some(Err(_)) => {
+                            self.reply_to_save(Err("ERR Errors trying to SHUTDOWN. Check logs.".to_owned()))
+                        }
+                        None => {}
+                    }
                     self.now = self.front.clock.wall();
                 }
                 Next::Close => return self.flush().await,
@@ -339,6 +365,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         }
                         Flow::Close => return Next::Close,
                         Flow::Save { ended } => return Next::Save { ended },
+                        Flow::SaveAndEnd { ended } => return Next::SaveAndEnd { ended },
                         Flow::Wait { replicas, timeout, seq } => return Next::Wait { replicas, timeout, seq },
                     }
                     if self.reply.bytes().len() >= FLUSH_SIZE {
@@ -403,7 +430,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn begin_waiting(&mut self) {
         let BatchNote { input_room, output_room, .. } = self.note_buffers(0);
         let session = self.session.as_ref().expect("there until the connection is dropped");
-        let oversized = input_room > READ_SIZE || output_room > READ_SIZE;
+        let oversized = input_room > SMALL_BUFFER || output_room > SMALL_BUFFER;
         self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized, session.is_listening());
     }
 
@@ -455,9 +482,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads once. 0: the client sends nothing any more.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.make_room();
-        let room = self.input.capacity() - self.input.len();
-        let count = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(context))?;
+        let (room, count) = if self.consumed == self.input.len() && self.input.capacity() < MIN_ROOM {
+            (READ_SIZE, ready!(self.poll_read_elsewhere(context))?)
+        } else {
+            self.make_room();
+            let room = self.input.capacity() - self.input.len();
+            (room, ready!(pin!(self.stream.read_buf(&mut self.input)).poll(context))?)
+        };
         if count == 0 {
             self.ended = true;
         } else if count == room {
@@ -468,6 +499,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         block.input_bytes.add(count as u64);
         block.reads.add(1);
         Poll::Ready(Ok(count))
+    }
+
+    /// Reads once for a connection whose buffer is empty and small, and copies what has come there: so the buffers of most connections, which
+    /// send a little now and then, are as large as their requests.
+    fn poll_read_elsewhere(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.clear();
+        self.consumed = 0;
+        ARRIVALS.with_borrow_mut(|arrivals| {
+            let mut arrived = ReadBuf::new(arrivals);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut arrived))?;
+            self.input.extend_from_slice(arrived.filled());
+            Poll::Ready(Ok(self.input.len()))
+        })
     }
 
     /// Makes room in the input buffer for a read. A long word gets its room step by step, each time as much as has
@@ -497,8 +541,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn trim(&mut self) {
         self.input.drain(..self.consumed);
         self.consumed = 0;
-        self.input.shrink_to(READ_SIZE);
-        self.reply.bytes_mut().shrink_to(READ_SIZE);
+        self.input.shrink_to(SMALL_BUFFER);
+        self.reply.bytes_mut().shrink_to(SMALL_BUFFER);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
         self.parser.shrink();
         self.read_size = READ_SIZE;
     }
@@ -538,22 +585,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Waits until a save has ended that began when `before` had, and answers with its outcome; not if the client or the
-    /// process leaves.
-    async fn wait_for_save(&mut self, before: u64) {
+    /// Waits until a save has ended that began when `before` had. Returns its outcome; none if the client or the process
+    /// leaves.
+    async fn wait_for_save(&mut self, before: u64) -> Option<Result<(), Arc<str>>> {
         let mut ends = self.front.state.persistence.ended();
         let saved = tokio::select! {
             biased;
-            () = poll_fn(|context| self.poll_interrupted(context)) => return,
+            () = poll_fn(|context| self.poll_interrupted(context)) => return None,
             // The node's persistence lives as long as the node.
             Ok(saved) = ends.wait_for(|saved| saved.ended > before) => saved.clone(),
         };
+        Some(saved.error.map_or(Ok(()), Err))
+    }
+
+    fn reply_to_save(&mut self, outcome: Result<(), String>) {
         if !self.session().wants_reply() {
             return;
         }
-        match saved.error {
-            None => self.reply.ok(),
-            Some(error) => self.reply.error(format!("ERR {error}").as_bytes()),
+        match outcome {
+            Ok(()) => self.reply.ok(),
+            Err(error) => self.reply.error(error.as_bytes()),
         }
     }
 
@@ -675,6 +726,12 @@ mod tests {
             ended = connection.run() => ended.expect("the client is there"),
             () = tokio::time::sleep(Duration::from_millis(1)) => {}
         }
-        assert!(connection.input.capacity() <= READ_SIZE && connection.reply.bytes_mut().capacity() <= READ_SIZE);
+        assert_eq!((connection.input.capacity(), connection.reply.bytes_mut().capacity() <= SMALL_BUFFER), (0, true));
+        eprintln!(
+            "SIZES connection {} session {} future {}",
+            size_of_val(&connection),
+            size_of::<Session>(),
+            size_of_val(&connection.run())
+        );
     }
 }

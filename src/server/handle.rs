@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 const STOP: u8 = 1;
 /// The client was silent for too long: close.
 const EXPIRE: u8 = 1 << 1;
-/// The client is silent and its buffers are large: give their memory back.
+/// The client is silent: give the memory of its buffers back.
 const TRIM: u8 = 1 << 2;
 
 /// A connection's buffers are trimmed after so many seconds of silence.
@@ -28,7 +28,7 @@ pub struct Handle {
     woken: AtomicBool,
     /// It listens to channels: it is not silent for too long, as nothing is expected of it.
     listening: AtomicBool,
-    /// Its buffers are larger than what a silent connection may keep.
+    /// Its buffers are larger than what a silent connection keeps.
     oversized: AtomicBool,
 }
 

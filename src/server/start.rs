@@ -65,6 +65,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
 
 async fn run_node(mut options: Options) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
+    // From here on, since it would end the process otherwise: who has just started a node may ask at once.
+    let hangups = signal(SignalKind::hangup())?;
     options.max_clients = descriptors::make_room(options.max_clients);
     let certificates = options.tls.as_ref().map(|tls| Prepared::new(tls.settings.clone())).transpose()?;
     let certificates = certificates.map(|prepared| Arc::new(Certificates::new(prepared)));
@@ -118,7 +120,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         spawn_unix(&mut tasks, threads.dispatcher(), socket, &state, &stop)?;
     }
     tasks.spawn(keep_up(Arc::clone(&front), stop.clone()));
-    tasks.spawn(reload_when_asked(signal(SignalKind::hangup())?, Arc::clone(&state), stop.clone()));
+    tasks.spawn(reload_when_asked(hangups, Arc::clone(&state), stop.clone()));
     announce(&options, &state);
     if options.users.is_some() && options.password.is_some() {
         warn!("--requirepass has no effect beside --aclfile: the file says who may log in");
