@@ -1,0 +1,165 @@
+"""The report: one HTML file without outside resources. The matrix, and for each cell what happened and what was found."""
+
+import html
+import json
+from collections import Counter
+
+import charts
+
+STATUS = {"held": "held", "broken": "broken", "no fault": "no fault", "error": "error", "nothing examined": "empty"}
+
+STYLE = """
+:root { --ink: #1d2433; --soft: #5d6679; --line: #e2e6ee; --paper: #fff; --ground: #f5f6f9; --ok: #2f8f5b; --okbg: #e3f4ea;
+  --bad: #c2372e; --badbg: #fbe6e4; --odd: #9a6a00; --oddbg: #fcf1d8; --accent: #2b5fb3; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+main { max-width: 1160px; margin: 0 auto; padding: 32px 24px 80px; }
+h1 { font-size: 28px; margin: 0 0 4px; letter-spacing: -0.01em; }
+h2 { font-size: 20px; margin: 40px 0 12px; }
+p.lead { color: var(--soft); margin: 0 0 20px; max-width: 70ch; }
+.tiles { display: flex; gap: 12px; flex-wrap: wrap; margin: 20px 0; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 18px; min-width: 120px; }
+.tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--soft); font-size: 13px; }
+.scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
+table.matrix { border-collapse: collapse; font-size: 13px; width: 100%; }
+table.matrix th { font-weight: 600; text-align: left; padding: 8px 10px; white-space: nowrap; }
+table.matrix thead th { color: var(--soft); border-bottom: 1px solid var(--line); }
+table.matrix td { padding: 4px; border-top: 1px solid var(--line); text-align: center; }
+table.matrix tbody th { border-top: 1px solid var(--line); }
+.badge { display: inline-block; border-radius: 6px; padding: 3px 10px; font-size: 12px; font-weight: 600; text-decoration: none; white-space: nowrap; }
+.held { background: var(--okbg); color: var(--ok); } .broken { background: var(--badbg); color: var(--bad); }
+.no-fault, .error, .empty { background: var(--oddbg); color: var(--odd); }
+.none { color: #b8bfcc; }
+section.cell { background: var(--paper); border: 1px solid var(--line); border-radius: 12px; padding: 20px 24px; margin: 18px 0; }
+section.cell header { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; }
+section.cell h3 { margin: 0; font-size: 18px; }
+section.cell .about { color: var(--soft); margin: 4px 0 12px; font-size: 14px; }
+.facts { color: var(--soft); font-size: 13px; display: flex; gap: 20px; flex-wrap: wrap; margin: 10px 0 4px; }
+.facts b { color: var(--ink); font-variant-numeric: tabular-nums; }
+svg { display: block; width: 100%; height: auto; }
+ul.checks { list-style: none; margin: 14px 0 0; padding: 0; border-top: 1px solid var(--line); font-size: 14px; }
+ul.checks > li { padding: 7px 0; border-bottom: 1px solid var(--line); }
+ul.checks .row { display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
+.mark { font-weight: 700; width: 1.1em; } .mark.y { color: var(--ok); } .mark.n { color: var(--bad); }
+.promise { color: var(--accent); font-size: 12px; } .examined { margin-left: auto; color: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
+.note { color: var(--soft); font-size: 13px; margin: 2px 0 0 1.9em; overflow-wrap: anywhere; }
+.found { margin: 6px 0 6px 1.6em; border-left: 3px solid var(--bad); padding: 2px 0 2px 12px; font-size: 13px; overflow-wrap: anywhere; }
+.found code { display: block; font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; color: var(--soft); }
+details > summary { cursor: pointer; color: var(--soft); font-size: 13px; margin-top: 10px; }
+.legend { font-size: 12px; color: var(--soft); display: flex; gap: 16px; flex-wrap: wrap; margin: 6px 0 0; }
+.legend i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 5px; }
+"""
+
+
+def escape(text):
+    return html.escape(str(text))
+
+
+def badge(result, link=True):
+    name = STATUS[result["status"]]
+    kind = name.replace(" ", "-")
+    label = f"{sum(verdict['broken_count'] for verdict in result['verdicts'])} broken" if name == "broken" else name
+    if link:
+        return f'<a class="badge {kind}" href="#{anchor(result)}">{label}</a>'
+    return f'<span class="badge {kind}">{label}</span>'
+
+
+def anchor(result):
+    return f"{result['workload']}--{result['nemesis']}" + ("--plant" if result["plant"] else "")
+
+
+def matrix(results):
+    nemeses = list(dict.fromkeys(result["nemesis"] for result in results))
+    workloads = list(dict.fromkeys(result["workload"] for result in results))
+    by_cell = {(result["workload"], result["nemesis"]): result for result in results}
+    head = "".join(f"<th>{escape(name)}</th>" for name in workloads)
+    rows = ""
+    for nemesis in nemeses:
+        cells = "".join(f"<td>{badge(by_cell[workload, nemesis]) if (workload, nemesis) in by_cell else '<span class=none>·</span>'}</td>"
+                        for workload in workloads)
+        rows += f"<tr><th>{escape(nemesis)}</th>{cells}</tr>"
+    return f'<div class="scroll"><table class="matrix"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def tiles(results):
+    counts = Counter()
+    for result in results:
+        counts.update(result["counts"])
+    states = Counter(result["status"] for result in results)
+    slowest = max((result["convergence"].get("seconds", 0) for result in results), default=0)
+    shown = [(len(results), "cells"), (states["held"], "held"), (states["broken"], "broke a promise"),
+             (len(results) - states["held"] - states["broken"], "without a verdict"),
+             (f"{counts['ok']:,}", "answered operations"), (f"{counts['info']:,}", "with unknown outcome"),
+             (f"{slowest:g} s", "slowest convergence after the end")]
+    return '<div class="tiles">' + "".join(f'<div class="tile"><b>{value}</b><span>{label}</span></div>' for value, label in shown) + "</div>"
+
+
+def check_item(verdict):
+    held = not verdict["broken_count"] and verdict["examined"]
+    text = f'<li><div class="row"><span class="mark {"y" if held else "n"}">{"✓" if held else "✗"}</span>'
+    text += f'<span>{escape(verdict["check"])}</span><span class="promise">{escape(verdict["promise"])}</span>'
+    text += f'<span class="examined">{verdict["examined"]:,} examined</span></div>'
+    for note in verdict["notes"]:
+        text += f'<div class="note">{escape(note)}</div>'
+    for broken in verdict["broken"]:
+        text += f'<div class="found">{escape(broken["text"])}' + "".join(f"<code>{escape(op)}</code>" for op in broken["ops"]) + "</div>"
+    more = verdict["broken_count"] - len(verdict["broken"])
+    if more > 0:
+        text += f'<div class="note">and {more:,} more</div>'
+    return text + "</li>"
+
+
+def evidence_list(result):
+    if not result["evidence"]:
+        return ""
+    failed = [item for item in result["evidence"] if not item["holds"]]
+    items = "".join(f'<div class="note"><span class="mark {"y" if item["holds"] else "n"}">{"✓" if item["holds"] else "✗"}</span> '
+                    f'{escape(item["what"])} <span>({escape(item["detail"])})</span></div>' for item in result["evidence"])
+    return (f'<details{" open" if failed else ""}><summary>Proof that the fault took hold: {len(result["evidence"]) - len(failed)} of '
+            f'{len(result["evidence"])}</summary>{items}</details>')
+
+
+def events_list(result):
+    if not result["events"]:
+        return ""
+    items = "".join(f'<div class="note">{event["start"]:.1f}–{event["end"]:.1f} s · {escape(event["label"])} · {escape(event["detail"])}</div>'
+                    for event in result["events"])
+    return f"<details><summary>{len(result['events'])} events</summary>{items}</details>"
+
+
+def cell(result):
+    counts, same = result["counts"], result["convergence"]
+    facts = [(f"{counts.get('ok', 0):,}", "answered"), (f"{counts.get('fail', 0):,}", "refused"), (f"{counts.get('info', 0):,}", "unknown"),
+             (f"{result['may_be_lost']:,}", "may be lost by kill -9"), (f"{same.get('seconds', '–')} s", "until all nodes were the same"),
+             (result["seed"], "seed"), (f"{result['took']} s", "in all")]
+    text = f'<section class="cell" id="{anchor(result)}"><header><h3>{escape(result["workload"])} · {escape(result["nemesis"])}</h3>{badge(result, False)}</header>'
+    planted = f" · planted behind the checkers' backs: {result['plant']}" if result["plant"] else ""
+    text += f'<div class="about">{escape(" · ".join(result["about"]))}{escape(planted)}</div>'
+    if result["error"]:
+        text += f'<div class="found">{escape(result["error"])}</div>'
+    text += charts.throughput(result) + charts.latency(result) + charts.LEGEND
+    text += '<div class="facts">' + "".join(f"<span><b>{escape(value)}</b> {label}</span>" for value, label in facts) + "</div>"
+    text += '<ul class="checks">' + "".join(check_item(verdict) for verdict in result["verdicts"]) + "</ul>"
+    return text + evidence_list(result) + events_list(result) + "</section>"
+
+
+def page(results):
+    order = sorted(results, key=lambda result: list(STATUS).index(result["status"]) == 0)
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>swytch under faults</title><style>{STYLE}</style></head><body><main><h1>swytch under faults</h1>"
+            f'<p class="lead">Clients write to every node of a real cluster while something goes wrong. Afterwards everything is '
+            f"healed, all nodes have to come to the same data, and the history is checked against what is promised.</p>"
+            f"{tiles(results)}<h2>Matrix</h2>{matrix(results)}<h2>Cells</h2>{''.join(cell(result) for result in order)}</main></body></html>")
+
+
+def write(out, results):
+    """`index.html` and `results.json` in the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "index.html").write_text(page(results))
+    (out / "results.json").write_text(json.dumps(results, indent=1, default=str))
+
+
+def collect(folders):
+    """The results of former runs, from everywhere below the folders."""
+    return [json.loads(path.read_text()) for folder in folders for path in sorted(folder.rglob("result.json"))]
