@@ -25,6 +25,7 @@ p.lead { color: var(--soft); margin: 0 0 20px; max-width: 70ch; }
 table.matrix { border-collapse: collapse; font-size: 13px; width: 100%; }
 table.matrix th { font-weight: 600; text-align: left; padding: 8px 10px; white-space: nowrap; }
 table.matrix thead th { color: var(--soft); border-bottom: 1px solid var(--line); }
+table.matrix thead th + th { text-align: center; }
 table.matrix td { padding: 4px; border-top: 1px solid var(--line); text-align: center; }
 table.matrix tbody th { border-top: 1px solid var(--line); }
 .badge { display: inline-block; border-radius: 6px; padding: 3px 10px; font-size: 12px; font-weight: 600; text-decoration: none; white-space: nowrap; }
