@@ -219,7 +219,7 @@ class Cell:
         """The status, and the numbers that the report draws."""
         result, ops = self.result, self.history.ops
         result["counts"] = dict(Counter(op.kind for op in ops))
-        result["may_be_lost"] = sum(op.ok and not op.safe for op in ops)
+        result["may_be_lost"] = sum(op.ok and not op.safe and op.f in self.workload.writes for op in ops)
         result["events"] = [{"label": event.label, "start": event.start, "end": event.end or event.start, "detail": event.detail}
                             for event in self.history.events]
         result["timeline"] = timeline(ops)

@@ -255,14 +255,16 @@ class Cluster:
             self.wait_ready([node])
 
     def kill(self, node):
-        """kill -9: what only this node had is gone."""
+        """kill -9: what only this node had is gone. Clients write to it until it dies."""
         self.deaths.append((node.name, node.life))
-        node.up = False
         self.stand.kill(node)
+        node.up = False
 
     def stop(self, node):
+        """SIGTERM; its exit status. Clients write to it until it has ended."""
+        status = self.stand.stop(node)
         node.up = False
-        return self.stand.stop(node)
+        return status
 
     def pause(self, node):
         self.stand.pause(node)

@@ -1,5 +1,7 @@
 """Faults planted behind the checkers' backs, to show that a run catches them on a real cluster."""
 
+import time
+
 
 def flush(cluster, chance):
     """FLUSHALL at one node."""
@@ -14,10 +16,13 @@ def delete(cluster, chance):
 
 
 def half(cluster, chance):
-    """One write of a pair without the other: an account and a group of `multi` changed alone."""
+    """One write of a pair without the other: an account and a group of `multi` changed alone, several times."""
     node = chance.choice(cluster.live())
-    return (node.ask("INCRBY", "account:0", "1") is not None
-            and node.ask("SET", f"m:{chance.randrange(4)}:string", "7") == "OK")
+    for _ in range(30):
+        if node.ask("INCRBY", "account:0", "1") is None or node.ask("SET", f"m:{chance.randrange(4)}:string", "7") != "OK":
+            return False
+        time.sleep(0.05)
+    return True
 
 
 PLANTS = {"flush": flush, "delete": delete, "half": half}
