@@ -2,6 +2,7 @@
 
 import json
 import random
+import subprocess
 import threading
 import time
 import traceback
@@ -111,8 +112,8 @@ class Cell:
         with self.cluster:
             try:
                 self.drive()
-            except Failure as error:
-                self.result["error"] = str(error)
+            except (Failure, Refused, Indeterminate, subprocess.TimeoutExpired) as error:
+                self.result["error"] = f"{type(error).__name__}: {error}"
             finally:
                 self.keep_logs()
         self.history.write(self.directory)

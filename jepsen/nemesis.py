@@ -73,8 +73,9 @@ class Partition(Nemesis):
 
     proves = True
 
-    def __init__(self, name, about, shape, separates):
-        self.name, self.about, self.shape, self.separates = name, about, shape, separates
+    def __init__(self, name, about, shape, separates, seconds=None):
+        self.name, self.about, self.shape, self.separates, self.seconds = name, about, shape, separates, seconds
+        self.minimum_seconds = seconds + 15 if seconds else 0
 
     def cycle(self, context):
         cluster = context.cluster
@@ -86,7 +87,7 @@ class Partition(Nemesis):
             context.hold(min(1.0, context.hold_seconds / 4))
             if self.separates:
                 self.probe(context, nodes, blocked)
-            context.hold()
+            context.hold(self.seconds)
             counters = dropped(cluster)
             context.prove(f"{self.name}: datagrams were dropped", all(counters.get(pair, 0) > 0 for pair in blocked_names(blocked)),
                           f"{sum(counters.values())} in {len(blocked)} directions")
@@ -111,9 +112,9 @@ def heal_time(context):
     context.promise("connected again after the fault", True, f"{seconds:.1f} s")
 
 
-def cut(cluster, blocked):
+def cut(cluster, blocked, receivers=None):
     """Blocks datagrams in each direction given as (from, to), at the receiver."""
-    for node in cluster.live():
+    for node in receivers or cluster.live():
         rules = [f"-A INPUT -s {source.address}/32 -p udp -j DROP" for source, target in blocked if target is node]
         if rules:
             cluster.stand.inside(node, "iptables-restore", "--noflush", "-w", text="\n".join(["*filter", *rules, "COMMIT", ""]))
@@ -192,6 +193,52 @@ class Kill(Nemesis):
             context.promise("a restarted node has a fresh id", known_ids(node) - ids, node.name)
         # Whatever survived is at every node before the next one dies.
         heal_time(context)
+
+
+class KillInPartition(Nemesis):
+    """A cut through the middle; a node dies on one side and starts again there, from what its side has."""
+
+    name, about, proves = "kill-in-partition", "kill -9 and restart while the network is cut", True
+    needed_waits = 1
+
+    def cycle(self, context):
+        cluster = context.cluster
+        nodes = context.pick(len(cluster.live()))
+        blocked = halves(nodes)
+        # Of the larger side, so that a write can be confirmed there.
+        victim = nodes[-1]
+        with context.fault(self.name, f"{', '.join(node.name for node in nodes[:len(nodes) // 2])} apart, {victim.name} dies"):
+            cut(cluster, blocked)
+            context.hold(context.hold_seconds / 2)
+            pid = cluster.stand.pid(victim)
+            cluster.kill(victim)
+            context.hold(context.chance.uniform(0.5, 2))
+            # Its new network has no rules; those of the other side still keep it away until it has its own again.
+            cluster.start(victim, wait=False)
+            cut(cluster, {pair for pair in blocked if pair[1] is victim}, {victim})
+            cluster.wait_ready([victim])
+            context.prove("kill-in-partition: another process runs", cluster.stand.pid(victim) not in (0, pid), victim.name)
+            token = f"{context.chance.getrandbits(48):x}"
+            wrote = victim.ask("SET", "probe:cut", token)
+            context.hold(max(1.0, context.hold_seconds / 2))
+            shown = [node.name for node in nodes[:len(nodes) // 2] if node.ask("GET", "probe:cut") == token]
+            context.prove("kill-in-partition: what the new life writes stays on its side", wrote == "OK" and not shown, shown)
+            context.prove("kill-in-partition: datagrams were dropped", sum(dropped(cluster).values()) > 0)
+            cluster.forget_rules()
+        heal_time(context)
+
+
+class Mixed(Nemesis):
+    """In each cycle another of several nemeses, at random."""
+
+    name, about, proves, needed_waits = "mixed", "cuts, kills, pauses and bad networks in turn", True, 1
+    minimum_seconds = 40
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def cycle(self, context):
+        context.chance.choice(self.parts).cycle(context)
 
 
 def known_ids(node):
@@ -384,26 +431,33 @@ class DnsGone(Nemesis):
 
 def _all():
     yield Nemesis()
-    yield Partition("partition-halves", "two sides that do not hear each other", halves, True)
+    parts = [Partition("partition-halves", "two sides that do not hear each other", halves, True)]
+    yield parts[0]
     yield Partition("partition-one", "one node alone", isolated, True)
     yield Partition("partition-ring", "each node reaches two neighbours only", ring, False)
     yield Partition("partition-bridge", "two sides, one node reaches both", bridge, False)
     yield Partition("partition-one-way", "one node is heard and does not hear", one_way, False)
-    yield Kill("kill", "kill -9 of a node, restart with an empty memory", 1)
+    yield Partition("partition-long", "two sides for 40 s, longer than members live", halves, True, 40)
+    parts.append(Kill("kill", "kill -9 of a node, restart with an empty memory", 1))
+    yield parts[-1]
     yield Kill("kill-two", "kill -9 of two nodes at once", 2)
-    yield Pause("pause-short", "a node frozen for 5 s", 5)
+    yield KillInPartition()
+    parts.append(Pause("pause-short", "a node frozen for 5 s", 5))
+    yield parts[-1]
     yield Pause("pause-long", "a node frozen for 38 s, longer than a member lives", 38)
     yield Packets("packets-delay", "each datagram 20 to 60 ms late", {"delay": 40, "jitter": 20}, ["delayed"])
     yield Packets("packets-loss", "a tenth of all datagrams lost", {"loss": 0.1}, ["lost"])
     yield Packets("packets-reorder", "a third of all datagrams overtaken", {"delay": 10, "jitter": 10, "reorder": 0.33}, ["reordered"])
     yield Packets("packets-duplicate", "a third of all datagrams twice", {"duplicate": 0.33}, ["duplicated"])
-    yield Packets("packets-all", "late, lost, overtaken and twice",
-                  {"delay": 20, "jitter": 15, "loss": 0.05, "duplicate": 0.1}, ["delayed", "lost", "reordered", "duplicated"])
+    parts.append(Packets("packets-all", "late, lost, overtaken and twice",
+                         {"delay": 20, "jitter": 15, "loss": 0.05, "duplicate": 0.1}, ["delayed", "lost", "reordered", "duplicated"]))
+    yield parts[-1]
     yield Clocks("clock-jump", "clocks jump by minutes and hours", [-7200, -300, 300, 7200], 1)
     yield Clocks("clock-strobe", "clocks jump to and fro by seconds", [-40, -5, 5, 40], 3)
     yield Restart()
     yield GrowAndShrink()
     yield DnsGone()
+    yield Mixed([*parts, KillInPartition()])
 
 
 NEMESES = {nemesis.name: nemesis for nemesis in _all()}
