@@ -11,8 +11,9 @@ from collections import Counter
 import convergence
 from client import Indeterminate, Refused
 from cluster import Cluster, Failure
+from faults import Context
 from history import FAIL, INFO, OK, Event, History, Op
-from nemesis import NEMESES, Context
+from nemesis import NEMESES
 from plants import PLANTS
 from workloads import WORKLOADS
 from workloads.base import Verdict

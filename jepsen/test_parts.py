@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import cell  # noqa: E402
 import client  # noqa: E402
 import convergence  # noqa: E402
-import nemesis  # noqa: E402
+import network_faults  # noqa: E402
 import packets  # noqa: E402
 import report  # noqa: E402
 from history import INFO, History, Op, to_edn  # noqa: E402
@@ -49,15 +49,15 @@ class ShapesTest(unittest.TestCase):
     nodes = list("abcde")
 
     def test_shapes(self):
-        self.assertEqual(len(nemesis.halves(self.nodes)), 12)
-        self.assertEqual(len(nemesis.isolated(self.nodes)), 8)
-        self.assertEqual(nemesis.one_way(self.nodes), {(other, "a") for other in "bcde"})
-        ring = nemesis.ring(self.nodes)
+        self.assertEqual(len(network_faults.halves(self.nodes)), 12)
+        self.assertEqual(len(network_faults.isolated(self.nodes)), 8)
+        self.assertEqual(network_faults.one_way(self.nodes), {(other, "a") for other in "bcde"})
+        ring = network_faults.ring(self.nodes)
         self.assertEqual({other for one, other in ring if one == "a"}, {"c", "d"})
-        self.assertEqual(nemesis.bridge(self.nodes), nemesis.between("ab", "de"))
+        self.assertEqual(network_faults.bridge(self.nodes), network_faults.between("ab", "de"))
 
     def test_three_nodes_still_have_a_cut(self):
-        for shape in (nemesis.halves, nemesis.isolated, nemesis.bridge, nemesis.one_way):
+        for shape in (network_faults.halves, network_faults.isolated, network_faults.bridge, network_faults.one_way):
             self.assertTrue(shape(list("abc")), shape.__name__)
 
 
