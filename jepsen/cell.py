@@ -97,7 +97,7 @@ class Cell:
     def __init__(self, stand, workload, nemesis, seconds, nodes, seed, rate, directory, plant=None):
         self.stand, self.nemesis, self.seconds, self.seed, self.rate = stand, NEMESES[nemesis], seconds, seed, rate
         self.workload = WORKLOADS[workload](nodes)
-        self.workload.clocks_agree = self.nemesis.clocks_agree
+        self.workload.clock_error = self.nemesis.clock_error
         self.directory, self.plant, self.nodes = directory, plant, nodes
         self.processes = nodes * THREADS_PER_NODE
         self.needed_waits = self.nemesis.needed_waits

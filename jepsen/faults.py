@@ -43,7 +43,8 @@ class Nemesis:
     # How many peers have to confirm a write so that it must survive this nemesis.
     needed_waits = 0
     faketime = own_dns = False
-    clocks_agree = True
+    # By how many seconds it lets clocks be off.
+    clock_error = 0
     minimum_seconds = 0
     # Beginnings of error replies that are in order under this nemesis, besides LOADING.
     lawful_errors = ()

@@ -102,10 +102,11 @@ class Pause(Nemesis):
 class Clocks(Nemesis):
     """Wall clocks of some nodes jump by libfaketime, forwards and back; the monotonic clock goes on."""
 
-    proves, faketime, clocks_agree = True, True, False
+    proves, faketime = True, True
 
     def __init__(self, name, about, offsets, steps):
         self.name, self.about, self.offsets, self.steps = name, about, offsets, steps
+        self.clock_error = max(abs(offset) for offset in offsets)
 
     def missing(self):
         return None if faketime_library() else "libfaketime is not there (apt package faketime)"

@@ -302,27 +302,29 @@ class TimesToLiveTest(Case):
 
     def test_good(self):
         story = self.story().op("read", ["k", None], None, start=2.5, end=2.6).op("read", ["k", None], None, start=3, end=3.1)
-        self.holds(story, everywhere([]))
-        self.examined(story.op("read", ["k", None], None), everywhere([]))
+        self.holds(story, everywhere({}))
+        self.examined(story.op("read", ["k", None], None), everywhere({}))
 
     def test_too_late(self):
-        self.caught("not before and not after their time", "had to end", self.story().op("read", ["k", None], "here", start=2.5, end=2.6), everywhere([]))
+        self.caught("not before and not after their time", "had to end", self.story().op("read", ["k", None], "here", start=2.5, end=2.6), everywhere({}))
 
     def test_too_early(self):
-        self.caught("not before and not after their time", "was to live until", self.story().op("read", ["k", None], None, start=1.86, end=1.9), everywhere([]))
+        self.caught("not before and not after their time", "was to live until", self.story().op("read", ["k", None], None, start=1.86, end=1.9), everywhere({}))
 
     def test_back(self):
         story = self.story().op("read", ["k", None], None, start=2.0, end=2.01).op("read", ["k", None], "here", start=2.05, end=2.06)
-        self.caught("gone is gone", "is back", story, everywhere([]))
-        self.caught("gone is gone", "still there", self.story(), everywhere(["k"]))
+        self.caught("gone is gone", "is back", story, everywhere({}))
+        self.caught("all are gone in the end", "still there", self.story(), everywhere({"k": 500}))
 
     def test_extended(self):
         story = self.story().op("extend", ["k", 5000], 1, start=1.9, end=1.95).op("read", ["k", None], "here", start=6, end=6.1)
-        self.holds(story, everywhere([]))
-        self.caught("not before and not after their time", "had to end", story.op("read", ["k", None], "here", start=7.5, end=7.6), everywhere([]))
+        self.holds(story, everywhere({}))
+        self.caught("not before and not after their time", "had to end", story.op("read", ["k", None], "here", start=7.5, end=7.6), everywhere({}))
 
-    def test_changed_clocks_leave_the_end(self):
-        self.caught("gone is gone", "still there", self.story(), everywhere(["k"]), clocks_agree=False)
+    def test_changed_clocks_leave_an_end(self):
+        self.holds(self.story(), everywhere({"k": 200_000}), clock_error=300)
+        self.caught("all are gone in the end", "still there", self.story(), everywhere({"k": 400_000}), clock_error=300)
+        self.caught("all are gone in the end", "still there", self.story(), everywhere({"k": -1}), clock_error=300)
 
 
 class TransactionsTest(Case):
@@ -377,21 +379,21 @@ class LocksTest(Case):
                 .op("release", [lock, "1.1"], 1, start=0.5, end=0.6).op("acquire", [lock, "2.2"], "OK", start=0.7, end=0.8))
 
     def test_good(self):
-        self.holds(self.story(), everywhere([]))
-        self.examined(self.story(), everywhere([]))
+        self.holds(self.story(), everywhere({}))
+        self.examined(self.story(), everywhere({}))
 
     def test_granted_twice(self):
         story = self.story().op("acquire", ["lock:own:0", "3.1"], "OK", start=0.9, end=1.0)
-        self.caught("exclusive at one node", "3.1 while 2.2", story, everywhere([]))
+        self.caught("exclusive at one node", "3.1 while 2.2", story, everywhere({}))
 
     def test_shared_is_noted(self):
         story = self.story("lock:shared:0").op("acquire", ["lock:shared:0", "3.1"], "OK", start=0.9, end=1.0, node="n2")
         story.op("acquire", ["lock:own:0", "9.9"], "OK", start=9, end=9.1)
-        self.holds(story, everywhere([]))
-        self.assertIn("1 of 3 grants", self.verdicts(story, everywhere([]))["exclusive at one node"].notes[0])
+        self.holds(story, everywhere({}))
+        self.assertIn("1 of 3 grants", self.verdicts(story, everywhere({}))["exclusive at one node"].notes[0])
 
     def test_held_for_ever(self):
-        self.caught("locks end", "still held", self.story(), everywhere(["lock:own:0"]))
+        self.caught("locks end", "still there", self.story(), everywhere({"lock:own:0": 500}))
 
 
 class ListAppendTest(Case):

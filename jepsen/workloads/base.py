@@ -60,8 +60,8 @@ class Workload:
 
     # Seconds between the end of the operations and the final reads, for what ends by itself.
     wait_before_final = 0.0
-    # Whether the clocks of the nodes are those of the history; a nemesis may change them.
-    clocks_agree = True
+    # By how many seconds a nemesis lets the clocks of nodes be off.
+    clock_error = 0
 
     def settle(self, client):
         """Before the final reads, at one node."""
@@ -81,6 +81,22 @@ def by_memory(ops):
     for op in sorted(ops, key=lambda op: op.start):
         groups[op.memory].append(op)
     return groups
+
+
+def lives(client, pattern):
+    """The keys that are left, with what is left of their lives in milliseconds (-1: no end)."""
+    keys = client.call("KEYS", pattern)
+    left = {key: client.call("PTTL", key) for key in keys}
+    return {key: milliseconds for key, milliseconds in left.items() if milliseconds != -2}
+
+
+def check_ended(verdict, finals, clock_error, longest_ms):
+    """Long after the operations no key is left, unless its node's clock was wrong; and then it has an end."""
+    for node, left in finals.items():
+        verdict.examined += 1
+        for key, milliseconds in left.items():
+            if not clock_error or not 0 <= milliseconds <= clock_error * 1000 + longest_ms:
+                verdict.breaks(f"{key} is still there at {node} in the end, with {milliseconds} ms to live")
 
 
 def with_floor(ops, value_of):

@@ -6,7 +6,7 @@ locally (P7 is not built): what happens there is counted and shown.
 
 from collections import defaultdict
 
-from workloads.base import Verdict, Workload
+from workloads.base import Verdict, Workload, check_ended, lives
 
 SHARED, LIFE_MS = 3, 2000
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
@@ -16,6 +16,7 @@ class Locks(Workload):
     name = "locks"
     about = "SET NX PX and a release script; exclusive at one node, double grants across nodes counted"
     writes = frozenset({"acquire", "release"})
+    wait_before_final = LIFE_MS / 1000 + 1
 
     def __init__(self, nodes):
         super().__init__(nodes)
@@ -40,9 +41,7 @@ class Locks(Workload):
         return client.call("EVAL", RELEASE, 1, lock, token)
 
     def final(self, client):
-        return client.call("KEYS", "lock:*")
-
-    wait_before_final = LIFE_MS / 1000 + 1
+        return lives(client, "lock:*")
 
     def check(self, ops, finals):
         exclusive, ended = Verdict("exclusive at one node", "P4"), Verdict("locks end", "P6")
@@ -64,12 +63,9 @@ class Locks(Workload):
                     continue
                 exclusive.examined += 1
                 for other in overlapping:
-                    if other.memory == op.memory and self.clocks_agree:
+                    if other.memory == op.memory and not self.clock_error:
                         exclusive.breaks(f"{lock} was granted to {other.value[1]} while {op.value[1]} held it", op, other)
         exclusive.notes.append(f"locks used at several nodes: {double} of {shared} grants overlapped another, "
                                "as expected until decisions are built")
-        for node, keys in finals.items():
-            ended.examined += 1
-            for key in keys:
-                ended.breaks(f"{key} is still held at {node} after its life")
+        check_ended(ended, finals, self.clock_error, LIFE_MS)
         return [exclusive, ended]
