@@ -218,7 +218,7 @@ class Cluster:
         """Makes all nodes, starts the first `count` and waits until they are one cluster."""
         passphrase = command(self.stand.binary, "gen-passphrase")
         arguments = ["--bind", "0.0.0.0", "--cluster-passphrase", passphrase, "--join", OWN_NAME if self.dns else ALIAS,
-                     "--maxmemory", self.maxmemory, "--threads", "1", "--maxmemory-policy", "noeviction"]
+                     "--maxmemory", self.maxmemory, "--threads", "2", "--maxmemory-policy", "noeviction"]
         if self.dns:
             arguments += ["--dns-server", f"{self.stand.gateway}:{self.dns.port}"]
             self.dns.table = self.dns_table()
