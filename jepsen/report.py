@@ -5,8 +5,12 @@ import json
 from collections import Counter
 
 import charts
+from nemesis import NEMESES
+from workloads import WORKLOADS
 
 STATUS = {"held": "held", "broken": "broken", "no fault": "no fault", "error": "error", "nothing examined": "empty"}
+# With more cells than this, those that held are folded.
+OPEN_CELLS = 40
 
 STYLE = """
 :root { --ink: #1d2433; --soft: #5d6679; --line: #e2e6ee; --paper: #fff; --ground: #f5f6f9; --ok: #2f8f5b; --okbg: #e3f4ea;
@@ -18,7 +22,7 @@ h1 { font-size: 28px; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 40px 0 12px; }
 p.lead { color: var(--soft); margin: 0 0 20px; max-width: 70ch; }
 .tiles { display: flex; gap: 12px; flex-wrap: wrap; margin: 20px 0; }
-.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 18px; min-width: 120px; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; flex: 1 1 120px; }
 .tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
 .scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
@@ -48,6 +52,7 @@ ul.checks .row { display: flex; gap: 10px; align-items: baseline; flex-wrap: wra
 .found { margin: 6px 0 6px 1.6em; border-left: 3px solid var(--bad); padding: 2px 0 2px 12px; font-size: 13px; overflow-wrap: anywhere; }
 .found code { display: block; font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; color: var(--soft); }
 details > summary { cursor: pointer; color: var(--soft); font-size: 13px; margin-top: 10px; }
+details.fold { margin: 6px 0; } details.fold > summary { font-size: 14px; color: var(--ink); }
 .legend { font-size: 12px; color: var(--soft); display: flex; gap: 16px; flex-wrap: wrap; margin: 6px 0 0; }
 .legend i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 5px; }
 """
@@ -66,14 +71,27 @@ def badge(result, link=True):
     return f'<span class="badge {kind}">{label}</span>'
 
 
+def row_of(result):
+    """The row of the matrix: the nemesis, and what was planted."""
+    return result["nemesis"] + (f", planted: {result['plant']}" if result["plant"] else "")
+
+
 def anchor(result):
-    return f"{result['workload']}--{result['nemesis']}" + ("--plant" if result["plant"] else "")
+    return f"{result['workload']}--{result['nemesis']}" + (f"--plant-{result['plant']}" if result["plant"] else "")
+
+
+def in_order(results):
+    """As the tables of workloads and nemeses have them, planted ones last."""
+    nemeses, workloads = list(NEMESES), list(WORKLOADS)
+    return sorted(results, key=lambda result: (bool(result["plant"]), result["plant"] or "", nemeses.index(result["nemesis"]),
+                                               workloads.index(result["workload"])))
 
 
 def matrix(results):
-    nemeses = list(dict.fromkeys(result["nemesis"] for result in results))
-    workloads = list(dict.fromkeys(result["workload"] for result in results))
-    by_cell = {(result["workload"], result["nemesis"]): result for result in results}
+    nemeses = list(dict.fromkeys(row_of(result) for result in in_order(results)))
+    present = {result["workload"] for result in results}
+    workloads = [name for name in WORKLOADS if name in present]
+    by_cell = {(result["workload"], row_of(result)): result for result in results}
     head = "".join(f"<th>{escape(name)}</th>" for name in workloads)
     rows = ""
     for nemesis in nemeses:
@@ -126,7 +144,7 @@ def events_list(result):
         return ""
     items = "".join(f'<div class="note">{event["start"]:.1f}–{event["end"]:.1f} s · {escape(event["label"])} · {escape(event["detail"])}</div>'
                     for event in result["events"])
-    return f"<details><summary>{len(result['events'])} events</summary>{items}</details>"
+    return f"<details><summary>Events: {len(result['events'])}</summary>{items}</details>"
 
 
 def cell(result):
@@ -145,13 +163,22 @@ def cell(result):
     return text + evidence_list(result) + events_list(result) + "</section>"
 
 
+def fold(result, folded):
+    """A cell; of a large matrix those that held are closed until somebody follows a link to them."""
+    if not folded or result["status"] != "held":
+        return cell(result)
+    return (f'<details class="fold"><summary>{escape(result["workload"])} · {escape(row_of(result))} {badge(result, False)}</summary>'
+            f"{cell(result)}</details>")
+
+
 def page(results):
-    order = sorted(results, key=lambda result: list(STATUS).index(result["status"]) == 0)
+    order = sorted(in_order(results), key=lambda result: result["status"] == "held")
+    folded = len(results) > OPEN_CELLS
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>swytch under faults</title><style>{STYLE}</style></head><body><main><h1>swytch under faults</h1>"
             f'<p class="lead">Clients write to every node of a real cluster while something goes wrong. Afterwards everything is '
             f"healed, all nodes have to come to the same data, and the history is checked against what is promised.</p>"
-            f"{tiles(results)}<h2>Matrix</h2>{matrix(results)}<h2>Cells</h2>{''.join(cell(result) for result in order)}</main></body></html>")
+            f"{tiles(results)}<h2>Matrix</h2>{matrix(results)}<h2>Cells</h2>{''.join(fold(result, folded) for result in order)}</main></body></html>")
 
 
 def write(out, results):
@@ -162,5 +189,9 @@ def write(out, results):
 
 
 def collect(folders):
-    """The results of former runs, from everywhere below the folders."""
-    return [json.loads(path.read_text()) for folder in folders for path in sorted(folder.rglob("result.json"))]
+    """The results of former runs, from everywhere below the folders; of the same cell the newest."""
+    found = {}
+    for path in sorted((path for folder in folders for path in folder.rglob("result.json")), key=lambda path: path.stat().st_mtime):
+        result = json.loads(path.read_text())
+        found[anchor(result)] = result
+    return in_order(found.values())
