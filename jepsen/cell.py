@@ -104,7 +104,7 @@ class Cell:
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.history, self.cluster = History(), None
         self.result = {"workload": workload, "nemesis": nemesis, "seed": seed, "seconds": seconds, "plant": plant, "status": "error",
-                       "verdicts": [], "evidence": [], "convergence": {}, "error": "", "about": [self.workload.about, self.nemesis.about]}
+                       "verdicts": [], "evidence": [], "heals": [], "convergence": {}, "error": "", "about": [self.workload.about, self.nemesis.about]}
 
     def run(self):
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ class Cell:
             self.stopping.set()
             for worker in workers:
                 worker.join(20)
-        self.result["evidence"] = context.evidence
+        self.result["evidence"], self.result["heals"] = context.evidence, context.heals
         broken_threads = [worker.error or "a client is still waiting" for worker in workers if worker.error or worker.is_alive()]
         if broken_threads:
             raise Failure(f"a client of the harness failed: {broken_threads[0]}")

@@ -9,7 +9,7 @@ class Context:
 
     def __init__(self, cluster, history, chance, hold):
         self.cluster, self.history, self.chance, self.hold_seconds = cluster, history, chance, hold
-        self.evidence, self.promises = [], []
+        self.evidence, self.promises, self.heals = [], [], []
 
     def prove(self, what, holds, detail=""):
         """Notes whether a fault took hold."""
@@ -61,4 +61,5 @@ class Nemesis:
 def heal_time(context):
     """Until every node sees every other again; that they do is promised (P1)."""
     seconds = context.cluster.wait_connected()
-    context.promise("connected again after the fault", True, f"{seconds:.1f} s")
+    context.heals.append(round(seconds, 2))
+    context.promise("after the fault every node sees the writes of every other", True, f"{seconds:.1f} s")

@@ -106,11 +106,12 @@ def tiles(results):
     for result in results:
         counts.update(result["counts"])
     states = Counter(result["status"] for result in results)
+    healing = max((seconds for result in results for seconds in result.get("heals") or []), default=0)
     slowest = max((result["convergence"].get("seconds", 0) for result in results), default=0)
     shown = [(len(results), "cells"), (states["held"], "held"), (states["broken"], "broke a promise"),
              (len(results) - states["held"] - states["broken"], "without a verdict"),
              (f"{counts['ok']:,}", "answered operations"), (f"{counts['info']:,}", "with unknown outcome"),
-             (f"{slowest:g} s", "slowest convergence after the end")]
+             (f"{healing:g} s", "slowest healing after a fault"), (f"{slowest:g} s", "slowest convergence in the end")]
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{value}</b><span>{label}</span></div>' for value, label in shown) + "</div>"
 
 
@@ -149,8 +150,10 @@ def events_list(result):
 
 def cell(result):
     counts, same = result["counts"], result["convergence"]
+    heals = result.get("heals") or []
     facts = [(f"{counts.get('ok', 0):,}", "answered"), (f"{counts.get('fail', 0):,}", "refused"), (f"{counts.get('info', 0):,}", "unknown"),
-             (f"{result['may_be_lost']:,}", "may be lost by kill -9"), (f"{same.get('seconds', '–')} s", "until all nodes were the same"),
+             (f"{result['may_be_lost']:,}", "may be lost by kill -9"), (f"{same.get('seconds', '–')} s", "from the end until all nodes were the same"),
+             (f"{max(heals)} s" if heals else "–", "at most from a fault's end until each saw all"),
              (result["seed"], "seed"), (f"{result['took']} s", "in all")]
     text = f'<section class="cell" id="{anchor(result)}"><header><h3>{escape(result["workload"])} · {escape(result["nemesis"])}</h3>{badge(result, False)}</header>'
     planted = f" · planted behind the checkers' backs: {result['plant']}" if result["plant"] else ""
