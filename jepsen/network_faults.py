@@ -32,7 +32,8 @@ class Partition(Nemesis):
                 self.probe(context, nodes, blocked)
             context.hold(self.seconds)
             counters = dropped(cluster)
-            context.prove(f"{self.name}: datagrams were dropped", all(counters.get(pair, 0) > 0 for pair in blocked_names(blocked)),
+            context.prove(f"{self.name}: datagrams were dropped",
+                          blocked and all(counters.get(pair, 0) > 0 for pair in blocked_names(blocked)),
                           f"{sum(counters.values())} in {len(blocked)} directions")
             cluster.forget_rules()
         heal_time(context)

@@ -171,7 +171,7 @@ class GrowAndShrink(Nemesis):
             for node in added:
                 cluster.start(node)
             cluster.wait_members(len(cluster.nodes))
-        context.prove("grow-shrink: it grew", all(node.members() == len(cluster.nodes) for node in cluster.live()),
+        context.prove("grow-shrink: it grew", added and all(node.members() == len(cluster.nodes) for node in cluster.live()),
                       f"{len(cluster.live())} nodes")
         heal_time(context)
         context.hold(context.hold_seconds / 2)

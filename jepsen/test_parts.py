@@ -4,6 +4,7 @@
 import json
 import pathlib
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,6 +19,8 @@ import network_faults  # noqa: E402
 import packets  # noqa: E402
 import report  # noqa: E402
 from history import INFO, History, Op, to_edn  # noqa: E402
+from nemesis import NEMESES  # noqa: E402
+from workloads import WORKLOADS  # noqa: E402
 
 
 class HistoryTest(unittest.TestCase):
@@ -136,6 +139,46 @@ class PartsTest(unittest.TestCase):
         for expected in ("9 broken", "&lt;lost&gt;", "op &amp; op", "&lt;&amp;&gt;", "and 8 more", "0 of 1", "<svg"):
             self.assertIn(expected, page)
         self.assertNotIn("http://", page.replace("http://www.w3.org", ""))
+
+
+class CommandTest(unittest.TestCase):
+    """What the command says without starting anything."""
+
+    def run_it(self, *words):
+        script = pathlib.Path(__file__).resolve().parent / "run"
+        return subprocess.run([sys.executable, script, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
+    def test_wrong_calls(self):
+        for words in ((), ("--workload", "none"), ("--workload", "sets", "--time", "1"), ("--ci", "--nodes", "2")):
+            self.assertEqual(self.run_it(*words).returncode, 2, words)
+
+    def test_list_names_everything(self):
+        listed = self.run_it("--list").stdout
+        for name in (*NEMESES, *WORKLOADS):
+            self.assertIn(f"  {name} ", listed)
+
+    def test_no_results_make_no_success(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(self.run_it("--report", folder, "--out", folder).returncode, 1)
+
+    def test_statuses(self):
+        """Only a cell whose checks examined something, held, and whose fault took hold has held."""
+        good = {"check": "c", "promise": "p", "examined": 1, "broken": [], "broken_count": 0, "notes": []}
+        proof = {"what": "w", "holds": True, "detail": ""}
+        for verdicts, evidence, nemesis, ops, expected in (
+                ([good], [proof], "kill", [Op("add", 1)], "held"),
+                ([good], [], "none", [Op("add", 1)], "held"),
+                ([{**good, "broken_count": 1}], [proof], "kill", [Op("add", 1)], "broken"),
+                ([good], [], "kill", [Op("add", 1)], "no fault"),
+                ([good], [proof, {**proof, "holds": False}], "kill", [Op("add", 1)], "no fault"),
+                ([good, {**good, "examined": 0}], [proof], "kill", [Op("add", 1)], "nothing examined"),
+                ([good], [proof], "kill", [Op("add", 1, kind=INFO)], "nothing examined"),
+                ([], [proof], "kill", [Op("add", 1)], "error")):
+            one = cell.Cell(None, "sets", nemesis, 10, 3, 1, 100, None)
+            one.history.ops = ops
+            one.result.update(verdicts=verdicts, evidence=evidence)
+            one.summarise()
+            self.assertEqual(one.result["status"], expected)
 
 
 if __name__ == "__main__":
