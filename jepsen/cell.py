@@ -154,18 +154,19 @@ class Cell:
         self.cluster.wait_connected()
 
     def faults(self, context):
-        """Quiet, then cycles of the nemesis while there is time, then quiet."""
+        """Quiet, then at least one cycle of the nemesis and more while there is time for another, then quiet."""
         quiet = min(4.0, self.seconds / 8)
         end = time.monotonic() + max(self.seconds, self.nemesis.minimum_seconds)
         if self.plant:
             timer = threading.Thread(target=self.sabotage, args=(end,), daemon=True)
             timer.start()
         time.sleep(quiet)
-        cycles = 0
-        while cycles == 0 or time.monotonic() < end - quiet - context.hold_seconds:
+        took = 0.0
+        while not took or time.monotonic() + took < end - quiet:
+            start = time.monotonic()
             self.nemesis.cycle(context)
-            cycles += 1
             time.sleep(1)
+            took = time.monotonic() - start
         time.sleep(max(0.0, end - time.monotonic()))
 
     def sabotage(self, end):
