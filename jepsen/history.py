@@ -108,9 +108,14 @@ class History:
         """Invocations and completions in the order of time, as dictionaries with Jepsen's names."""
         entries = []
         for op in self.ops:
-            value = op.value if op.kind != OK or op.result is None else op.result
             entries.append((op.start, {"type": "invoke", "f": op.f, "value": op.value, "process": op.process, "node": op.node}))
-            last = {"type": op.kind, "f": op.f, "value": value, "process": op.process, "node": op.node}
+            last = {"type": op.kind, "f": op.f, "value": op.value, "process": op.process, "node": op.node, "life": op.life}
+            if op.ok and op.f == "txn":
+                last["value"] = op.result  # as Elle expects it
+            elif op.ok:
+                last["result"] = op.result
+            if not op.safe:
+                last["safe"] = False
             if op.error:
                 last["error"] = op.error
             entries.append((op.end, last))

@@ -34,7 +34,7 @@ class HistoryTest(unittest.TestCase):
             lines = (pathlib.Path(folder) / "history.edn").read_text().splitlines()
             records = [json.loads(line) for line in (pathlib.Path(folder) / "history.jsonl").read_text().splitlines()]
         self.assertIn('{:type :invoke, :f :txn, :value [[:append 0 1] [:r 0 nil]], :process 3, :node "n1", :time 500000000, :index 2}', lines)
-        self.assertIn('{:type :ok, :f :txn, :value [[:append 0 1] [:r 0 [1]]], :process 3, :node "n1", :time 750000000, :index 3}', lines)
+        self.assertIn('{:type :ok, :f :txn, :value [[:append 0 1] [:r 0 [1]]], :process 3, :node "n1", :life 1, :time 750000000, :index 3}', lines)
         self.assertTrue(lines[0].startswith('{:type :info, :f :start, :value "kill", :process :nemesis'))
         self.assertEqual([record["index"] for record in records], [0, 1, 2, 3])
 

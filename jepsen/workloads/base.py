@@ -121,11 +121,11 @@ def may_have_removed(op):
     return op.kind == "info" or (op.ok and op.result == 1)
 
 
-def check_elements(verdict, adds, removes, finals, reads, of_read, same_group):
+def check_elements(verdict, adds, removes, finals, reads, of_read, key_of, key_of_read):
     """What sets, members, fields and entries have in common, for elements that are added once under names of their own.
 
     `adds` and `removes` are operations by element; `finals` is {node: set of elements}; `of_read(op)` the set of
-    elements a read showed; `same_group(element, op)` whether the read would have shown that element.
+    elements a read showed; `key_of(element)` and `key_of_read(op)` say which key it is in and which key was read.
     Nothing acknowledged is lost, nothing unknown shows, nothing that was removed after being seen comes back.
     """
     removed = defaultdict(list)
@@ -147,40 +147,40 @@ def check_elements(verdict, adds, removes, finals, reads, of_read, same_group):
     for node, shown in finals.items():
         for element in shown - set(added):
             verdict.breaks(f"{element} shows at {node} and nobody added it")
-    _check_sessions(verdict, added, removed, reads, of_read, same_group)
+    _check_sessions(verdict, added, removed, reads, of_read, key_of, key_of_read)
 
 
-def _check_sessions(verdict, added, removed, reads, of_read, same_group):
+def _check_sessions(verdict, added, removed, reads, of_read, key_of, key_of_read):
     """At one memory: what was acknowledged or seen before a read shows in it, unless it was removed; and once gone it stays gone."""
-    adds_by_memory, removes_by_memory = defaultdict(list), defaultdict(dict)
+    adds, removals = defaultdict(list), {}
     for element, op in added.items():
         if op.ok:
-            adds_by_memory[op.memory].append((element, op))
+            adds[op.memory, key_of(element)].append((element, op))
     for element, ops in removed.items():
         for op in ops:
             if op.ok and op.result == 1:
-                removes_by_memory[op.memory][element] = op
-    for memory, group in by_memory(reads).items():
-        seen, gone = {}, {}
-        for op in sorted((op for op in group if op.ok), key=lambda op: op.end):
-            shown = of_read(op)
-            verdict.examined += 1
-            for element, add in adds_by_memory[memory]:
-                if add.end < op.start and same_group(element, op) and element not in shown \
-                        and not any(may_have_removed(other) for other in removed[element]):
-                    verdict.breaks(f"{element} was acknowledged at {memory[0]} and a later read there lacks it", add, op)
-            for element, first in seen.items():
-                if element not in shown and first.end < op.start and same_group(element, op):
-                    if not any(may_have_removed(other) for other in removed[element]):
-                        verdict.breaks(f"{element} was seen at {memory[0]}, nobody removed it, and a later read lacks it", first, op)
-                    gone.setdefault(element, op)
-            for element in shown:
-                if element in gone and gone[element].end < op.start:
-                    verdict.breaks(f"{element} was seen at {memory[0]}, was gone, and is back", gone[element], op)
-                removal = removes_by_memory[memory].get(element)
-                if removal is not None and removal.end < op.start:
-                    verdict.breaks(f"{element} was removed at {memory[0]} and a later read there shows it", removal, op)
-                seen.setdefault(element, op)
+                removals[op.memory, element] = op
+    stays = {element for element in added if not any(may_have_removed(op) for op in removed[element])}
+    seen, gone = defaultdict(dict), {}
+    for op in sorted((op for op in reads if op.ok), key=lambda op: op.end):
+        place, shown, where = (op.memory, key_of_read(op)), of_read(op), op.node
+        verdict.examined += 1
+        for element, add in adds[place]:
+            if add.end < op.start and element not in shown and element in stays:
+                verdict.breaks(f"{element} was acknowledged at {where} and a later read there lacks it", add, op)
+        for element, first in seen[place].items():
+            if element not in shown and first.end < op.start:
+                if element in stays:
+                    verdict.breaks(f"{element} was seen at {where}, nobody removed it, and a later read lacks it", first, op)
+                gone.setdefault((op.memory, element), op)
+        for element in shown:
+            since = gone.get((op.memory, element))
+            if since is not None and since.end < op.start:
+                verdict.breaks(f"{element} was seen at {where}, was gone, and is back", since, op)
+            removal = removals.get((op.memory, element))
+            if removal is not None and removal.end < op.start:
+                verdict.breaks(f"{element} was removed at {where} and a later read there shows it", removal, op)
+            seen[place].setdefault(element, op)
 
 
 def check_sums(verdict, adds, finals, reads, rising=True):

@@ -53,5 +53,5 @@ class Sets(Workload):
                        [(op.value, op) for op in ops if op.f == "remove"],
                        {node: {element for elements in sets.values() for element in elements} for node, sets in finals.items()},
                        [op for op in ops if op.f == "read"], lambda op: set(op.result),
-                       lambda element, op: key_of(element) == op.value)
+                       key_of, lambda op: op.value)
         return [verdict]

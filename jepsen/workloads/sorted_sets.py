@@ -63,7 +63,7 @@ class SortedSets(Workload):
                        {node: {member for key, shown in data.items() if key != self.sums_key for member, _ in shown}
                         for node, data in finals.items()},
                        [op for op in ops if op.f == "read"], lambda op: {member for member, _ in op.result},
-                       lambda member, op: key_of(member) == op.value)
+                       key_of, lambda op: op.value)
         check_sums(sums, [(op.value[0], op.value[1], op) for op in ops if op.f == "sum"],
                    {node: dict(map(tuple, data[self.sums_key])) for node, data in finals.items()},
                    [(op.value[0], op.result, op) for op in ops if op.f == "sum" and op.ok]
