@@ -178,21 +178,25 @@ class Cell:
 
     def judge(self, context, failure):
         """Convergence, final reads and all checks."""
-        healed = self.history.clock()
-        verdicts = []
+        healed, verdicts = self.history.clock(), []
         self.cluster.wait_ready(self.cluster.live(), 60)
         same = convergence.wait(self.cluster.live(), CONVERGENCE_SECONDS)
         self.result["convergence"] = same
         self.history.events.append(Event("convergence", healed, healed + same["seconds"]))
         time.sleep(self.workload.wait_before_final)
-        live = self.cluster.live()
-        with live[-1].client(20) as client:
-            self.workload.settle(client)
-        again = convergence.wait(live, CONVERGENCE_SECONDS)
-        finals = {}
-        for node in live:
-            with node.client(20) as client:
-                finals[node.name] = self.workload.final(client)
+        live, reads, finals = self.cluster.live(), Verdict("final reads", "every node answers"), {}
+        again = same
+        try:
+            with live[-1].client(20) as client:
+                self.workload.settle(client)
+            again = convergence.wait(live, CONVERGENCE_SECONDS)
+            for node in live:
+                reads.examined += 1
+                with node.client(20) as client:
+                    finals[node.name] = self.workload.final(client)
+        except (Refused, Indeterminate) as error:
+            reads.breaks(f"in the end a node answers {error}")
+        verdicts.append(reads)
         self.history.mark_unsafe(self.cluster.deaths, self.needed_waits)
         verdicts += self.workload.check(self.history.ops, finals)
         verdicts.append(converged(same, again, failure))

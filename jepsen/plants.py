@@ -19,7 +19,7 @@ def half(cluster, chance):
     """One write of a pair without the other: an account and a group of `multi` changed alone, several times."""
     node = chance.choice(cluster.live())
     for _ in range(30):
-        if node.ask("INCRBY", "account:0", "1") is None or node.ask("SET", f"m:{chance.randrange(4)}:string", "7") != "OK":
+        if node.ask("INCRBY", "account:0", "1") is None or node.ask("SET", f"m:{chance.randrange(4)}:string", "-7") != "OK":
             return False
         time.sleep(0.05)
     return True
