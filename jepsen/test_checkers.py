@@ -100,10 +100,11 @@ class SetsTest(Case):
     workload = "sets"
 
     def story(self):
-        return Story().op("add", "1-0", 1).op("add", "2-0", 1, node="n2").op("read", "set:0", ["1-0", "2-0"])
+        return (Story().op("add", "1-0", 1).op("add", "2-0", 1, node="n2").op("read", "set:0", ["1-0", "2-0"])
+                .op("put", ["own:0", "0:1"], 1).op("take", ["own:0", "0:1"], 1).op("put", ["own:0", "0:1"], 1).op("look", "own:0", ["0:1"]))
 
     def end(self, *elements):
-        return everywhere({"set:0": list(elements)})
+        return everywhere({"set:0": list(elements), "own:0": ["0:1"]})
 
     def test_good(self):
         self.holds(self.story(), self.end("1-0", "2-0"))
@@ -140,6 +141,19 @@ class SetsTest(Case):
     def test_refused_and_unknown(self):
         self.caught("elements", "was refused", self.story().op("add", "3-0", kind=FAIL), self.end("1-0", "2-0", "3-0"))
         self.caught("elements", "nobody added it", self.story(), self.end("1-0", "2-0", "9-0"))
+
+    def test_owned_and_not_as_left(self):
+        check, end = "as its only owner left it", self.end("1-0", "2-0")
+        self.caught(check, "0:1 is not in own:0", self.story(), everywhere({"set:0": ["1-0", "2-0"], "own:0": []}))
+        taken = self.story().op("take", ["own:0", "0:1"], 1)
+        self.caught(check, "0:1 is in own:0", taken, end)
+        self.caught(check, "shows otherwise", self.story().op("look", "own:0", []), end)
+        self.caught(check, "shows otherwise", taken.op("look", "own:0", ["0:1"]), everywhere({"set:0": ["1-0", "2-0"], "own:0": []}))
+
+    def test_owned_with_an_unknown_end(self):
+        for safe, kind in ((True, INFO), (False, "ok")):
+            story = self.story().op("take", ["own:0", "0:1"], 1, kind=kind, safe=safe)
+            self.holds(story, self.end("1-0", "2-0"))
 
 
 class RegistersTest(Case):
