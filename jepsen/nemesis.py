@@ -1,7 +1,7 @@
 """The nemeses by name: what goes wrong, how often and how badly."""
 
 from faults import Nemesis
-from network_faults import Packets, Partition, bridge, halves, isolated, one_way, ring
+from network_faults import Overflow, Packets, Partition, bridge, halves, isolated, one_way, ring
 from node_faults import Clocks, DnsGone, GrowAndShrink, Kill, KillInPartition, Pause, Restart
 
 
@@ -27,6 +27,7 @@ def _all():
     yield Partition("partition-bridge", "two sides, one node reaches both", bridge, False)
     yield Partition("partition-one-way", "one node is heard and does not hear", one_way, False)
     yield Partition("partition-long", "two sides for 40 s, longer than members live", halves, True, 40)
+    yield Overflow()
     parts.append(Kill("kill", "kill -9 of a node, restart with an empty memory", 1))
     yield parts[-1]
     yield Kill("kill-two", "kill -9 of two nodes at once", 2)

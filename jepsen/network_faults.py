@@ -105,6 +105,38 @@ def one_way(nodes):
     return {(other, nodes[0]) for other in nodes[1:]}
 
 
+class Overflow(Nemesis):
+    """One node alone, while the others write more than their logs hold: they forget what it lacks, and it has to come back all the same.
+
+    It gives up its identity, takes a snapshot, and makes its own writes anew (DESIGN.md, rebase).
+    """
+
+    name, about, proves = "log-overflow", "a node alone while the others write 160 MiB, more than a log holds", True
+    minimum_seconds = 40
+
+    def cycle(self, context):
+        cluster = context.cluster
+        nodes = context.pick(len(cluster.live()))
+        value, keys = b"x" * (256 << 10), [f"bulk:{number}" for number in range(640)]
+        before = sum("rebase:" in line for node in nodes for line in cluster.stand.logs(node).splitlines())
+        with context.fault(self.name, f"{nodes[0].name} alone"):
+            cut(cluster, isolated(nodes))
+            context.hold(2)
+            with nodes[1].client(30) as client:
+                for start in range(0, len(keys), 20):
+                    client.pipeline([("SET", key, value) for key in keys[start:start + 20]])
+                    time.sleep(0.05)
+            context.hold(context.hold_seconds)
+            context.prove("log-overflow: the others hold it all", nodes[-1].ask("EXISTS", *keys, timeout=20) == len(keys))
+            context.prove("log-overflow: datagrams were dropped", sum(dropped(cluster).values()) > 0)
+            cluster.forget_rules()
+        heal_time(context)
+        after = sum("rebase:" in line for node in nodes for line in cluster.stand.logs(node).splitlines())
+        context.prove("log-overflow: a node joined again under a new id", after > before, f"{after - before} of {len(nodes)}")
+        with nodes[1].client(30) as client:
+            client.call("DEL", *keys)
+
+
 class Packets(Nemesis):
     """A bad network by packets.py: what `options` say happens to each datagram between nodes."""
 
