@@ -126,8 +126,10 @@ class Overflow(Nemesis):
                 for start in range(0, len(keys), 20):
                     client.pipeline([("SET", key, value) for key in keys[start:start + 20]])
                     time.sleep(0.05)
-            context.hold(context.hold_seconds)
-            context.prove("log-overflow: the others hold it all", nodes[-1].ask("EXISTS", *keys, timeout=20) == len(keys))
+            seconds = wait_for(lambda: all(node.ask("EXISTS", *keys, timeout=20) == len(keys) for node in nodes[1:]), 90,
+                               lambda: "the others do not hold what was written")
+            context.prove("log-overflow: the others hold it all", True, f"{seconds:.1f} s after it was written")
+            context.hold()
             context.prove("log-overflow: datagrams were dropped", sum(dropped(cluster).values()) > 0)
             cluster.forget_rules()
         heal_time(context)
