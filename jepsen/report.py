@@ -17,23 +17,24 @@ STYLE = """
   --bad: #c2372e; --badbg: #fbe6e4; --odd: #9a6a00; --oddbg: #fcf1d8; --accent: #2b5fb3; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 1160px; margin: 0 auto; padding: 32px 24px 80px; }
+main { max-width: 1240px; margin: 0 auto; padding: 32px 24px 80px; }
 h1 { font-size: 28px; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 40px 0 12px; }
 p.lead { color: var(--soft); margin: 0 0 20px; max-width: 70ch; }
 .tiles { display: flex; gap: 12px; flex-wrap: wrap; margin: 20px 0; }
-.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; flex: 1 1 120px; }
-.tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; flex: 1 1 100px; }
+.tile b { display: block; font-size: 22px; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
 .scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
 table.matrix { border-collapse: collapse; font-size: 13px; width: 100%; }
-table.matrix th { font-weight: 600; text-align: left; padding: 8px 10px; white-space: nowrap; }
+table.matrix th { font-weight: 600; text-align: left; padding: 8px 6px 8px 10px; white-space: nowrap; }
 table.matrix thead th { color: var(--soft); border-bottom: 1px solid var(--line); }
 table.matrix thead th + th { text-align: center; }
 table.matrix td { padding: 4px; border-top: 1px solid var(--line); text-align: center; }
 table.matrix tbody th { border-top: 1px solid var(--line); }
-.badge { display: inline-block; border-radius: 6px; padding: 3px 10px; font-size: 12px; font-weight: 600; text-decoration: none; white-space: nowrap; }
+.badge { display: inline-block; border-radius: 6px; padding: 3px 9px; font-size: 12px; font-weight: 600; text-decoration: none; white-space: nowrap; }
 .held { background: var(--okbg); color: var(--ok); } .broken { background: var(--badbg); color: var(--bad); }
+.caught { background: #e4ecf9; color: var(--accent); }
 .no-fault, .error, .empty { background: var(--oddbg); color: var(--odd); }
 .none { color: #b8bfcc; }
 section.cell { background: var(--paper); border: 1px solid var(--line); border-radius: 12px; padding: 20px 24px; margin: 18px 0; }
@@ -63,12 +64,16 @@ def escape(text):
 
 
 def badge(result, link=True):
+    """The status as a coloured word; a planted fault that broke a check was caught."""
     name = STATUS[result["status"]]
-    kind = name.replace(" ", "-")
-    label = f"{sum(verdict['broken_count'] for verdict in result['verdicts'])} broken" if name == "broken" else name
+    if result["plant"]:
+        name = "caught" if name == "broken" else f"not caught: {name}"
+    kind = "error" if name.startswith("not caught") else name.replace(" ", "-")
+    count = sum(verdict["broken_count"] for verdict in result["verdicts"])
+    title = f' title="{count:,} findings"' if count else ""
     if link:
-        return f'<a class="badge {kind}" href="#{anchor(result)}">{label}</a>'
-    return f'<span class="badge {kind}">{label}</span>'
+        return f'<a class="badge {kind}"{title} href="#{anchor(result)}">{name}</a>'
+    return f'<span class="badge {kind}"{title}>{name}</span>'
 
 
 def row_of(result):
@@ -105,13 +110,17 @@ def tiles(results):
     counts = Counter()
     for result in results:
         counts.update(result["counts"])
-    states = Counter(result["status"] for result in results)
+    planted = sum(bool(result["plant"]) for result in results)
+    states = Counter(result["status"] for result in results if not result["plant"])
     healing = max((seconds for result in results for seconds in result.get("heals") or []), default=0)
     slowest = max((result["convergence"].get("seconds", 0) for result in results), default=0)
     shown = [(len(results), "cells"), (states["held"], "held"), (states["broken"], "broke a promise"),
-             (len(results) - states["held"] - states["broken"], "without a verdict"),
+             (len(results) - planted - states["held"] - states["broken"], "without a verdict"),
              (f"{counts['ok']:,}", "answered operations"), (f"{counts['info']:,}", "with unknown outcome"),
              (f"{healing:g} s", "slowest healing after a fault"), (f"{slowest:g} s", "slowest convergence in the end")]
+    if planted:
+        caught = sum(bool(result["plant"]) and result["status"] == "broken" for result in results)
+        shown.insert(4, (f"{caught} of {planted}", "planted faults caught"))
     return '<div class="tiles">' + "".join(f'<div class="tile"><b>{value}</b><span>{label}</span></div>' for value, label in shown) + "</div>"
 
 

@@ -136,8 +136,10 @@ class PartsTest(unittest.TestCase):
                   "verdicts": [{"check": "elements", "promise": "P5", "examined": 1, "broken_count": 9, "notes": ["n"],
                                 "broken": [{"text": "<lost>", "ops": ["op & op"]}]}]}
         page = report.page([result])
-        for expected in ("9 broken", "&lt;lost&gt;", "op &amp; op", "&lt;&amp;&gt;", "and 8 more", "0 of 1", "<svg"):
+        for expected in ("9 findings", "&lt;lost&gt;", "op &amp; op", "&lt;&amp;&gt;", "and 8 more", "0 of 1", "<svg"):
             self.assertIn(expected, page)
+        self.assertIn(">caught<", report.page([{**result, "plant": "flush"}]))
+        self.assertIn("not caught", report.page([{**result, "plant": "flush", "status": "held"}]))
         self.assertNotIn("http://", page.replace("http://www.w3.org", ""))
 
 
