@@ -46,20 +46,24 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Serves one client until it leaves, asks to be disconnected, breaks the protocol, or `handle` says so.
 ///
 /// `thread` is the index of the block of statistics to write to, `second` counts the seconds of the housekeeping.
-pub async fn serve_connection<S>(
+pub fn serve_connection<S>(
     stream: S,
     connected: Connected,
     thread: usize,
     second: Arc<AtomicU64>,
     handle: Arc<Handle>,
     front: Arc<Front>,
-) where
+) -> impl Future<Output = ()>
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    // Opened here, and not within: what is handed to an async function keeps its room until the end.
     let mut connection = Connection::open(stream, connected, thread, second, handle, front);
-    // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
-    let _ = connection.run().await;
-    connection.wait_for_data().await;
+    async move {
+        // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
+        let _ = connection.run().await;
+        connection.wait_for_data().await;
+    }
 }
 
 struct Connection<S> {
@@ -175,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// What is rare waits in a box: each of ten thousand silent connections would have room for it otherwise.
     async fn run(&mut self) -> io::Result<()> {
         loop {
             match self.execute_requests() {
@@ -195,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Next::Flush => self.flush().await?,
                 Next::Wait { replicas, timeout, seq } => {
                     self.flush().await?;
-                    let count = self.wait(replicas, timeout, seq).await;
+                    let count = Box::pin(self.wait(replicas, timeout, seq)).await;
                     if self.session().wants_reply() {
                         self.reply.count(count);
                     }
@@ -203,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Next::Block { request } => {
                     self.flush().await?;
-                    if !self.wait_for_keys(request).await {
+                    if !Box::pin(self.wait_for_keys(request)).await {
                         return Ok(());
                     }
                 }
@@ -219,14 +224,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Next::Save { ended } => {
                     self.flush().await?;
-                    if let Some(outcome) = self.wait_for_save(ended).await {
+                    if let Some(outcome) = Box::pin(self.wait_for_save(ended)).await {
                         self.reply_to_save(outcome.map_err(|error| format!("ERR {error}")));
                     }
                     self.now = self.front.clock.wall();
                 }
                 Next::SaveAndEnd { ended } => {
                     self.flush().await?;
-                    match self.wait_for_save(ended).await {
+                    match Box::pin(self.wait_for_save(ended)).await {
                         Some(Ok(())) => {
                             self.front.state.supervision.end();
                             return Ok(());

@@ -9,13 +9,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, warn};
 
 use super::connection::serve_connection;
-use super::front::Front;
+use super::front::{Front, Place};
 use super::handle::Handle;
 use crate::commands::Connected;
 use crate::keyspace::Keyspace;
@@ -65,14 +64,14 @@ pub async fn serve<L: ClientListener>(
 ) {
     let second = Arc::new(AtomicU64::new(0));
     let mut handles: Vec<Arc<Handle>> = Vec::new();
-    let mut connections = JoinSet::new();
+    // Each connection has a clone of the sender: when none is left, all have ended.
+    let (alive, mut all_ended) = mpsc::channel::<()>(1);
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
-            Some(ended) = connections.join_next(), if !connections.is_empty() => note_end(ended),
             _ = seconds.tick() => {
                 let now = second.fetch_add(1, Ordering::Relaxed) + 1;
                 let timeout = front.state.config.timeout_seconds();
@@ -90,16 +89,21 @@ pub async fn serve<L: ClientListener>(
                     handles.push(Arc::clone(&handle));
                     let (second, front) = (Arc::clone(&second), Arc::clone(&front));
                     let mut stop = stop.clone();
-                    connections.spawn(async move {
-                        let _place = place;
-                        let settled = tokio::select! {
-                            biased;
-                            settled = L::settle(stream) => settled,
-                            () = stopped(&mut stop) => return,
-                        };
-                        match settled {
-                            Ok(stream) => serve_connection(stream, connected, thread, second, handle, front).await,
-                            Err(error) => note_unsettled(&front, &connected, &error),
+                    let served = Served { _place: place, _alive: alive.clone() };
+                    tokio::spawn(async move {
+                        let _served = served;
+                        // In a box, as it is soon over: see `Connection::run`.
+                        let settled = Box::pin(async {
+                            tokio::select! {
+                                biased;
+                                settled = L::settle(stream) => Some(settled),
+                                () = stopped(&mut stop) => None,
+                            }
+                        });
+                        match settled.await {
+                            Some(Ok(stream)) => serve_connection(stream, connected, thread, second, handle, front).await,
+                            Some(Err(error)) => note_unsettled(&front, &connected, &error),
+                            None => {}
                         }
                     });
                 }
@@ -112,13 +116,10 @@ pub async fn serve<L: ClientListener>(
     }
     drop(listener);
     handles.iter().for_each(|handle| handle.stop());
-    let all_ended = async {
-        while let Some(ended) = connections.join_next().await {
-            note_end(ended);
-        }
-    };
-    if timeout(LAST_ANSWERS, all_ended).await.is_err() {
-        warn!(clients = connections.len(), "gave up clients that do not read their last answers");
+    drop(alive);
+    if timeout(LAST_ANSWERS, all_ended.recv()).await.is_err() {
+        let clients = handles.iter().filter(|handle| Arc::strong_count(handle) > 1).count();
+        warn!(clients, "gave up clients that do not read their last answers");
     }
 }
 
@@ -167,12 +168,18 @@ fn note_unsettled(front: &Front, connected: &Connected, error: &io::Error) {
     }
 }
 
+/// What a connection holds as long as it is served.
+struct Served {
+    _place: Place,
+    _alive: mpsc::Sender<()>,
+}
+
 /// A command that panics ends its connection, and only that. What it said went to the log when it happened.
-fn note_end(ended: Result<(), JoinError>) {
-    if let Err(failure) = ended
-        && failure.is_panic()
-    {
-        error!("closed a connection: its last command failed inside the server; please report this");
+impl Drop for Served {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!("closed a connection: its last command failed inside the server; please report this");
+        }
     }
 }
 
