@@ -129,7 +129,7 @@ pub(super) const MEANINGLESS: &[(&str, &str)] = &[
     ("tls-session-caching", "sessions are resumed by tickets"),
     ("unixsocketperm", "the socket has the permissions that the umask leaves"),
     ("enable-module-command", "there are no modules"),
-    ("enable-protected-configs", "no parameter is protected"),
+    ("enable-protected-configs", "protected parameters are so for good: start the node with them"),
     ("hll-sparse-max-bytes", "it is 3000"),
     ("proto-max-bulk-len", "it is 512 MiB"),
     ("socket-mark-id", TUNING),
