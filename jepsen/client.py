@@ -1,6 +1,11 @@
 """A small RESP client whose errors say what is known about a request: refused for certain, or perhaps executed."""
 
+import pathlib
 import socket
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "ci"))
+from resp import encode  # noqa: E402  (the wire form is that of the other checks)
 
 
 class Refused(Exception):
@@ -18,16 +23,6 @@ class Reply(Exception):
         return isinstance(other, Reply) and self.args == other.args
 
     __hash__ = Exception.__hash__
-
-
-def encode(command):
-    """One command in wire form; arguments are bytes, text or numbers."""
-    parts = [b"*%d\r\n" % len(command)]
-    for argument in command:
-        if not isinstance(argument, bytes):
-            argument = str(argument).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
-    return b"".join(parts)
 
 
 class Client:

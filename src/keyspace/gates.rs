@@ -475,13 +475,16 @@ mod tests {
         assert!(STANDINGS.with_borrow(|all| all.is_empty()));
     }
 
+    /// Does another thread get in?
+    fn another_gets_in(gates: &Arc<Gates>) -> bool {
+        let other = Arc::clone(gates);
+        thread::spawn(move || other.enter_within(Duration::from_millis(5)).is_some()).join().expect("it ends")
+    }
+
     #[test]
     fn gates_stay_closed_between_the_scripts_of_a_batch() {
         let gates = Arc::new(Gates::default());
-        let gets_in = || {
-            let other = Arc::clone(&gates);
-            thread::spawn(move || other.enter_within(Duration::from_millis(5)).is_some()).join().expect("it ends")
-        };
+        let gets_in = || another_gets_in(&gates);
         let batch = gates.enter();
         assert!(gets_in());
         drop(gates.exclude().expect("nobody takes too long"));
@@ -508,10 +511,7 @@ mod tests {
     #[test]
     fn gates_stay_closed_until_the_thread_is_idle() {
         let gates = Arc::new(Gates::default());
-        let gets_in = || {
-            let other = Arc::clone(&gates);
-            thread::spawn(move || other.enter_within(Duration::from_millis(5)).is_some()).join().expect("it ends")
-        };
+        let gets_in = || another_gets_in(&gates);
         let script_of_a_client = || {
             let batch = gates.enter();
             drop(gates.exclude().expect("nobody takes too long"));
