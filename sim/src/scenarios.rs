@@ -5,7 +5,7 @@ use fastrand::Rng;
 use crate::scenario::{Fault, Links, Scenario, Workload};
 
 /// Every scenario, and what it is for.
-pub const ALL: [(&str, &str); 11] = [
+pub const ALL: [(&str, &str); 12] = [
     ("partition", "a symmetric partition, with writes on all sides"),
     ("one-way", "what some nodes say does not reach others, but the other way it does"),
     ("rolling-restart", "all nodes crash and start again, one after the other"),
@@ -16,6 +16,7 @@ pub const ALL: [(&str, &str); 11] = [
     ("clock-skew", "wall clocks are up to ten seconds off, and jump"),
     ("dns-failure", "DNS fails while a node starts: it serves alone, takes writes, and merges later"),
     ("together", "all nodes start at once and take writes before they know each other"),
+    ("apart", "two groups of nodes begin apart, each a cluster of its own, and find each other later"),
     ("swarm", "a random mix of everything above"),
 ];
 
@@ -45,6 +46,7 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
         "clock-skew" => clock_skew(&mut scenario, random),
         "dns-failure" => dns_failure(&mut scenario, random),
         "together" => together(&mut scenario, random),
+        "apart" => apart(&mut scenario, random),
         "swarm" => swarm(&mut scenario, random),
         _ => return None,
     }
@@ -207,6 +209,15 @@ fn together(scenario: &mut Scenario, random: &mut Rng) {
         scenario.faults.push((random.u64(2_000..20_000), Fault::Mend));
     }
     scenario.duration = 30_000;
+}
+
+fn apart(scenario: &mut Scenario, random: &mut Rng) {
+    scenario.nodes = random.usize(3..6);
+    let (one, other) = groups(scenario.nodes, random);
+    cut_both_ways(&mut scenario.faults, 0, &one, &other);
+    start(scenario, random);
+    scenario.faults.push((random.u64(12_000..30_000), Fault::Mend));
+    scenario.duration = 60_000;
 }
 
 fn swarm(scenario: &mut Scenario, random: &mut Rng) {

@@ -195,7 +195,7 @@ fn list(context: &mut Context<'_>) -> Outcome {
     let with_subcommands =
         || table().entries().iter().flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands));
     let found: Vec<&Entry> = match context.words() {
-        2 => table().entries().iter().collect(),
+        2 => with_subcommands().collect(),
         5 if is_option(context.word(2), "filterby") => {
             let (filter, value) = (context.word(3), context.word(4));
             if is_option(filter, "module") {
@@ -343,6 +343,7 @@ mod tests {
             ("command list filterby foo x", "-ERR syntax error\r\n"),
             ("command list foo", "-ERR syntax error\r\n"),
         ]);
+        assert!(fixture.run("command list").contains("\r\nconfig|get\r\n"));
         assert!(fixture.run("command list filterby aclcat hash").contains("hgetall"));
         assert!(fixture.run("command list filterby pattern config|*").contains("config|get"));
     }

@@ -160,6 +160,7 @@ fn cluster(page: &Page, report: &ClusterReport) {
             "Size of what is known about keys that are not stable.",
             report.metadata_bytes,
         ),
+        ("swytch_cluster_unmet_addresses", "Addresses that DNS names and where nobody was met.", report.unmet),
     ];
     for (name, help, value) in gauges {
         page.gauge(name, help, value as u64);

@@ -13,7 +13,8 @@ mod sorted_set;
 mod stream;
 mod string;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use swytch::effects::{Action, Dot, Effect, Family, Frontier, Operation, Stamp};
@@ -28,7 +29,15 @@ pub struct History {
     made: Vec<Past>,
     keys: BTreeMap<(u32, Vec<u8>), Vec<usize>>,
     flushes: Vec<usize>,
+    /// What was found out last of each key. It depends on nothing but which effects that touch the key are applied.
+    found: RefCell<BTreeMap<(u32, Vec<u8>), VecDeque<Found>>>,
 }
+
+/// The effects that touch a key, as far as they are applied, and what they make of it.
+type Found = (Vec<usize>, Option<Expected>);
+
+/// So many answers are remembered of each key: about one for each node.
+const REMEMBERED: usize = 6;
 
 /// An effect, and what came before it.
 struct Past {
@@ -103,8 +112,23 @@ impl History {
 
     /// What one key must hold where exactly the effects within `applied` are.
     pub fn expected(&self, database: u32, key: &[u8], applied: &Frontier) -> Option<Expected> {
-        let touching = self.keys.get(&(database, key.to_vec()))?.iter().chain(&self.flushes);
-        let within = touching.map(|&at| &self.made[at]).filter(|past| applied.includes(past.effect.dot));
+        let name = (database, key.to_vec());
+        let touching = self.keys.get(&name)?.iter().chain(&self.flushes).copied();
+        let within: Vec<usize> = touching.filter(|&at| applied.includes(self.made[at].effect.dot)).collect();
+        let mut found = self.found.borrow_mut();
+        let found = found.entry(name).or_default();
+        if let Some((_, expected)) = found.iter().find(|(before, _)| *before == within) {
+            return expected.clone();
+        }
+        let expected = self.make(database, key, &within);
+        found.truncate(REMEMBERED - 1);
+        found.push_front((within, expected.clone()));
+        expected
+    }
+
+    /// What these effects make of a key.
+    fn make(&self, database: u32, key: &[u8], within: &[usize]) -> Option<Expected> {
+        let within = within.iter().map(|&at| &self.made[at]);
         let mut events = Vec::new();
         for Past { effect, reach, known } in within {
             for (place, operation) in effect.operations().enumerate() {
