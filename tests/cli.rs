@@ -144,6 +144,8 @@ fn health_and_metrics() {
     let node = Node::start(&[&format!("--metrics-port={port}")]);
     let mut client = node.connect();
     ask(&mut client, b"SET a b\r\nGET a\r\nGET z\r\n", b"+OK\r\n$1\r\nb\r\n$-1\r\n");
+    // One that is timed each time.
+    ask(&mut client, b"KEYS *\r\n", b"*1\r\n$1\r\na\r\n");
     assert!(http(port, "/health").ends_with("\r\n\r\nok"));
     let metrics = http(port, "/metrics");
     for line in [
@@ -154,6 +156,9 @@ fn health_and_metrics() {
         "swytch_memory_limit_bytes 67108864",
         "swytch_keys{database=\"0\"} 1",
         "swytch_serving 1",
+        "# TYPE swytch_command_duration_seconds histogram",
+        "swytch_command_duration_seconds_bucket{command=\"keys\",le=\"+Inf\"} 1",
+        "swytch_command_duration_seconds_count{command=\"keys\"} 1",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
@@ -229,6 +234,71 @@ fn the_health_of_a_node_is_an_exit_status() {
     let there = ask();
     assert_eq!((there.status.code(), text(&there.stdout).as_str()), (Some(0), "ok\n"));
     node.end("TERM");
+}
+
+#[test]
+fn the_status_of_a_node_alone_and_in_a_cluster() {
+    let port = free_port().to_string();
+    let ask = |more: &[&str]| run(&[&["status", "--metrics-port", &port], more].concat());
+    let nobody = ask(&[]);
+    let error = text(&nobody.stderr);
+    assert_eq!((nobody.status.code(), text(&nobody.stdout).as_str()), (Some(1), ""));
+    assert!(error.starts_with("swytch: no answer from http://127.0.0.1:") && error.lines().count() == 1, "{error}");
+    let node = Node::start(&["--metrics-port", &port]);
+    ask_until_answered(&node);
+    let (shown, json) = (ask(&[]), text(&ask(&["--json"]).stdout));
+    let shown_text = text(&shown.stdout);
+    assert_eq!(shown.status.code(), Some(0), "{shown_text}");
+    assert!(shown_text.contains(&format!("port {}, serving, up for", node.port)), "{shown_text}");
+    assert!(shown_text.contains("\nclients   ") && shown_text.contains("\nmemory    "), "{shown_text}");
+    let start = format!("{{\"version\":\"{}\",\"stage\":\"serving\",\"uptime_seconds\":", env!("CARGO_PKG_VERSION"));
+    assert!(json.starts_with(&start) && json.ends_with(",\"cluster\":null}\n"), "{json}");
+    node.end("TERM");
+
+    let cluster_port = free_port().to_string();
+    let (one, other) = (free_port().to_string(), free_port().to_string());
+    let words = ["--cluster-passphrase=of a test, long enough", "--join", &format!("127.0.0.1:{cluster_port}")];
+    let start = |metrics: &str, cluster: &str| {
+        Node::start(&[&words[..], &["--metrics-port", metrics, "--cluster-port", cluster]].concat())
+    };
+    let nodes = [start(&one, &cluster_port), start(&other, &free_port().to_string())];
+    let begun = Instant::now();
+    loop {
+        let output = run(&["status", "--metrics-port", &one]);
+        let seen = text(&output.stdout);
+        let lines: Vec<&str> = seen.lines().collect();
+        if let [.., titles, member] = lines[..]
+            && titles.starts_with("MEMBER ")
+            && member.contains("  serving  ")
+            && member.contains("  none ")
+        {
+            assert!(
+                seen.contains("\nlog       ") && seen.contains(&format!(" at 127.0.0.1:{cluster_port}\n")),
+                "{seen}"
+            );
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{seen}{}", text(&output.stderr));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    nodes.into_iter().for_each(|node| assert_eq!(node.end("TERM").0, Some(0)));
+}
+
+/// Until its own data is loaded, a node answers `-LOADING`.
+fn ask_until_answered(node: &Node) {
+    let start = Instant::now();
+    let mut client = node.connect();
+    loop {
+        client.write_all(b"GET none\r\n").expect("open");
+        let mut first = [0; 1];
+        client.read_exact(&mut first).expect("answered");
+        if first == *b"$" {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "it serves in time");
+        std::thread::sleep(Duration::from_millis(10));
+        client = node.connect();
+    }
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub(super) struct RedisFlags {
     )]
     log_format: LogFormat,
 
-    /// TCP port for /health and /metrics
+    /// TCP port for /health, /metrics and /status
     #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
     metrics_port: Option<u16>,
 

@@ -28,10 +28,21 @@ pub enum Invocation {
     Serve(Box<Options>),
     /// Ask the node whose metrics are there whether it serves; exit with status 0 if it does, else with 1.
     CheckHealth(SocketAddr),
+    /// Ask the node whose metrics are there how it is, and print it; exit with status 1 if nobody answers.
+    ShowStatus(StatusQuestion),
     /// Print this text and exit with status 0.
     Print(String),
     /// Print this text to standard error and exit with status 2.
     Mistake(String),
+}
+
+/// Whom to ask for its status, and how to print it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusQuestion {
+    /// The node's metrics port.
+    pub address: SocketAddr,
+    /// As JSON.
+    pub json: bool,
 }
 
 /// A Redis-compatible, leaderless, multi-writer data store.
@@ -49,13 +60,15 @@ enum Command {
     /// Print a fresh passphrase for a cluster.
     GenPassphrase,
     /// Ask a node on this machine whether it serves clients; the exit status is 0 if it does
-    Health(HealthFlags),
+    Health(NodeFlags),
+    /// Print how a node on this machine is, and the cluster as it sees it; the exit status is 1 if nobody answers
+    Status(StatusFlags),
     /// Print the version.
     Version,
 }
 
 #[derive(Args)]
-struct HealthFlags {
+struct NodeFlags {
     /// The node's --metrics-port
     #[arg(long, env = "SWYTCH_METRICS_PORT", default_value = "9090", value_parser = values::port)]
     metrics_port: u16,
@@ -63,6 +76,22 @@ struct HealthFlags {
     /// Where it listens
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     address: IpAddr,
+}
+
+impl NodeFlags {
+    fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.metrics_port)
+    }
+}
+
+#[derive(Args)]
+struct StatusFlags {
+    #[command(flatten)]
+    node: NodeFlags,
+
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
 }
 
 /// The flags, with the environment variables that count.
@@ -100,7 +129,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Invocation {
             Ok(passphrase) => Invocation::Print(format!("{passphrase}\n")),
             Err(error) => Invocation::Mistake(format!("swytch: the system gives no randomness: {error}\n")),
         },
-        Command::Health(flags) => Invocation::CheckHealth(SocketAddr::new(flags.address, flags.metrics_port)),
+        Command::Health(flags) => Invocation::CheckHealth(flags.socket_address()),
+        Command::Status(flags) => {
+            Invocation::ShowStatus(StatusQuestion { address: flags.node.socket_address(), json: flags.json })
+        }
         Command::Version => Invocation::Print(CommandLine::command().render_version()),
     }
 }
@@ -177,7 +209,7 @@ mod tests {
         match run(&[&["redis"], words].concat()) {
             Invocation::Serve(options) => *options,
             Invocation::Mistake(text) | Invocation::Print(text) => panic!("{words:?}: {text}"),
-            Invocation::CheckHealth(_) => panic!("{words:?} starts nothing"),
+            Invocation::CheckHealth(_) | Invocation::ShowStatus(_) => panic!("{words:?} starts nothing"),
         }
     }
 
@@ -211,6 +243,12 @@ mod tests {
             _ => panic!("{words:?} asks nobody"),
         };
         assert_eq!(asked(&["health"]), "127.0.0.1:9090");
+        let status = |words: &[&str]| match run(words) {
+            Invocation::ShowStatus(question) => (question.address.to_string(), question.json),
+            _ => panic!("{words:?} asks nobody"),
+        };
+        assert_eq!(status(&["status", "--metrics-port=9100"]), ("127.0.0.1:9100".to_string(), false));
+        assert_eq!(status(&["status", "--address", "10.0.0.1", "--json"]), ("10.0.0.1:9090".to_string(), true));
         assert_eq!(asked(&["health", "--metrics-port=9100", "--address", "::1"]), "[::1]:9100");
         assert!(matches!(run(&["health", "--metrics-port", "x"]), Invocation::Mistake(_)));
     }

@@ -101,7 +101,7 @@ impl Identity {
         let issued = wall.min(LATEST_ISSUE);
         let mut parameters = CertificateParams::new(vec![CLUSTER_NAME.to_owned()])?;
         parameters.not_before = date(issued.saturating_sub(BACKDATED));
-        parameters.not_after = date(issued + VALID);
+        parameters.not_after = date(expires(wall));
         parameters.serial_number = Some(serial_number(issued));
         parameters.distinguished_name = common_name(&self.node.to_string());
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -123,6 +123,11 @@ impl Identity {
     pub(super) fn reset_key(&self) -> &[u8; 32] {
         &self.reset_key
     }
+}
+
+/// When a certificate expires that was issued at `issued`.
+pub(super) fn expires(issued: Millis) -> Millis {
+    issued.min(LATEST_ISSUE) + VALID
 }
 
 /// Is it time to replace a certificate that was issued at `issued`? Also when the clock has jumped to before its issue:
@@ -229,6 +234,7 @@ mod tests {
             let seconds = i64::try_from(wall.min(LATEST_ISSUE) / 1000).unwrap();
             assert!(parsed.validity().not_before.timestamp() <= seconds);
             assert!(parsed.validity().not_after.timestamp() > seconds);
+            assert_eq!(parsed.validity().not_after.timestamp(), i64::try_from(expires(wall) / 1000).unwrap());
         }
     }
 

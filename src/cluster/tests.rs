@@ -18,7 +18,7 @@ use rustls::crypto::CryptoProvider;
 use super::*;
 use crate::keyspace::{Keyspace, KeyspaceOptions, Life, Readers, Stale};
 use crate::pubsub::{Channels, Delivery, Message, Subscriber, Topic};
-use crate::replication::ClusterReport;
+use crate::replication::{ClusterReport, Stage};
 
 /// Names lead to the nodes that a test has started.
 #[derive(Clone, Default)]
@@ -246,6 +246,12 @@ fn two_nodes_replicate_both_ways() {
         report.own_seq > 0 && report.members.iter().all(|member| member.acknowledged == report.own_seq)
     });
     converge(&[&one, &other]);
+    eventually("the report says how long that took", || one.report().delays.count() > 0);
+    let (report, wall) = (one.report(), one.clock.wall());
+    assert!(report.delays.sum() < 20_000 * report.delays.count(), "{:?}", report.delays);
+    assert!(report.certificate_expires > wall + 6 * 24 * 60 * 60 * 1000, "{}", report.certificate_expires);
+    assert_eq!((report.stage, report.members[0].version.as_str()), (Stage::Serving, env!("CARGO_PKG_VERSION")));
+    assert!(report.members[0].silent_millis < 20_000);
 }
 
 #[test]

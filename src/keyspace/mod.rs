@@ -17,6 +17,7 @@
 mod access;
 pub mod bits;
 mod causality;
+mod conflicts;
 mod cut;
 mod database;
 mod edit;

@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 
 use super::access::Access;
 use super::causality::{KeyCausality, Mark};
+use super::conflicts::Conflicts;
 use super::database::{Database, hash_key};
 use super::entry::Entry;
 use super::merge::KeyState;
@@ -39,6 +40,7 @@ pub struct Shard {
     pub reported_memory: usize,
     /// And about `metadata()`.
     pub reported_metadata: usize,
+    conflicts: Arc<Conflicts>,
     random: fastrand::Rng,
 }
 
@@ -52,7 +54,7 @@ pub struct Place<'a> {
 
 impl Shard {
     /// An empty shard.
-    pub fn new(seed: u64, books: Arc<TrackingBooks>) -> Shard {
+    pub fn new(seed: u64, books: Arc<TrackingBooks>, conflicts: Arc<Conflicts>) -> Shard {
         Shard {
             databases: Vec::new(),
             waiting: Waiting::default(),
@@ -63,6 +65,7 @@ impl Shard {
             imported: None,
             reported_memory: 0,
             reported_metadata: 0,
+            conflicts,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -160,6 +163,10 @@ impl Shard {
                 None => (fits || shown.is_none()) && finds && mark.seen.stable,
             };
             if !within || is_always_merged(action) {
+                let met = || database.unstable.get(place.key).is_some_and(|known| known.has_unseen(&mark.seen));
+                if !within && met() && !super::is_system_key(place.key) {
+                    self.conflicts.note(kind.or(shown));
+                }
                 let changed = self.merge(hasher, now, place, action, mark);
                 self.tell_changed(now, place);
                 return changed;

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use foldhash::fast::FixedState;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::conflicts::Conflicts;
 use super::database::hash_key;
 use super::events::Events;
 use super::eviction::Eviction;
@@ -46,6 +47,7 @@ pub struct Keyspace {
     pub(super) events: Events,
     pub(super) tracked: Tracked,
     pub(super) eviction: Eviction,
+    conflicts: Arc<Conflicts>,
     gates: Gates,
 }
 
@@ -95,7 +97,9 @@ impl Keyspace {
         let mut random = fastrand::Rng::with_seed(options.random_seed);
         seed_elements(options.hash_seed);
         let tracked = Tracked::default();
-        let mut shard = || Slot(Mutex::new(Shard::new(random.u64(..), Arc::clone(&tracked.books))));
+        let conflicts = Arc::<Conflicts>::default();
+        let (books, counted) = (&tracked.books, &conflicts);
+        let mut shard = || Slot(Mutex::new(Shard::new(random.u64(..), Arc::clone(books), Arc::clone(counted))));
         Keyspace {
             shards: (0..Self::SHARDS).map(|_| shard()).collect(),
             hasher: FixedState::with_seed(options.hash_seed),
@@ -115,6 +119,7 @@ impl Keyspace {
             events: Events::default(),
             tracked,
             eviction: Eviction::default(),
+            conflicts,
             gates: Gates::default(),
         }
     }
@@ -245,6 +250,12 @@ impl Keyspace {
     /// Keys that were removed to make room.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Relaxed)
+    }
+
+    /// How many actions of other nodes met something at their key that their node had not seen, by the type of the value;
+    /// `None`: there was no value. Keys of the system do not count. Nor does a second write of the same effect.
+    pub fn conflicts(&self) -> Vec<(Option<Kind>, u64)> {
+        self.conflicts.counts().collect()
     }
 
     /// Do writes become effects that other nodes apply?

@@ -417,6 +417,30 @@ fn fold(node: &Node, stable: &Frontier) {
 }
 
 #[test]
+fn conflicts_are_counted_where_something_concurrent_arrives() {
+    let [mut a, mut b, _] = nodes();
+    let conflicts = |node: &Node| -> Vec<(Option<Kind>, u64)> {
+        node.keyspace.conflicts().into_iter().filter(|(_, count)| *count > 0).collect()
+    };
+    let first = a.write(1, "k", |t, key| t.string_set(key, b"1", Life::Forever));
+    b.apply(&first);
+    let second = b.write(2, "k", |t, key| t.string_set(key, b"2", Life::Forever));
+    a.apply(&second);
+    assert_eq!(conflicts(&a), [], "each had seen the one before");
+    let here = a.write(3, "k", |t, key| t.string_set(key, b"3", Life::Forever));
+    let there = b.write(3, "k", |t, key| t.string_set(key, b"4", Life::Forever));
+    let elsewhere = b.write(4, "other", |t, key| t.string_set(key, b"5", Life::Forever));
+    let member = b.write(5, "__swytch:members", |t, key| assert_eq!(t.hash_set(key, b"b", b"x"), Ok(true)));
+    a.write(5, "__swytch:members", |t, key| assert_eq!(t.hash_set(key, b"a", b"x"), Ok(true)));
+    [&there, &elsewhere, &member].into_iter().for_each(|effect| a.apply(effect));
+    b.apply(&here);
+    assert_eq!(conflicts(&a), [(Some(Kind::String), 1)]);
+    assert_eq!(conflicts(&b), [(Some(Kind::String), 1)]);
+    a.write(6, "k", |t, key| t.string_set(key, b"6", Life::Forever));
+    assert_eq!(conflicts(&a), [(Some(Kind::String), 1)], "a write of this node has seen all that is here");
+}
+
+#[test]
 fn a_field_that_is_set_while_it_ends_elsewhere_stays() {
     let [mut one, mut two, three] = nodes();
     let life = |at| {

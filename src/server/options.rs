@@ -87,7 +87,7 @@ pub struct Options {
     pub event_classes: EventClasses,
     /// How to log.
     pub log_format: LogFormat,
-    /// The TCP port for `/health` and `/metrics`; none of it without.
+    /// The TCP port for `/health`, `/metrics` and `/status`; none of it without.
     pub metrics_port: Option<u16>,
     /// The data in a file.
     pub persistence: PersistenceOptions,

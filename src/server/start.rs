@@ -27,7 +27,7 @@ use crate::commands::{
     ClientRegistry, Config, Scripting, ServerFacts, ServerState, Supervision, begin_with, resident_memory, table,
 };
 use crate::keyspace::{Keyspace, KeyspaceOptions};
-use crate::observe::{self, Stats};
+use crate::observe::{self, NodeStatus, Stats};
 use crate::persistence::{LoadError, Persistence};
 use crate::tls::{Certificates, Prepared, TlsError};
 
@@ -100,7 +100,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     }
     let state = Arc::new(state);
     if let Some(listener) = metrics {
-        observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state) }))?;
+        observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state), clock: Arc::clone(&clock) }))?;
     }
 
     // Alone and without a file there is nothing to wait for: the first client that gets in is served.
@@ -357,9 +357,10 @@ fn announce(options: &Options, state: &ServerState) {
     );
 }
 
-/// What the metrics and the health check look at.
+/// What the metrics, the health check and the status look at.
 struct Observed {
     state: Arc<ServerState>,
+    clock: Arc<dyn Clock>,
 }
 
 impl observe::Subject for Observed {
@@ -369,6 +370,10 @@ impl observe::Subject for Observed {
 
     fn metrics(&self) -> String {
         observe::render(&self.state)
+    }
+
+    fn status(&self) -> String {
+        NodeStatus::of(&self.state, self.clock.wall()).json()
     }
 }
 
