@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -282,6 +283,56 @@ fn the_status_of_a_node_alone_and_in_a_cluster() {
         std::thread::sleep(Duration::from_millis(50));
     }
     nodes.into_iter().for_each(|node| assert_eq!(node.end("TERM").0, Some(0)));
+}
+
+/// A service manager's end of a socket, and what a node told it next.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn told(&self) -> String {
+        let mut buffer = [0; 512];
+        let length = self.0.recv(&mut buffer).expect("told in time");
+        text(&buffer[..length])
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_when_clients_are_answered() {
+    let path = std::env::temp_dir().join(format!("swytch-notify-{}.sock", std::process::id()));
+    let name = format!("swytch-notify-{}", std::process::id());
+    let at_name = SocketAddr::from_abstract_name(&name).expect("short enough");
+    let passphrase = "--cluster-passphrase=of a test, long enough";
+    let cases = [
+        (UnixDatagram::bind(&path), path.clone().into_os_string(), vec![]),
+        (UnixDatagram::bind_addr(&at_name), format!("@{name}").into(), vec![passphrase.to_owned()]),
+    ];
+    for (listener, address, mut words) in cases {
+        let manager = Manager(listener.expect("free"));
+        manager.0.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let port = free_port();
+        words.splice(0..0, ["redis", "--threads=2"].map(str::to_owned));
+        words.extend([format!("--port={port}"), format!("--cluster-port={}", free_port())]);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let process = swytch(&words).env("NOTIFY_SOCKET", &address).spawn().expect("the executable runs");
+        let node = Node { process, port };
+        let mut told = manager.told();
+        while told.starts_with("STATUS=") {
+            assert!(["joining", "loading"].iter().any(|word| told.contains(word)), "{told}");
+            told = manager.told();
+        }
+        assert_eq!(told, "READY=1\nSTATUS=serving clients\n");
+        // At once, without another try.
+        ask(node.connect(), b"PING\r\nGET none\r\n", b"+PONG\r\n$-1\r\n");
+        let (status, log) = node.end("TERM");
+        assert_eq!(status, Some(0), "{log}");
+        assert!(manager.told().starts_with("STOPPING=1\n"));
+    }
+    std::fs::remove_file(&path).expect("bound here");
+    let node = swytch(&["redis", &format!("--port={}", free_port())]).env("NOTIFY_SOCKET", &path).spawn();
+    let node = Node { process: node.expect("the executable runs"), port: 0 };
+    std::thread::sleep(Duration::from_millis(300));
+    let (status, log) = node.end("TERM");
+    assert!(status == Some(0) && log.contains("the service manager cannot be told"), "{log}");
 }
 
 /// Until its own data is loaded, a node answers `-LOADING`.

@@ -19,6 +19,7 @@ use super::descriptors;
 use super::front::Front;
 use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
 use super::options::Options;
+use super::readiness::Manager;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads, threads_for};
 use crate::acl::{ChannelDefault, Users};
@@ -64,6 +65,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
 }
 
 async fn run_node(mut options: Options) -> Result<(), StartError> {
+    let manager = Manager::from_environment();
     let mut signals = Signals::new()?;
     // From here on, since it would end the process otherwise: who has just started a node may ask at once.
     let hangups = signal(SignalKind::hangup())?;
@@ -125,7 +127,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     if options.users.is_some() && options.password.is_some() {
         warn!("--requirepass has no effect beside --aclfile: the file says who may log in");
     }
-    let ready = become_ready(&state, cluster.as_ref(), Arc::clone(&clock));
+    let ready = become_ready(&state, cluster.as_ref(), Arc::clone(&clock), &manager);
     let mut wishes = state.supervision.ending();
     let name = tokio::select! {
         biased;
@@ -133,11 +135,14 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         loaded = ready => {
             loaded?;
             if let Some(cluster) = &cluster {
+                state.serving.store(*cluster.serving().borrow(), Ordering::Relaxed);
                 tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()));
             }
+            manager.ready();
             asked_to_end(&mut signals, &mut wishes).await
         }
     };
+    manager.stopping();
     info!(cause = name, "stopping: no new clients; what is in flight is completed");
     // A script that takes long ends now, too.
     state.supervision.end();
@@ -183,8 +188,10 @@ async fn become_ready(
     state: &Arc<ServerState>,
     cluster: Option<&ClusterHandle>,
     clock: Arc<dyn Clock>,
+    manager: &Manager,
 ) -> Result<(), StartError> {
     if let Some(cluster) = cluster {
+        manager.working("joining the cluster");
         // An error means that the cluster's thread has ended: it has said why, and the node will not serve.
         if cluster.serving().wait_for(|serving| *serving).await.is_err() {
             return std::future::pending().await;
@@ -200,6 +207,7 @@ async fn become_ready(
     if state.is_serving() {
         return Ok(());
     }
+    manager.working(&format!("loading {}", state.persistence.path().display()));
     let loading = Arc::clone(state);
     let load = move || loading.persistence.load(&loading.keyspace, &|| clock.wall());
     tokio::task::spawn_blocking(load).await.map_err(io::Error::other)??;
