@@ -1,10 +1,11 @@
 //! The executable as an operator meets it.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
@@ -25,10 +26,17 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// A port that nobody had a moment ago.
+/// A port that nobody had a moment ago, below those that the kernel hands out by itself: among these, somebody who tries until
+/// a port is open may be connected to himself.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(100));
+        let port = 10_000 + (number % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A node that ends with the test.
@@ -254,7 +262,20 @@ fn the_status_of_a_node_alone_and_in_a_cluster() {
     assert!(shown_text.contains("\nclients   ") && shown_text.contains("\nmemory    "), "{shown_text}");
     let start = format!("{{\"version\":\"{}\",\"stage\":\"serving\",\"uptime_seconds\":", env!("CARGO_PKG_VERSION"));
     assert!(json.starts_with(&start) && json.ends_with(",\"cluster\":null}\n"), "{json}");
+    let mut watching = swytch(&["status", "--watch", "--metrics-port", &port]).spawn().expect("the executable runs");
+    let mut pages = watching.stdout.take().expect("piped");
+    let mut seen = String::new();
+    while seen.matches("swytch    ").count() < 2 || !seen.ends_with("\u{1b}[J") {
+        let mut some = [0; 4096];
+        let length = pages.read(&mut some).expect("it prints");
+        assert!(length > 0, "it goes on: {seen}");
+        seen.push_str(&text(&some[..length]));
+    }
+    watching.kill().expect("a child");
+    watching.wait().expect("a child");
+    assert!(seen.starts_with("\u{1b}[2J\u{1b}[Hswytch    "), "{seen}");
     node.end("TERM");
+    assert_eq!(ask(&["--watch"]).status.code(), Some(1));
 
     let cluster_port = free_port().to_string();
     let (one, other) = (free_port().to_string(), free_port().to_string());

@@ -43,6 +43,8 @@ pub struct StatusQuestion {
     pub address: SocketAddr,
     /// As JSON.
     pub json: bool,
+    /// Again and again, until the process is ended.
+    pub watch: bool,
 }
 
 /// A Redis-compatible, leaderless, multi-writer data store.
@@ -92,6 +94,10 @@ struct StatusFlags {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
+
+    /// Print it anew each second, in place
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
 }
 
 /// The flags, with the environment variables that count.
@@ -131,7 +137,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Invocation {
         },
         Command::Health(flags) => Invocation::CheckHealth(flags.socket_address()),
         Command::Status(flags) => {
-            Invocation::ShowStatus(StatusQuestion { address: flags.node.socket_address(), json: flags.json })
+            let StatusFlags { node, json, watch } = flags;
+            Invocation::ShowStatus(StatusQuestion { address: node.socket_address(), json, watch })
         }
         Command::Version => Invocation::Print(CommandLine::command().render_version()),
     }
@@ -244,11 +251,13 @@ mod tests {
         };
         assert_eq!(asked(&["health"]), "127.0.0.1:9090");
         let status = |words: &[&str]| match run(words) {
-            Invocation::ShowStatus(question) => (question.address.to_string(), question.json),
+            Invocation::ShowStatus(question) => (question.address.to_string(), question.json, question.watch),
             _ => panic!("{words:?} asks nobody"),
         };
-        assert_eq!(status(&["status", "--metrics-port=9100"]), ("127.0.0.1:9100".to_string(), false));
-        assert_eq!(status(&["status", "--address", "10.0.0.1", "--json"]), ("10.0.0.1:9090".to_string(), true));
+        assert_eq!(status(&["status", "--metrics-port=9100"]), ("127.0.0.1:9100".to_string(), false, false));
+        assert_eq!(status(&["status", "--address", "10.0.0.1", "--json"]), ("10.0.0.1:9090".to_string(), true, false));
+        assert_eq!(status(&["status", "--watch"]), ("127.0.0.1:9090".to_string(), false, true));
+        assert!(matches!(run(&["status", "--watch", "--json"]), Invocation::Mistake(_)));
         assert_eq!(asked(&["health", "--metrics-port=9100", "--address", "::1"]), "[::1]:9100");
         assert!(matches!(run(&["health", "--metrics-port", "x"]), Invocation::Mistake(_)));
     }
@@ -297,6 +306,19 @@ mod tests {
         assert_eq!(with(&["--port=7000", "--join=cache.local"]).cluster.expect("a cluster").port, 8000);
         assert_eq!(with(&["--port=65000", "--cluster-port=1"]).cluster.expect("a cluster").port, 1);
         assert!(mistake(&["--join=x"]).contains("--cluster-passphrase"));
+        let other = "another passphrase, long enough";
+        let cluster = with(&["--cluster-passphrase-also", other]).cluster.expect("in a cluster");
+        assert_eq!(cluster.also_accepted.as_deref(), Some(other));
+        assert_eq!(with(&["--cluster-passphrase-also="]).cluster.expect("in a cluster").also_accepted, None);
+        assert!(mistake(&["--cluster-passphrase-also", other]).contains("needs --cluster-passphrase"));
+        let also = |also: &str| mistake(&["--cluster-passphrase", passphrase, "--cluster-passphrase-also", also]);
+        assert!(
+            also("hunter2").contains("of --cluster-passphrase-also is too short")
+                && !also("hunter2").contains("hunter2")
+        );
+        assert!(
+            also(passphrase).contains("the same as --cluster-passphrase") && !also(passphrase).contains(passphrase)
+        );
         let short = mistake(&["--cluster-passphrase=hunter2"]);
         assert!(short.contains("gen-passphrase") && !short.contains("hunter2"), "{short}");
         assert!(mistake(&["--cluster-passphrase", passphrase, "--port=64536"]).contains("--cluster-port"));

@@ -60,7 +60,8 @@ pub struct Identity {
 impl Identity {
     /// Makes the key of one start out of 32 random bytes. `secret` signs for this node; nodes of the clusters in
     /// `also_accepted` are trusted as well. A passphrase is rotated in three rounds of restarts: accept the new one
-    /// beside the old, then sign with the new and still accept the old, then forget the old.
+    /// beside the old, then sign with the new and still accept the old, then forget the old. Two nodes of which neither
+    /// is a round ahead by more than one accept each other.
     ///
     /// # Errors
     /// When the cryptographic library refuses a key, which no passphrase is known to cause.

@@ -34,8 +34,6 @@ pub struct Shard {
     pub detached: Vec<Database>,
     /// How often a key or an element was changed.
     pub changes: u64,
-    /// While a snapshot is being caught up with: what this shard had when it was exported.
-    pub imported: Option<Frontier>,
     /// What the keyspace's counter was last told about `memory()`.
     pub reported_memory: usize,
     /// And about `metadata()`.
@@ -52,6 +50,9 @@ pub struct Place<'a> {
     pub hash: u64,
 }
 
+/// Tells of the name of a key whether a flush passes over it.
+pub type Spared<'a> = dyn Fn(&[u8]) -> bool + 'a;
+
 impl Shard {
     /// An empty shard.
     pub fn new(seed: u64, books: Arc<TrackingBooks>, conflicts: Arc<Conflicts>) -> Shard {
@@ -62,7 +63,6 @@ impl Shard {
             tracking: Tracking::new(books),
             detached: Vec::new(),
             changes: 0,
-            imported: None,
             reported_memory: 0,
             reported_metadata: 0,
             conflicts,
@@ -292,31 +292,39 @@ impl Shard {
         existed != exists
     }
 
-    /// Flushes one database, or all.
+    /// Flushes one database, or all, but for keys that are to be spared.
     pub fn flush_databases(
         &mut self,
         hasher: &FixedState,
         now: Millis,
         number: Option<u32>,
         mark: Option<&Mark<'_>>,
+        spared: Option<&Spared<'_>>,
     ) -> usize {
         let all = 0..self.databases.len() as u32;
         let chosen = all.filter(|database| number.is_none_or(|number| number == *database));
         let begun = self.tracking.begin_flush();
-        let removed = chosen.map(|database| self.flush(hasher, now, database, mark)).sum();
+        let removed = chosen.map(|database| self.flush(hasher, now, database, mark, spared)).sum();
         self.tracking.end_flush(begun);
         removed
     }
 
     /// Removes what the flush of a database has seen; keys of the system stay. Returns how many keys went.
-    fn flush(&mut self, hasher: &FixedState, now: Millis, number: u32, mark: Option<&Mark<'_>>) -> usize {
+    fn flush(
+        &mut self,
+        hasher: &FixedState,
+        now: Millis,
+        number: u32,
+        mark: Option<&Mark<'_>>,
+        spared: Option<&Spared<'_>>,
+    ) -> usize {
         if self.databases.len() <= number as usize {
             return 0;
         }
         let database = self.database_mut(number);
         let before = database.len();
         let all_seen = mark.is_none_or(|mark| mark.seen.stable) && database.unstable.is_empty();
-        if all_seen && database.visible() == before {
+        if all_seen && spared.is_none() && database.visible() == before {
             let flushed = std::mem::take(database);
             if flushed.is_in_cut() {
                 self.detached.push(flushed);
@@ -328,7 +336,8 @@ impl Shard {
         let mut keys: Vec<Box<[u8]>> = database.entries().iter().map(|entry| entry.key().into()).collect();
         // Keys without a value may have metadata that the flush has seen.
         keys.extend(database.unstable.keys().cloned());
-        for key in keys.iter().filter(|key| !super::is_system_key(key)) {
+        let stays = |key: &[u8]| super::is_system_key(key) || spared.is_some_and(|spared| spared(key));
+        for key in keys.iter().filter(|key| !stays(key)) {
             let place = Place { database: number, key, hash: hash_key(hasher, key) };
             self.apply(hasher, now, &place, &Action::Remove, None, mark);
         }

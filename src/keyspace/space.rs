@@ -14,6 +14,7 @@ use super::database::hash_key;
 use super::events::Events;
 use super::eviction::Eviction;
 use super::gates::{Gates, Inside};
+use super::imported::Imported;
 use super::scan::ScanPage;
 use super::shard::Shard;
 use super::tracking::Tracked;
@@ -28,10 +29,14 @@ use crate::effects::{Effect, Frontier, Origin};
 pub struct Keyspace {
     shards: Box<[Slot]>,
     pub(super) hasher: FixedState,
+    /// The seed of `hasher`.
+    pub(super) hash_seed: u64,
     databases: u32,
     pub(super) origin: Option<Mutex<Origin>>,
     /// A snapshot is being imported: commands do not get at the data.
     pub(super) loading: AtomicBool,
+    /// What the snapshot has that is being caught up with. Taken before all other locks, by whoever applies effects.
+    pub(super) imported: Mutex<Option<Imported>>,
     /// There is a cut.
     pub(super) has_cut: AtomicBool,
     memory: Box<[Stripe]>,
@@ -103,9 +108,11 @@ impl Keyspace {
         Keyspace {
             shards: (0..Self::SHARDS).map(|_| shard()).collect(),
             hasher: FixedState::with_seed(options.hash_seed),
+            hash_seed: options.hash_seed,
             databases: options.databases,
             origin: options.node.map(|node| Mutex::new(Origin::new(node))),
             loading: AtomicBool::new(false),
+            imported: Mutex::default(),
             has_cut: AtomicBool::new(false),
             memory: (0..STRIPES).map(|_| Stripe::default()).collect(),
             metadata: AtomicIsize::new(0),

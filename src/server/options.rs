@@ -33,6 +33,8 @@ pub enum LogFormat {
 pub struct ClusterSettings {
     /// The root of trust.
     pub passphrase: String,
+    /// Another one whose nodes are let in, while a cluster goes from one to the other.
+    pub also_accepted: Option<String>,
     /// The DNS name of the nodes; without one, this node starts a cluster alone and accepts others.
     pub join: Option<String>,
     /// The UDP port, also of nodes whose DNS records name none.
