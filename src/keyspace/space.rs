@@ -259,8 +259,9 @@ impl Keyspace {
         self.evicted.load(Relaxed)
     }
 
-    /// How many actions of other nodes met something at their key that their node had not seen, by the type of the value;
-    /// `None`: there was no value. Keys of the system do not count. Nor does a second write of the same effect.
+    /// How many actions met something at their key that their node had not seen, by the type of the value; `None`: there
+    /// was no value. A write of this node has seen all that is here, unless it is made again after a rebase. Keys of the system
+    /// do not count.
     pub fn conflicts(&self) -> Vec<(Option<Kind>, u64)> {
         self.conflicts.counts().collect()
     }

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::NodeStatus;
+use super::status_text::printable;
 
 /// A node that takes longer for any step is not healthy.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,7 +45,11 @@ fn ask(address: SocketAddr, path: &str, longest: u64) -> Result<String, String> 
     let status = head.lines().next().unwrap_or_default();
     match status.split_ascii_whitespace().nth(1) {
         Some("200") => Ok(body.to_owned()),
-        _ => Err(format!("http://{address}{path} says: {status} {}", body.lines().next().unwrap_or_default())),
+        _ => Err(format!(
+            "http://{address}{path} says: {} {}",
+            printable(status),
+            printable(body.lines().next().unwrap_or_default())
+        )),
     }
 }
 

@@ -16,13 +16,21 @@ pub fn status_text(status: &NodeStatus) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(out, "{name:<9} {text}");
     };
-    let stage = shown(&status.stage).replace('_', " ");
+    let stage = printable(&status.stage).replace('_', " ");
     line(
         "swytch",
-        format!("{}, port {}, {stage}, up for {}", shown(&status.version), status.port, span(status.uptime_seconds)),
+        format!(
+            "{}, port {}, {stage}, up for {}",
+            printable(&status.version),
+            status.port,
+            span(status.uptime_seconds)
+        ),
     );
     if let Some(cluster) = &status.cluster {
-        line("node", format!("{}, {} at {}", shown(&cluster.node), shown(&cluster.name), shown(&cluster.address)));
+        line(
+            "node",
+            format!("{}, {} at {}", printable(&cluster.node), printable(&cluster.name), printable(&cluster.address)),
+        );
     }
     line("clients", format!("{} of {}", status.clients.connected, status.clients.limit));
     let memory = &status.memory;
@@ -74,11 +82,18 @@ fn row(member: &MemberStatus) -> [Cow<'_, str>; COLUMNS.len()] {
         millis @ 0..10_000 => format!("{}.{} s ago", millis / 1000, millis % 1000 / 100),
         millis => format!("{} ago", span(millis / 1000)),
     };
-    [shown(&member.name), shown(&member.node), shown(&member.address), state.into(), lag.into(), heard.into()]
+    [
+        printable(&member.name),
+        printable(&member.node),
+        printable(&member.address),
+        state.into(),
+        lag.into(),
+        heard.into(),
+    ]
 }
 
 /// Text that came from elsewhere, without what a terminal might obey.
-fn shown(text: &str) -> Cow<'_, str> {
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) { text.replace(char::is_control, "?").into() } else { text.into() }
 }
 

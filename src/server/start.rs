@@ -135,6 +135,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         loaded = ready => {
             loaded?;
             if let Some(cluster) = &cluster {
+                // Before anybody is told that commands are answered, they are.
                 state.serving.store(*cluster.serving().borrow(), Ordering::Relaxed);
                 tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()));
             }
