@@ -77,6 +77,11 @@ impl Dialer {
         self.targets.values().any(|target| target.refused)
     }
 
+    /// Had the peer at this address another passphrase when it was dialed last?
+    pub fn is_refused(&self, address: SocketAddr) -> bool {
+        self.targets.get(&address).is_some_and(|target| target.refused)
+    }
+
     /// An attempt led to a connection.
     pub fn succeeded(&mut self, address: SocketAddr) {
         self.targets.remove(&address);

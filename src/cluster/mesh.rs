@@ -35,6 +35,15 @@ pub(super) enum Change {
     Disconnected(NodeId),
 }
 
+/// Who is at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// A peer, which is connected.
+    Peer(NodeId),
+    /// This node itself, or one with another passphrase.
+    Nowhere,
+}
+
 /// All connections of one identity.
 pub(super) struct Mesh {
     node: NodeId,
@@ -133,6 +142,15 @@ impl Mesh {
         } else {
             Peers::Silent
         }
+    }
+
+    /// Who is at `address`, as far as it is known without dialing it.
+    pub fn lead(&self, address: SocketAddr) -> Option<Lead> {
+        if let Some((&peer, _)) = self.links.iter().find(|(_, link)| link.remote_address() == address) {
+            return Some(Lead::Peer(peer));
+        }
+        let is_known = self.own.contains(&address) || self.dialer.is_refused(address);
+        is_known.then_some(Lead::Nowhere)
     }
 
     /// Wishes for a connection to whoever is at `address`.

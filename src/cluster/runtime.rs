@@ -17,7 +17,7 @@ use super::event::{Event, LinkEvent, LinkId};
 use super::import::Import;
 use super::inheritance::Heritage;
 use super::leaving::Leaving;
-use super::mesh::{Change, Mesh};
+use super::mesh::{Change, Lead, Mesh};
 use super::options::Tune;
 use super::rebase::{Former, OwnPast};
 use super::start::random_bytes;
@@ -386,6 +386,8 @@ impl ClusterLoop {
                     self.inputs.push_back(Input::Disconnected { peer });
                 }
             }
+            Output::Dial { address } => self.dial_named(address),
+            Output::LookUp => self.ask_for_peers(),
             Output::Discover => self.search(self.clock.monotonic()),
             Output::Rebase { reason } => self.rebase = Some(reason),
             Output::Warn(message) => tracing::warn!("{message}"),
@@ -444,6 +446,9 @@ impl ClusterLoop {
 
     /// Looks up the name to join, and during a rebase also the peers of before.
     fn ask_for_peers(&mut self) {
+        if self.settings.join.is_none() && self.heritage.is_none() {
+            return;
+        }
         let (resolver, events, port) = (self.resolver.clone(), self.event_sender.clone(), self.settings.join_port);
         let names: Vec<String> = self.settings.join.iter().cloned().chain(self.former_peers()).collect();
         spawn_local(async move {
@@ -461,6 +466,7 @@ impl ClusterLoop {
 
     fn resolved(&mut self, addresses: Vec<SocketAddr>) {
         let (now, bound) = (self.clock.monotonic(), self.local_address());
+        let has_answer = !addresses.is_empty();
         let is_own = |found: &SocketAddr| found.to_string() == self.member.address || address::is_own(*found, bound);
         let peers: Vec<SocketAddr> = addresses.into_iter().filter(|found| !is_own(found)).collect();
         for address in &peers {
@@ -468,6 +474,21 @@ impl ClusterLoop {
         }
         self.mesh.dial(now);
         self.discovery.answered(now, peers.len());
+        if has_answer {
+            // Those of the other family answer nobody who is bound to this one.
+            let answering = peers.iter().filter(|found| bound.is_ipv6() || found.is_ipv4());
+            self.step(Input::Named(answering.map(SocketAddr::to_string).collect()));
+        }
+    }
+
+    /// Dials an address that DNS names, or tells the core where it leads.
+    fn dial_named(&mut self, address: String) {
+        let Ok(target) = address.parse() else { return };
+        match self.mesh.lead(target) {
+            Some(Lead::Peer(peer)) => self.inputs.push_back(Input::Reached { address, peer: Some(peer) }),
+            Some(Lead::Nowhere) => self.inputs.push_back(Input::Reached { address, peer: None }),
+            None => self.mesh.want(target, self.clock.monotonic()),
+        }
     }
 }
 

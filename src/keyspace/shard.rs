@@ -2,6 +2,7 @@
 //!
 //! Every change goes through [`Shard::apply`], whether a client of this node or a peer caused it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -14,7 +15,7 @@ use super::entry::Entry;
 use super::merge::KeyState;
 use super::slot::KeySlot;
 use super::tracking::{Tracking, TrackingBooks};
-use super::types::{self, is_always_merged, replaces_key};
+use super::types::{self, Causes, is_always_merged, replaces_key};
 use super::waiting::{Waiter, Waiting};
 use super::watching::Watching;
 use super::{Kind, Millis};
@@ -325,7 +326,9 @@ impl Shard {
         let before = database.len();
         let all_seen = mark.is_none_or(|mark| mark.seen.stable) && database.unstable.is_empty();
         if all_seen && spared.is_none() && database.visible() == before {
+            let outlasting = mark.map(|mark| removal_of_all(database, mark)).unwrap_or_default();
             let flushed = std::mem::take(database);
+            database.unstable = outlasting;
             if flushed.is_in_cut() {
                 self.detached.push(flushed);
             }
@@ -369,6 +372,21 @@ fn shows_by_result(action: &Action<'_>) -> bool {
             | Action::FieldRemove { .. }
             | Action::ScoreRemove { .. }
     )
+}
+
+/// What outlasts the removal of all keys of a database where everything is stable: concurrent effects may count elements of
+/// its lists.
+fn removal_of_all(database: &Database, mark: &Mark<'_>) -> BTreeMap<Box<[u8]>, KeyCausality> {
+    let outlasting = |entry: &Entry| {
+        let mut causes = Causes::default();
+        causes.note_removal(Some(entry), mark);
+        (!causes.is_empty()).then(|| {
+            let mut causality = KeyCausality::beginning(causes);
+            causality.summarize(mark.dot);
+            (entry.key().into(), causality)
+        })
+    };
+    database.entries().iter().filter_map(outlasting).collect()
 }
 
 /// Notes an action that has seen everything there is about the key, before it is applied.

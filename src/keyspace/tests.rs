@@ -440,6 +440,32 @@ fn a_removed_list_still_tells_where_elements_go() {
     }
 }
 
+#[test]
+fn a_flushed_list_still_tells_where_elements_go() {
+    let [mut one, mut two, _] = nodes();
+    let elements = |text: &'static [u8]| Elements::parts(text, &[0..1]);
+    let push = |node: &mut Node, now, text| {
+        node.write(now, "k", |transaction, key| assert!(transaction.list_push(key, End::Right, elements(text)).is_ok()))
+    };
+    let first = push(&mut one, 10, b"a");
+    two.apply(&first);
+    fold(&one, &one.keyspace.frontier());
+    let mut transaction = one.keyspace.lock_all(11, 0);
+    transaction.flush(None);
+    transaction.commit();
+    let flush = one.keyspace.drain_effects().remove(0);
+    let flush = (flush, std::mem::replace(&mut one.seen, [(NodeId(1), 2)].into_iter().collect()));
+    let early = push(&mut two, 12, b"b");
+    let late = push(&mut one, 13, b"c");
+    one.apply(&early);
+    [&flush, &late].into_iter().for_each(|effect| two.apply(effect));
+    // The later push went to an end of what was there before; the earlier one after an element that is not there any more.
+    assert_eq!([one.dump(), two.dump()], ["0 k list [c b]"; 2]);
+    let all: Frontier = [(NodeId(1), 3), (NodeId(2), 1)].into_iter().collect();
+    fold(&one, &all);
+    assert_eq!((one.keyspace.unstable_keys(), one.dump()), (0, "0 k list [c b]".to_owned()));
+}
+
 fn fold(node: &Node, stable: &Frontier) {
     (0..Keyspace::SHARDS).for_each(|shard| node.keyspace.fold(shard, stable));
 }

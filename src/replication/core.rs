@@ -13,6 +13,7 @@ use super::peers::{MAX_SEQ, Peer, Violation};
 use super::rebase::OwnPast;
 use super::repair::Repair;
 use super::stability::Stability;
+use super::unmet::Unmet;
 use super::{CoreOptions, Input, Now, Output, SnapshotHeader};
 use crate::effects::{Effect, Frontier, NodeId};
 use crate::planted::{Bug, planted};
@@ -30,6 +31,7 @@ pub struct Core {
     pub(super) repair: Repair,
     pub(super) stability: Stability,
     pub(super) membership: Membership,
+    pub(super) unmet: Unmet,
     pub(super) joining: Joining,
     pub(super) counters: Counters,
 }
@@ -64,6 +66,7 @@ impl Core {
             repair: Repair::default(),
             stability: Stability::default(),
             membership: Membership::new(options.seed, now),
+            unmet: Unmet::new(options.seed, now),
             joining: Joining::new(now),
             counters: Counters::default(),
             options,
@@ -96,6 +99,8 @@ impl Core {
             }
             Input::Metadata { bytes } => self.stability.metadata_bytes = bytes,
             Input::NobodyFound => self.nobody_found(now, out),
+            Input::Named(addresses) => self.named(now, addresses),
+            Input::Reached { address, peer } => self.reached(&address, peer),
             Input::Leave => self.leave(now, out),
             Input::Tick => self.tick(now, out),
         }
@@ -154,6 +159,7 @@ impl Core {
         }
         self.advance_floor(now, out);
         self.tend_membership(now, out);
+        self.tend_unmet(now, out);
         self.request_lacking(now, out);
         self.rewind_stalled(now);
         self.pump_all(now, out);

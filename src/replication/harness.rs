@@ -61,6 +61,7 @@ enum Event {
     Frame { from: usize, to: usize, link: u64, bytes: Bytes },
     Link { one: usize, other: usize },
     Nobody { machine: usize },
+    Named { machine: usize },
     Snapshot { from: usize, to: usize, link: u64, header: SnapshotHeader },
 }
 
@@ -94,6 +95,8 @@ pub(super) struct Cluster {
     next_node: u64,
     /// Counts the members added to the set, to make each unique.
     pub(super) writes: u64,
+    /// Does every machine's name lead to all that are alive?
+    pub(super) has_dns: bool,
     /// Must a fold be within everybody's frontier? Not when nodes are given up.
     pub(super) strict_folds: bool,
 }
@@ -119,6 +122,7 @@ impl Cluster {
             adjust,
             next_node: 0,
             writes: 0,
+            has_dns: false,
             strict_folds: true,
         };
         for _ in 0..machines {
@@ -206,6 +210,11 @@ impl Cluster {
             }
             Event::Link { one, other } => self.link(one, other),
             Event::Nobody { machine } => self.feed(machine, Input::NobodyFound),
+            Event::Named { machine } => {
+                let others = (0..self.machines.len()).filter(|&other| other != machine && self.machines[other].alive);
+                let named = others.map(|other| other.to_string()).collect();
+                self.feed(machine, Input::Named(named));
+            }
             Event::Snapshot { from, to, link, header } => {
                 if self.links.get(&pair(from, to)) == Some(&link) {
                     self.transfer(from, to, header);
@@ -214,7 +223,7 @@ impl Cluster {
         }
     }
 
-    fn feed(&mut self, machine: usize, input: Input) {
+    pub(super) fn feed(&mut self, machine: usize, input: Input) {
         if !self.machines[machine].alive {
             return;
         }
@@ -281,6 +290,12 @@ impl Cluster {
                 if found == 0 {
                     self.schedule(100, Event::Nobody { machine });
                 }
+            }
+            Output::LookUp if self.has_dns => self.schedule(10, Event::Named { machine }),
+            Output::LookUp => {}
+            Output::Dial { address } => {
+                let other = address.parse().expect("named by the harness");
+                self.dial(machine, other);
             }
             Output::Rebase { .. } => self.rebase(machine),
             Output::Warn(text) => self.machines[machine].warnings.push(text),

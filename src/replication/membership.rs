@@ -58,6 +58,8 @@ pub(super) struct Membership {
 #[derive(Debug)]
 struct Acquaintance {
     member: Member,
+    /// It has said itself who it is.
+    met: bool,
     heard_at: u64,
     dial_at: u64,
     dial_pause: u64,
@@ -88,6 +90,12 @@ impl Membership {
         self.members.contains_key(&node)
     }
 
+    /// Is somebody at this address who was met, or is a member?
+    pub(super) fn knows(&self, address: &str) -> bool {
+        let mut acquaintances = self.acquaintances.iter().filter(|(_, known)| known.member.address == address);
+        acquaintances.any(|(node, known)| known.met || self.members.contains_key(node))
+    }
+
     /// What is known of a node, member or not.
     pub(super) fn describe(&self, node: NodeId) -> Option<&Member> {
         self.acquaintances.get(&node).map(|acquaintance| &acquaintance.member)
@@ -106,6 +114,7 @@ impl Membership {
     pub(super) fn remember(&mut self, node: NodeId, member: Member) {
         if let Some(acquaintance) = self.acquaintances.get_mut(&node) {
             acquaintance.member = member;
+            acquaintance.met = true;
         }
     }
 
@@ -175,6 +184,7 @@ impl Acquaintance {
     fn new(now: u64) -> Self {
         Acquaintance {
             member: Member::default(),
+            met: false,
             heard_at: now,
             dial_at: now,
             dial_pause: DIAL.0,

@@ -14,6 +14,7 @@
 //! | `push` | own effects to every peer at once; acknowledgements, windows, loss |
 //! | `repair` | anti-entropy: gossip, and pulling what did not come by itself |
 //! | `stability` | who must have applied an effect before anyone may forget about it, and the floor |
+//! | `unmet` | whom DNS names and nobody has met: other clusters that began apart |
 //! | `membership` | who belongs to the cluster, who is alive, whom to connect to |
 //! | `joining` | from start to serving, by logs or by snapshot; the end |
 //! | `rebase` | when an identity has to be given up, by whom, and what is kept for the next one |
@@ -53,6 +54,7 @@ mod report;
 #[cfg(test)]
 mod scenarios;
 mod stability;
+mod unmet;
 
 use std::collections::BTreeMap;
 
@@ -223,6 +225,16 @@ pub enum Input {
     },
     /// Discovery ended and found no other node that can be reached.
     NobodyFound,
+    /// The name of the cluster was looked up: these are the addresses behind it, this node's own left out. Not after a lookup
+    /// that failed.
+    Named(Vec<String>),
+    /// It is known who is at an address that was to be dialed.
+    Reached {
+        /// As in [`Output::Dial`].
+        address: String,
+        /// A peer that is connected; none: this node itself, or nobody of this cluster.
+        peer: Option<NodeId>,
+    },
     /// This node stops, gracefully. Its own entry was removed from the membership by a local effect before this.
     Leave,
     /// Time passes. Comes every [`CoreOptions::tick_interval`] or so, after [`Input::LocalEffects`].
@@ -285,6 +297,13 @@ pub enum Output {
         /// Why, for the log and for the peer.
         reason: &'static str,
     },
+    /// Try to connect to whoever is there. Repeated until [`Input::Reached`].
+    Dial {
+        /// One of [`Input::Named`].
+        address: String,
+    },
+    /// Look the name of the cluster up, for [`Input::Named`].
+    LookUp,
     /// No peer is left: ask DNS again.
     Discover,
     /// This identity has to be given up: empty the keyspace, make a new core with a fresh node id that joins, connect

@@ -66,6 +66,8 @@ pub struct ClusterReport {
     pub forsaken: u64,
     /// Bytes of the metadata of keys.
     pub metadata_bytes: usize,
+    /// Addresses that DNS names and where nobody was met yet.
+    pub unmet: usize,
     /// Everything applied here.
     pub frontier: Frontier,
     /// Everything forgotten here: effects within it can not be sent to anyone any more.
@@ -148,6 +150,7 @@ impl Core {
             forced_out: self.counters.forced_out,
             forsaken: self.counters.forsaken,
             metadata_bytes: self.stability.metadata_bytes,
+            unmet: self.unmet.len(),
             frontier: self.delivery.frontier().clone(),
             floor: self.stability.floor().clone(),
             delays: DelayHistogram::default(),

@@ -223,6 +223,61 @@ fn two_clusters_that_both_forgot_become_one() {
 }
 
 #[test]
+fn clusters_that_began_apart_find_each_other_and_merge_from_their_logs() {
+    for seed in 0..50 {
+        let mut cluster = Cluster::new(seed, 4, ordinary);
+        (cluster.has_dns, cluster.strict_folds) = (true, false);
+        for (one, other) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+            cluster.block(one, other, true);
+        }
+        cluster.run(10_000);
+        writes(&mut cluster, 60);
+        // Long enough for each pair to know that it has everything.
+        cluster.run(20_000);
+        for machine in &cluster.machines {
+            let report = machine.core.report(Now { monotonic: cluster.now, wall: 0 });
+            assert_eq!((report.unmet, report.floor.is_empty()), (2, true), "seed {seed}");
+        }
+        for (one, other) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+            cluster.block(one, other, false);
+        }
+        cluster.run(45_000);
+        cluster.assert_converged();
+        for machine in &cluster.machines {
+            let report = machine.core.report(Now { monotonic: cluster.now, wall: 0 });
+            assert_eq!((machine.rebases, report.unmet), (0, 0), "seed {seed}");
+            assert!(!report.floor.is_empty(), "seed {seed}: what all have is forgotten");
+        }
+    }
+}
+
+#[test]
+fn who_is_named_and_never_answers_is_not_waited_for_beyond_the_budget_or_an_hour() {
+    let named = |cluster: &mut Cluster, machine| {
+        cluster.feed(machine, Input::Named(vec!["1".into(), "7".into()]));
+    };
+    let cases: [(fn(&mut CoreOptions), u64); 2] = [(ordinary, 300_000), (small_log, 0)];
+    for (adjust, pause) in cases {
+        let mut cluster = Cluster::new(3, 2, adjust);
+        cluster.strict_folds = false;
+        cluster.run(5_000);
+        named(&mut cluster, 0);
+        named(&mut cluster, 1);
+        for _ in 0..12 {
+            fill_log(&mut cluster, 0);
+            cluster.run(pause);
+        }
+        let report = cluster.machines[0].core.report(Now { monotonic: cluster.now, wall: 0 });
+        assert!(!report.floor.is_empty());
+        let warnings = &cluster.machines[0].warnings;
+        assert_eq!(warnings.iter().filter(|warning| warning.contains("DNS names")).count(), 1, "{warnings:?}");
+        // DNS names it no more.
+        cluster.feed(0, Input::Named(vec!["1".into()]));
+        assert_eq!(cluster.machines[0].core.report(Now { monotonic: cluster.now, wall: 0 }).unmet, 0);
+    }
+}
+
+#[test]
 fn the_log_keeps_to_its_budget_alone_and_with_a_silent_peer() {
     let mut cluster = Cluster::new(3, 2, small_log);
     cluster.strict_folds = false;

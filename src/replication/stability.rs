@@ -28,6 +28,8 @@
 //! - it is *forsaken*: the metadata is over its budget. Of those forced out the one heard of longest ago goes. If it
 //!   comes back all the same, what it had removed shows again.
 //!
+//! Nor is anything forgotten while DNS names an address where nobody was met (see `unmet`).
+//!
 //! A node without any participant forgets nothing until its log is full: whom it meets then, it can merge with from
 //! the log, even if both were written to. Over the budget it forgets what was applied first.
 //!
@@ -252,6 +254,7 @@ impl Core {
             participant.settle_claims(node, frontier.get(node));
         }
         if now >= self.stability.settle_until
+            && !self.unmet.are_waited_for()
             && self.joining.phase == Phase::Serving
             && let Some(stable) = self.stable_frontier()
         {
@@ -264,6 +267,15 @@ impl Core {
     /// Gives up participants until the log is within its budget, and then the oldest part of the log.
     pub(super) fn enforce_log_limit(&mut self, out: &mut Vec<Output>) {
         while self.log.size().1 > self.log.allowance() {
+            let unmet = self.unmet.give_up(|_| true);
+            if !unmet.is_empty() {
+                self.counters.forced_out += unmet.len() as u64;
+                out.push(Output::Warn(format!(
+                    "the log of effects is full: what nodes at {} lack, which DNS names and this node has never met, is \
+                     not kept for them any more",
+                    unmet.join(", ")
+                )));
+            }
             if let Some(stable) = self.stable_frontier()
                 && !stable.within(&self.stability.floor)
             {

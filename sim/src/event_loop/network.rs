@@ -33,16 +33,24 @@ impl World<'_> {
         self.nodes[slot].as_ref().is_some_and(|node| !node.paused)
     }
 
+    /// The peer at an address, if a node is connected to it.
+    pub fn peer_at(&self, from: usize, to: usize) -> Option<NodeId> {
+        let leads_there = |number: &u64| {
+            self.connections.get(number).is_some_and(|connection| connection.ends.iter().any(|end| end.run.slot == to))
+        };
+        let mut links = self.nodes[from].as_ref()?.links.iter();
+        links.find(|(_, number)| leads_there(number)).map(|(&peer, _)| peer)
+    }
+
     /// A node tries to connect to an address.
     pub fn dial(&mut self, from: usize, to: usize) {
         let Some(node) = self.nodes[from].as_mut() else { return };
         let run = node.run;
-        let is_connected = node.links.values().any(|number| {
-            self.connections.get(number).is_some_and(|connection| connection.ends.iter().any(|end| end.run.slot == to))
-        });
-        if from == to || is_connected || !node.dialing.insert(to) {
+        if from == to || self.peer_at(from, to).is_some() {
             return;
         }
+        let Some(node) = self.nodes[from].as_mut().filter(|node| !node.dialing.contains(&to)) else { return };
+        node.dialing.insert(to);
         let answered = self.works(to) && self.passes(from, to) && self.passes(to, from);
         let wait = if answered { 3 * self.delay() } else { DIAL_TIMEOUT };
         self.queue.push(self.now + wait, Event::Dialed { from: run, to });

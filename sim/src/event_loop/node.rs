@@ -323,6 +323,20 @@ impl World<'_> {
                     self.node(slot).inputs.push_back(Input::Disconnected { peer });
                 }
             }
+            Output::Dial { address } => {
+                let Some(to) = slot_of(&address) else { return };
+                match self.peer_at(slot, to) {
+                    Some(peer) => self.node(slot).inputs.push_back(Input::Reached { address, peer: Some(peer) }),
+                    None => self.dial(slot, to),
+                }
+            }
+            Output::LookUp => {
+                let run = self.node(slot).run;
+                let (found, time) = self.look_up();
+                if let Some(found) = found {
+                    self.queue.push(self.now + time, Event::Named(run, found));
+                }
+            }
             Output::Discover => self.begin_search(slot),
             Output::Rebase { reason } => self.node(slot).rebase = Some(reason),
             Output::Warn(message) => self.note(slot, || format!("warns: {message}")),
@@ -456,11 +470,28 @@ impl World<'_> {
             return;
         }
         let run = node.run;
-        let (found, time) = match self.dns_works {
-            true => ((0..self.nodes.len()).filter(|&to| self.nodes[to].is_some()).collect(), self.random.u64(1..50)),
-            false => (Vec::new(), LOOKUP_TIME),
-        };
-        self.queue.push(self.now + time, Event::Resolved(run, number, found));
+        let (found, time) = self.look_up();
+        if let Some(found) = &found {
+            self.queue.push(self.now + time, Event::Named(run, found.clone()));
+        }
+        self.queue.push(self.now + time, Event::Resolved(run, number, found.unwrap_or_default()));
+    }
+
+    /// What a lookup finds, unless it fails, and how long it takes.
+    fn look_up(&mut self) -> (Option<Vec<usize>>, u64) {
+        match self.dns_works {
+            true => {
+                let running = (0..self.nodes.len()).filter(|&to| self.nodes[to].is_some());
+                (Some(running.collect()), self.random.u64(1..50))
+            }
+            false => (None, LOOKUP_TIME),
+        }
+    }
+
+    /// A lookup named these nodes.
+    pub fn named(&mut self, slot: usize, found: Vec<usize>) {
+        let others = found.into_iter().filter(|&to| to != slot);
+        self.step(slot, Input::Named(others.map(address).collect()));
     }
 
     /// The lookup came to an end. An empty list of addresses is told from one that was tried in vain by the time only.

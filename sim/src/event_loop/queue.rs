@@ -32,6 +32,8 @@ pub(super) enum Event {
     Search(Run, u64),
     /// The addresses of a lookup, none when it failed.
     Resolved(Run, u64, Vec<usize>),
+    /// A lookup that worked named these.
+    Named(Run, Vec<usize>),
     /// A connection attempt comes to its end.
     Dialed { from: Run, to: usize },
     /// Something arrives at one end of a connection.

@@ -132,6 +132,7 @@ impl<'a> World<'a> {
             Event::Resolved(run, search, found) => {
                 self.on_run(run, |world, slot| world.resolved(slot, search, found));
             }
+            Event::Named(run, found) => self.on_run(run, |world, slot| world.named(slot, found)),
             Event::Dialed { from, to } => self.dialed(from, to),
             Event::Arrival { connection, end, stream, what } => self.arrived(connection, end, stream, what),
             Event::Idle { connection, end } => self.idle(connection, end),
@@ -144,7 +145,8 @@ impl<'a> World<'a> {
     fn concerned(&self, event: &Event) -> Option<usize> {
         match event {
             Event::Tick(run) | Event::Client(run) | Event::Collect(run) => Some(run.slot),
-            Event::Search(run, _) | Event::Resolved(run, ..) | Event::Dialed { from: run, .. } => Some(run.slot),
+            Event::Search(run, _) | Event::Resolved(run, ..) | Event::Named(run, _) => Some(run.slot),
+            Event::Dialed { from: run, .. } => Some(run.slot),
             Event::Arrival { connection, end, .. }
             | Event::Idle { connection, end }
             | Event::Closed { connection, end }

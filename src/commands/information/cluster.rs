@@ -39,6 +39,7 @@ pub fn swytch(context: &Context<'_>, out: &mut String) {
     field(out, "swytch_forced_out", report.forced_out);
     field(out, "swytch_forsaken", report.forsaken);
     field(out, "swytch_metadata_bytes", report.metadata_bytes);
+    field(out, "swytch_unmet_addresses", report.unmet);
     let live = || report.members.iter().filter(|member| !member.expired);
     field(out, "swytch_lag_effects", live().map(|member| member.lag_effects).max().unwrap_or(0));
     field(out, "swytch_lag_millis", live().map(|member| member.lag_millis).max().unwrap_or(0));

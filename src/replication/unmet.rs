@@ -1,0 +1,131 @@
+//! Addresses that DNS names and where nobody was met yet.
+//!
+//! Nodes that cannot reach each other when they start begin several clusters, and each of them takes writes. As nobody of
+//! the one is a member of the other, membership brings them together never. So a node looks the name of its cluster up
+//! again now and then, and goes on dialing whoever is named and was not met.
+//!
+//! And it waits with forgetting: whoever is at such an address may have written to the same keys. What is in the logs of both
+//! sides merges exactly; what both have forgotten does not (see `rebase`). It waits until
+//! - somebody is met there, who is a participant from then on (see `stability`), or nobody of this cluster is;
+//! - DNS does not name the address any more;
+//! - the log is over its budget: then the operator is told;
+//! - [`PATIENCE`] is over: then as well.
+//!
+//! # Bounds
+//!
+//! At most [`MAX_UNMET`] addresses. One that DNS names beyond that counts for nothing until another is gone.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use super::Output;
+use super::core::Core;
+use super::joining::Phase;
+use crate::effects::NodeId;
+
+/// The most addresses that are remembered.
+const MAX_UNMET: usize = 256;
+/// Between two attempts to connect: at first, and at most; milliseconds.
+const DIAL: (u64, u64) = (1_000, 30_000);
+/// Between two lookups: at first, and at most; milliseconds.
+const LOOKUP: (u64, u64) = (1_000, 30_000);
+/// How long nothing is forgotten for the sake of an address where nobody answers, in milliseconds.
+pub(super) const PATIENCE: u64 = 3_600_000;
+
+/// Whom DNS names and this node has not met.
+#[derive(Debug)]
+pub(super) struct Unmet {
+    addresses: BTreeMap<String, Address>,
+    lookup_at: u64,
+    lookup_pause: u64,
+    rng: Rng,
+}
+
+#[derive(Debug)]
+struct Address {
+    named_at: u64,
+    dial_at: u64,
+    dial_pause: u64,
+    /// It was waited for in vain, and is only dialed from now on.
+    given_up: bool,
+}
+
+impl Unmet {
+    pub(super) fn new(seed: u64, now: u64) -> Self {
+        Unmet { addresses: BTreeMap::new(), lookup_at: now, lookup_pause: LOOKUP.0, rng: Rng::with_seed(seed) }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Is nothing to be forgotten because of them?
+    pub(super) fn are_waited_for(&self) -> bool {
+        self.addresses.values().any(|address| !address.given_up)
+    }
+
+    /// Nobody is waited for any more. Returns who was.
+    pub(super) fn give_up(&mut self, mut which: impl FnMut(u64) -> bool) -> Vec<String> {
+        let waited_for = self.addresses.iter_mut().filter(|(_, address)| !address.given_up && which(address.named_at));
+        let given_up = waited_for.map(|(name, address)| {
+            address.given_up = true;
+            name.clone()
+        });
+        given_up.collect()
+    }
+}
+
+impl Core {
+    /// DNS names these addresses, this node's own left out.
+    pub(super) fn named(&mut self, now: u64, mut addresses: Vec<String>) {
+        addresses.sort_unstable();
+        self.unmet.addresses.retain(|address, _| addresses.binary_search(address).is_ok());
+        let own = &self.options.member.address;
+        let strangers = addresses.into_iter().filter(|address| address != own && !self.membership.knows(address));
+        for address in strangers {
+            if self.unmet.addresses.len() < MAX_UNMET {
+                let fresh = Address { named_at: now, dial_at: now, dial_pause: DIAL.0, given_up: false };
+                self.unmet.addresses.entry(address).or_insert(fresh);
+            }
+        }
+    }
+
+    /// It is known who is at an address. A peer counts as met when it has said who it is.
+    pub(super) fn reached(&mut self, address: &str, peer: Option<NodeId>) {
+        let has_said = |peer: NodeId| self.peers.get(&peer).is_some_and(|state| state.said.is_some());
+        if peer.is_none_or(has_said) {
+            self.unmet.addresses.remove(address);
+        }
+    }
+
+    /// What time asks for: lookups, attempts to connect, and an end of the waiting.
+    pub(super) fn tend_unmet(&mut self, now: u64, out: &mut Vec<Output>) {
+        if matches!(self.joining.phase, Phase::Leaving | Phase::GivenUp) {
+            return;
+        }
+        let Core { unmet, membership, .. } = self;
+        unmet.addresses.retain(|address, _| !membership.knows(address));
+        if self.joining.phase == Phase::Serving && now >= unmet.lookup_at {
+            // Between four and six fifths of the pause, so that nodes do not ask in step.
+            unmet.lookup_at = now + unmet.lookup_pause * 4 / 5 + unmet.rng.u64(0..=unmet.lookup_pause * 2 / 5);
+            unmet.lookup_pause = LOOKUP.1.min(2 * unmet.lookup_pause);
+            out.push(Output::LookUp);
+        }
+        for (name, address) in &mut unmet.addresses {
+            if now >= address.dial_at {
+                let pause = address.dial_pause;
+                address.dial_pause = DIAL.1.min(2 * pause);
+                address.dial_at = now + pause * 4 / 5 + unmet.rng.u64(0..=pause * 2 / 5);
+                out.push(Output::Dial { address: name.clone() });
+            }
+        }
+        for address in unmet.give_up(|named_at| now >= named_at + PATIENCE) {
+            out.push(Output::Warn(format!(
+                "DNS names {address}, where no node of this cluster has answered for an hour: should one come that was \
+                 written to all the while, only what it still has in its log of effects is merged"
+            )));
+        }
+    }
+}
