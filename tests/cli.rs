@@ -1,9 +1,11 @@
 //! The executable as an operator meets it.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
@@ -24,10 +26,17 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// A port that nobody had a moment ago.
+/// A port that nobody had a moment ago, below those that the kernel hands out by itself: among these, somebody who tries until
+/// a port is open may be connected to himself.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(100));
+        let port = 10_000 + (number % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A node that ends with the test.
@@ -144,6 +153,8 @@ fn health_and_metrics() {
     let node = Node::start(&[&format!("--metrics-port={port}")]);
     let mut client = node.connect();
     ask(&mut client, b"SET a b\r\nGET a\r\nGET z\r\n", b"+OK\r\n$1\r\nb\r\n$-1\r\n");
+    // One that is timed each time.
+    ask(&mut client, b"KEYS *\r\n", b"*1\r\n$1\r\na\r\n");
     assert!(http(port, "/health").ends_with("\r\n\r\nok"));
     let metrics = http(port, "/metrics");
     for line in [
@@ -154,6 +165,9 @@ fn health_and_metrics() {
         "swytch_memory_limit_bytes 67108864",
         "swytch_keys{database=\"0\"} 1",
         "swytch_serving 1",
+        "# TYPE swytch_command_duration_seconds histogram",
+        "swytch_command_duration_seconds_bucket{command=\"keys\",le=\"+Inf\"} 1",
+        "swytch_command_duration_seconds_count{command=\"keys\"} 1",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
@@ -229,6 +243,134 @@ fn the_health_of_a_node_is_an_exit_status() {
     let there = ask();
     assert_eq!((there.status.code(), text(&there.stdout).as_str()), (Some(0), "ok\n"));
     node.end("TERM");
+}
+
+#[test]
+fn the_status_of_a_node_alone_and_in_a_cluster() {
+    let port = free_port().to_string();
+    let ask = |more: &[&str]| run(&[&["status", "--metrics-port", &port], more].concat());
+    let nobody = ask(&[]);
+    let error = text(&nobody.stderr);
+    assert_eq!((nobody.status.code(), text(&nobody.stdout).as_str()), (Some(1), ""));
+    assert!(error.starts_with("swytch: no answer from http://127.0.0.1:") && error.lines().count() == 1, "{error}");
+    let node = Node::start(&["--metrics-port", &port]);
+    ask_until_answered(&node);
+    let (shown, json) = (ask(&[]), text(&ask(&["--json"]).stdout));
+    let shown_text = text(&shown.stdout);
+    assert_eq!(shown.status.code(), Some(0), "{shown_text}");
+    assert!(shown_text.contains(&format!("port {}, serving, up for", node.port)), "{shown_text}");
+    assert!(shown_text.contains("\nclients   ") && shown_text.contains("\nmemory    "), "{shown_text}");
+    let start = format!("{{\"version\":\"{}\",\"stage\":\"serving\",\"uptime_seconds\":", env!("CARGO_PKG_VERSION"));
+    assert!(json.starts_with(&start) && json.ends_with(",\"cluster\":null}\n"), "{json}");
+    let mut watching = swytch(&["status", "--watch", "--metrics-port", &port]).spawn().expect("the executable runs");
+    let mut pages = watching.stdout.take().expect("piped");
+    let mut seen = String::new();
+    while seen.matches("swytch    ").count() < 2 || !seen.ends_with("\u{1b}[J") {
+        let mut some = [0; 4096];
+        let length = pages.read(&mut some).expect("it prints");
+        assert!(length > 0, "it goes on: {seen}");
+        seen.push_str(&text(&some[..length]));
+    }
+    watching.kill().expect("a child");
+    watching.wait().expect("a child");
+    assert!(seen.starts_with("\u{1b}[2J\u{1b}[Hswytch    "), "{seen}");
+    node.end("TERM");
+    assert_eq!(ask(&["--watch"]).status.code(), Some(1));
+
+    let cluster_port = free_port().to_string();
+    let (one, other) = (free_port().to_string(), free_port().to_string());
+    let words = ["--cluster-passphrase=of a test, long enough", "--join", &format!("127.0.0.1:{cluster_port}")];
+    let start = |metrics: &str, cluster: &str| {
+        Node::start(&[&words[..], &["--metrics-port", metrics, "--cluster-port", cluster]].concat())
+    };
+    let nodes = [start(&one, &cluster_port), start(&other, &free_port().to_string())];
+    let begun = Instant::now();
+    loop {
+        let output = run(&["status", "--metrics-port", &one]);
+        let seen = text(&output.stdout);
+        let lines: Vec<&str> = seen.lines().collect();
+        if let [.., titles, member] = lines[..]
+            && titles.starts_with("MEMBER ")
+            && member.contains("  serving  ")
+            && member.contains("  none ")
+        {
+            assert!(
+                seen.contains("\nlog       ") && seen.contains(&format!(" at 127.0.0.1:{cluster_port}\n")),
+                "{seen}"
+            );
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{seen}{}", text(&output.stderr));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    nodes.into_iter().for_each(|node| assert_eq!(node.end("TERM").0, Some(0)));
+}
+
+/// A service manager's end of a socket, and what a node told it next.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn told(&self) -> String {
+        let mut buffer = [0; 512];
+        let length = self.0.recv(&mut buffer).expect("told in time");
+        text(&buffer[..length])
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_when_clients_are_answered() {
+    let path = std::env::temp_dir().join(format!("swytch-notify-{}.sock", std::process::id()));
+    let name = format!("swytch-notify-{}", std::process::id());
+    let at_name = SocketAddr::from_abstract_name(&name).expect("short enough");
+    let passphrase = "--cluster-passphrase=of a test, long enough";
+    let cases = [
+        (UnixDatagram::bind(&path), path.clone().into_os_string(), vec![]),
+        (UnixDatagram::bind_addr(&at_name), format!("@{name}").into(), vec![passphrase.to_owned()]),
+    ];
+    for (listener, address, mut words) in cases {
+        let manager = Manager(listener.expect("free"));
+        manager.0.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let port = free_port();
+        words.splice(0..0, ["redis", "--threads=2"].map(str::to_owned));
+        words.extend([format!("--port={port}"), format!("--cluster-port={}", free_port())]);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let process = swytch(&words).env("NOTIFY_SOCKET", &address).spawn().expect("the executable runs");
+        let node = Node { process, port };
+        let mut told = manager.told();
+        while told.starts_with("STATUS=") {
+            assert!(["joining", "loading"].iter().any(|word| told.contains(word)), "{told}");
+            told = manager.told();
+        }
+        assert_eq!(told, "READY=1\nSTATUS=serving clients\n");
+        // At once, without another try.
+        ask(node.connect(), b"PING\r\nGET none\r\n", b"+PONG\r\n$-1\r\n");
+        let (status, log) = node.end("TERM");
+        assert_eq!(status, Some(0), "{log}");
+        assert!(manager.told().starts_with("STOPPING=1\n"));
+    }
+    std::fs::remove_file(&path).expect("bound here");
+    let node = swytch(&["redis", &format!("--port={}", free_port())]).env("NOTIFY_SOCKET", &path).spawn();
+    let node = Node { process: node.expect("the executable runs"), port: 0 };
+    std::thread::sleep(Duration::from_millis(300));
+    let (status, log) = node.end("TERM");
+    assert!(status == Some(0) && log.contains("the service manager cannot be told"), "{log}");
+}
+
+/// Until its own data is loaded, a node answers `-LOADING`.
+fn ask_until_answered(node: &Node) {
+    let start = Instant::now();
+    let mut client = node.connect();
+    loop {
+        client.write_all(b"GET none\r\n").expect("open");
+        let mut first = [0; 1];
+        client.read_exact(&mut first).expect("answered");
+        if first == *b"$" {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "it serves in time");
+        std::thread::sleep(Duration::from_millis(10));
+        client = node.connect();
+    }
 }
 
 #[test]

@@ -150,7 +150,8 @@ impl Replicas {
 
 impl Replica {
     fn new(node: NodeId) -> Replica {
-        let options = KeyspaceOptions { node: Some(node), ..KeyspaceOptions::default() };
+        // Nodes need not hash keys alike.
+        let options = KeyspaceOptions { node: Some(node), hash_seed: node.0 % 2, ..KeyspaceOptions::default() };
         Replica { node, keyspace: Keyspace::new(options), frontier: Frontier::EMPTY, known: Vec::new() }
     }
 

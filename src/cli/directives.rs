@@ -19,8 +19,16 @@ const SEVERAL_WORDS: &[&str] =
 /// Each line adds to those before.
 const ADDING: &[&str] = &["save", "client-output-buffer-limit"];
 /// Flags that are as if they were not there when they are empty.
-const ABSENT_WHEN_EMPTY: &[&str] =
-    &["unixsocket", "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "aclfile", "join", "cluster-advertise"];
+const ABSENT_WHEN_EMPTY: &[&str] = &[
+    "unixsocket",
+    "tls-cert-file",
+    "tls-key-file",
+    "tls-ca-cert-file",
+    "aclfile",
+    "join",
+    "cluster-advertise",
+    "cluster-passphrase-also",
+];
 /// Directives with the one value that they can have.
 const FIXED: &[(&str, &str)] = &[("appendonly", "no"), ("cluster-enabled", "no"), ("activedefrag", "no")];
 /// Directives that cannot be passed over: who wrote them relies on what they do. With what to do instead.

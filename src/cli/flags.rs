@@ -159,7 +159,7 @@ pub(super) struct RedisFlags {
     )]
     log_format: LogFormat,
 
-    /// TCP port for /health and /metrics
+    /// TCP port for /health, /metrics and /status
     #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
     metrics_port: Option<u16>,
 
@@ -241,6 +241,16 @@ pub(super) struct RedisFlags {
         allow_hyphen_values = true
     )]
     cluster_passphrase: Option<String>,
+
+    /// Another passphrase whose nodes are accepted, while a cluster goes from one to the other
+    #[arg(
+        long,
+        env = "SWYTCH_CLUSTER_PASSPHRASE_ALSO",
+        hide_env_values = true,
+        value_name = "PASSPHRASE",
+        allow_hyphen_values = true
+    )]
+    cluster_passphrase_also: Option<String>,
 
     /// DNS name under which the nodes of the cluster find each other
     #[arg(long, env = "SWYTCH_JOIN", hide_env_values = true, value_name = "NAME", value_parser = values::name)]
@@ -359,17 +369,30 @@ impl RedisFlags {
     }
 
     fn cluster(&self) -> Result<Option<ClusterSettings>, String> {
+        // An empty one is none: a variable may stay where it is when the change of the passphrase is done.
+        let also = self.cluster_passphrase_also.as_ref().filter(|also| !also.trim().is_empty());
         let Some(passphrase) = &self.cluster_passphrase else {
-            return match &self.join {
-                Some(join) => Err(format!("--join={join} needs --cluster-passphrase, the same one at every node")),
-                None => Ok(None),
+            return match (&self.join, also) {
+                (Some(join), _) => Err(format!("--join={join} needs --cluster-passphrase, the same one at every node")),
+                (None, Some(_)) => {
+                    Err("--cluster-passphrase-also needs --cluster-passphrase, that of this node itself".into())
+                }
+                (None, None) => Ok(None),
             };
         };
-        if passphrase.chars().count() < SHORTEST_PASSPHRASE {
+        let given = [("--cluster-passphrase", Some(passphrase)), ("--cluster-passphrase-also", also)];
+        let is_short = |passphrase: &String| passphrase.chars().count() < SHORTEST_PASSPHRASE;
+        if let Some((flag, _)) = given.iter().find(|(_, passphrase)| passphrase.is_some_and(is_short)) {
             return Err(format!(
-                "the passphrase of --cluster-passphrase is too short: expected at least {SHORTEST_PASSPHRASE} characters, \
+                "the passphrase of {flag} is too short: expected at least {SHORTEST_PASSPHRASE} characters, \
                  `swytch gen-passphrase` prints a good one"
             ));
+        }
+        if also.is_some_and(|also| also.trim() == passphrase.trim()) {
+            return Err(
+                "--cluster-passphrase-also is the same as --cluster-passphrase: leave it out, or give the other one"
+                    .into(),
+            );
         }
         let (flag, client_port) = match self.tls_port {
             Some(port) if self.port == 0 => ("--tls-port", port),
@@ -387,6 +410,7 @@ impl RedisFlags {
         };
         Ok(Some(ClusterSettings {
             passphrase: passphrase.clone(),
+            also_accepted: also.cloned(),
             join: self.join.clone(),
             port,
             advertise: self.cluster_advertise.clone(),

@@ -28,10 +28,23 @@ pub enum Invocation {
     Serve(Box<Options>),
     /// Ask the node whose metrics are there whether it serves; exit with status 0 if it does, else with 1.
     CheckHealth(SocketAddr),
+    /// Ask the node whose metrics are there how it is, and print it; exit with status 1 if nobody answers.
+    ShowStatus(StatusQuestion),
     /// Print this text and exit with status 0.
     Print(String),
     /// Print this text to standard error and exit with status 2.
     Mistake(String),
+}
+
+/// Whom to ask for its status, and how to print it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusQuestion {
+    /// The node's metrics port.
+    pub address: SocketAddr,
+    /// As JSON.
+    pub json: bool,
+    /// Again and again, until the process is ended.
+    pub watch: bool,
 }
 
 /// A Redis-compatible, leaderless, multi-writer data store.
@@ -49,13 +62,15 @@ enum Command {
     /// Print a fresh passphrase for a cluster.
     GenPassphrase,
     /// Ask a node on this machine whether it serves clients; the exit status is 0 if it does
-    Health(HealthFlags),
+    Health(NodeFlags),
+    /// Print how a node on this machine is, and the cluster as it sees it; the exit status is 1 if nobody answers
+    Status(StatusFlags),
     /// Print the version.
     Version,
 }
 
 #[derive(Args)]
-struct HealthFlags {
+struct NodeFlags {
     /// The node's --metrics-port
     #[arg(long, env = "SWYTCH_METRICS_PORT", default_value = "9090", value_parser = values::port)]
     metrics_port: u16,
@@ -63,6 +78,26 @@ struct HealthFlags {
     /// Where it listens
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     address: IpAddr,
+}
+
+impl NodeFlags {
+    fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.metrics_port)
+    }
+}
+
+#[derive(Args)]
+struct StatusFlags {
+    #[command(flatten)]
+    node: NodeFlags,
+
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+
+    /// Print it anew each second, in place
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
 }
 
 /// The flags, with the environment variables that count.
@@ -100,7 +135,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Invocation {
             Ok(passphrase) => Invocation::Print(format!("{passphrase}\n")),
             Err(error) => Invocation::Mistake(format!("swytch: the system gives no randomness: {error}\n")),
         },
-        Command::Health(flags) => Invocation::CheckHealth(SocketAddr::new(flags.address, flags.metrics_port)),
+        Command::Health(flags) => Invocation::CheckHealth(flags.socket_address()),
+        Command::Status(flags) => {
+            let StatusFlags { node, json, watch } = flags;
+            Invocation::ShowStatus(StatusQuestion { address: node.socket_address(), json, watch })
+        }
         Command::Version => Invocation::Print(CommandLine::command().render_version()),
     }
 }
@@ -177,7 +216,7 @@ mod tests {
         match run(&[&["redis"], words].concat()) {
             Invocation::Serve(options) => *options,
             Invocation::Mistake(text) | Invocation::Print(text) => panic!("{words:?}: {text}"),
-            Invocation::CheckHealth(_) => panic!("{words:?} starts nothing"),
+            Invocation::CheckHealth(_) | Invocation::ShowStatus(_) => panic!("{words:?} starts nothing"),
         }
     }
 
@@ -211,6 +250,14 @@ mod tests {
             _ => panic!("{words:?} asks nobody"),
         };
         assert_eq!(asked(&["health"]), "127.0.0.1:9090");
+        let status = |words: &[&str]| match run(words) {
+            Invocation::ShowStatus(question) => (question.address.to_string(), question.json, question.watch),
+            _ => panic!("{words:?} asks nobody"),
+        };
+        assert_eq!(status(&["status", "--metrics-port=9100"]), ("127.0.0.1:9100".to_string(), false, false));
+        assert_eq!(status(&["status", "--address", "10.0.0.1", "--json"]), ("10.0.0.1:9090".to_string(), true, false));
+        assert_eq!(status(&["status", "--watch"]), ("127.0.0.1:9090".to_string(), false, true));
+        assert!(matches!(run(&["status", "--watch", "--json"]), Invocation::Mistake(_)));
         assert_eq!(asked(&["health", "--metrics-port=9100", "--address", "::1"]), "[::1]:9100");
         assert!(matches!(run(&["health", "--metrics-port", "x"]), Invocation::Mistake(_)));
     }
@@ -259,6 +306,19 @@ mod tests {
         assert_eq!(with(&["--port=7000", "--join=cache.local"]).cluster.expect("a cluster").port, 8000);
         assert_eq!(with(&["--port=65000", "--cluster-port=1"]).cluster.expect("a cluster").port, 1);
         assert!(mistake(&["--join=x"]).contains("--cluster-passphrase"));
+        let other = "another passphrase, long enough";
+        let cluster = with(&["--cluster-passphrase-also", other]).cluster.expect("in a cluster");
+        assert_eq!(cluster.also_accepted.as_deref(), Some(other));
+        assert_eq!(with(&["--cluster-passphrase-also="]).cluster.expect("in a cluster").also_accepted, None);
+        assert!(mistake(&["--cluster-passphrase-also", other]).contains("needs --cluster-passphrase"));
+        let also = |also: &str| mistake(&["--cluster-passphrase", passphrase, "--cluster-passphrase-also", also]);
+        assert!(
+            also("hunter2").contains("of --cluster-passphrase-also is too short")
+                && !also("hunter2").contains("hunter2")
+        );
+        assert!(
+            also(passphrase).contains("the same as --cluster-passphrase") && !also(passphrase).contains(passphrase)
+        );
         let short = mistake(&["--cluster-passphrase=hunter2"]);
         assert!(short.contains("gen-passphrase") && !short.contains("hunter2"), "{short}");
         assert!(mistake(&["--cluster-passphrase", passphrase, "--port=64536"]).contains("--cluster-port"));

@@ -60,7 +60,8 @@ pub struct Identity {
 impl Identity {
     /// Makes the key of one start out of 32 random bytes. `secret` signs for this node; nodes of the clusters in
     /// `also_accepted` are trusted as well. A passphrase is rotated in three rounds of restarts: accept the new one
-    /// beside the old, then sign with the new and still accept the old, then forget the old.
+    /// beside the old, then sign with the new and still accept the old, then forget the old. Two nodes of which neither
+    /// is a round ahead by more than one accept each other.
     ///
     /// # Errors
     /// When the cryptographic library refuses a key, which no passphrase is known to cause.
@@ -101,7 +102,7 @@ impl Identity {
         let issued = wall.min(LATEST_ISSUE);
         let mut parameters = CertificateParams::new(vec![CLUSTER_NAME.to_owned()])?;
         parameters.not_before = date(issued.saturating_sub(BACKDATED));
-        parameters.not_after = date(issued + VALID);
+        parameters.not_after = date(expires(wall));
         parameters.serial_number = Some(serial_number(issued));
         parameters.distinguished_name = common_name(&self.node.to_string());
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -123,6 +124,11 @@ impl Identity {
     pub(super) fn reset_key(&self) -> &[u8; 32] {
         &self.reset_key
     }
+}
+
+/// When a certificate expires that was issued at `issued`.
+pub(super) fn expires(issued: Millis) -> Millis {
+    issued.min(LATEST_ISSUE) + VALID
 }
 
 /// Is it time to replace a certificate that was issued at `issued`? Also when the clock has jumped to before its issue:
@@ -229,6 +235,7 @@ mod tests {
             let seconds = i64::try_from(wall.min(LATEST_ISSUE) / 1000).unwrap();
             assert!(parsed.validity().not_before.timestamp() <= seconds);
             assert!(parsed.validity().not_after.timestamp() > seconds);
+            assert_eq!(parsed.validity().not_after.timestamp(), i64::try_from(expires(wall) / 1000).unwrap());
         }
     }
 

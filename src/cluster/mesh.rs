@@ -16,6 +16,7 @@ use super::event::{Event, LinkId};
 use super::peer::Link;
 use super::{Connection, Transport, TransportError};
 use crate::effects::NodeId;
+use crate::keyspace::Millis;
 
 /// A connection that stands for this long is no longer one of two that two peers dialed at the same time: who dials now
 /// has lost it.
@@ -98,6 +99,11 @@ impl Mesh {
                 }
             }
         }
+    }
+
+    /// When the certificate that peers are shown expires; 0 once everything is closed.
+    pub fn certificate_expires(&self) -> Millis {
+        self.transport.as_ref().map_or(0, |transport| transport.certificate_expires())
     }
 
     /// The number of the next link.

@@ -84,8 +84,8 @@ impl ClusterSecret {
         &self.reset_key
     }
 
-    /// The seed of the hash that spreads keys over shards: one for the cluster, and unknown to clients, who could
-    /// otherwise choose keys that all fall into one shard.
+    /// The seed of the hash that spreads keys over shards: unknown to clients, who could otherwise choose keys that all
+    /// fall into one shard. Nodes with different passphrases have different ones; snapshots say by which they were made.
     pub fn hash_seed(&self) -> u64 {
         self.hash_seed
     }

@@ -355,6 +355,8 @@ impl ClusterLoop {
             Output::Apply { effect, seen } => {
                 self.drop_stale_data();
                 self.keyspace.apply(&effect, &seen, wall);
+                // A clock that is ahead of this one makes no time negative.
+                self.reports.delays.add(wall.saturating_sub(effect.stamp().millis()));
                 self.members_changed |= members::touches_members(&effect);
             }
             Output::Fold(stable) => self.folding.begin(stable),

@@ -18,7 +18,7 @@ use rustls::crypto::CryptoProvider;
 use super::*;
 use crate::keyspace::{Keyspace, KeyspaceOptions, Life, Readers, Stale};
 use crate::pubsub::{Channels, Delivery, Message, Subscriber, Topic};
-use crate::replication::ClusterReport;
+use crate::replication::{ClusterReport, Stage};
 
 /// Names lead to the nodes that a test has started.
 #[derive(Clone, Default)]
@@ -128,14 +128,24 @@ impl Node {
     }
 
     fn start_at(table: &Table, passphrase: u8, address: SocketAddr) -> Node {
+        Node::accepting(table, passphrase, &[], address)
+    }
+
+    /// A node that lets nodes in that have one of the other passphrases.
+    fn accepting(table: &Table, passphrase: u8, also: &[u8], address: SocketAddr) -> Node {
         let secret = ClusterSecret::separate(&[passphrase; 32]);
+        let also_accepted: Vec<_> = also.iter().map(|also| ClusterSecret::separate(&[*also; 32])).collect();
         let net = Plug::default();
         let out = net.out.clone();
-        let identity = fresh_identity(&secret, &[], &net).unwrap();
-        let keyspace =
-            Arc::new(Keyspace::new(KeyspaceOptions { node: Some(identity.node()), ..KeyspaceOptions::default() }));
+        let identity = fresh_identity(&secret, &also_accepted, &net).unwrap();
+        let keyspace = Arc::new(Keyspace::new(KeyspaceOptions {
+            node: Some(identity.node()),
+            hash_seed: secret.hash_seed(),
+            ..KeyspaceOptions::default()
+        }));
         let clock = SystemClock::default();
         let mut options = ClusterOptions::new(secret, identity, address, 6379);
+        options.also_accepted = also_accepted;
         options.join = Some("nodes.test".to_owned());
         // Where one of a host's ports is the usual one, no other is dialed; here all nodes are on one host.
         options.join_port = 1;
@@ -246,6 +256,12 @@ fn two_nodes_replicate_both_ways() {
         report.own_seq > 0 && report.members.iter().all(|member| member.acknowledged == report.own_seq)
     });
     converge(&[&one, &other]);
+    eventually("the report says how long that took", || one.report().delays.count() > 0);
+    let (report, wall) = (one.report(), one.clock.wall());
+    assert!(report.delays.sum() < 20_000 * report.delays.count(), "{:?}", report.delays);
+    assert!(report.certificate_expires > wall + 6 * 24 * 60 * 60 * 1000, "{}", report.certificate_expires);
+    assert_eq!((report.stage, report.members[0].version.as_str()), (Stage::Serving, env!("CARGO_PKG_VERSION")));
+    assert!(report.members[0].silent_millis < 20_000);
 }
 
 #[test]
@@ -357,6 +373,70 @@ fn data_outlives_the_nodes_that_it_should_have_come_from() {
     eventually("two are left", || second.members().len() == 2 && third.members().len() == 2);
     converge(&[&second, &third]);
     assert_eq!(third.get("alone").as_deref(), Some("kept"));
+}
+
+#[test]
+fn a_cluster_goes_from_one_passphrase_to_another_without_a_stop() {
+    let table = Table::default();
+    let mut nodes = vec![Node::serving(&table)];
+    // More than the log holds: who comes takes a snapshot.
+    for number in 0..3_000 {
+        nodes[0].set(&format!("before {number}"), "0123456789012345678901234567890123456789");
+    }
+    nodes.extend([Node::serving(&table), Node::serving(&table)]);
+    let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+    let mut written = vec!["before 0".to_owned(), "before 2999".to_owned()];
+    for (round, (passphrase, also)) in [(1, &[2][..]), (2, &[1][..]), (2, &[][..])].into_iter().enumerate() {
+        for place in 0..3 {
+            eventually("all are connected", || nodes.iter().all(|node| node.connected() == 2));
+            nodes.remove(place).leave();
+            let key = format!("without {place} in round {round}");
+            nodes[round % 2].set(&key, "kept");
+            written.push(key);
+            let node = Node::accepting(&table, passphrase, also, addresses[place]);
+            node.wait_until_serving();
+            eventually("all that was written is there", || written.iter().all(|key| node.get(key).is_some()));
+            assert_eq!(node.report().snapshots_received, 1);
+            let key = format!("by {place} in round {round}");
+            node.set(&key, "kept");
+            written.push(key);
+            nodes.insert(place, node);
+            converge(&nodes.iter().collect::<Vec<_>>());
+            assert_eq!(nodes[place].report().rebases, 0);
+        }
+    }
+    eventually("all are members", || nodes.iter().all(|node| node.members().len() == 3));
+    for node in &nodes {
+        assert!(written.iter().all(|key| node.get(key).is_some()));
+    }
+    let refused = nodes.iter().map(|node| node.report().refused_peers).sum::<u64>();
+    let stranger = Node::start(&table, 1);
+    eventually("who has only the old passphrase is refused", || {
+        let by_them = nodes.iter().map(|node| node.report().refused_peers).sum::<u64>();
+        by_them > refused && stranger.report().refused_peers > 0
+    });
+    assert!(!*stranger.handle.serving().borrow());
+    assert_eq!(stranger.get("before 0"), None);
+}
+
+#[test]
+fn a_node_with_the_other_passphrase_gives_up_its_identity_like_any_other() {
+    let table = Table::default();
+    let start = |passphrase, also| Node::accepting(&table, passphrase, &[also], free_address());
+    let (first, second) = (start(1, 2), start(2, 1));
+    [&first, &second].iter().for_each(|node| node.wait_until_serving());
+    eventually("both are members", || first.members().len() == 2 && second.members().len() == 2);
+    second.out.store(true, Relaxed);
+    second.set("alone", "but not lost");
+    eventually("it is given up", || first.members().len() == 1);
+    for number in 0..4_000 {
+        first.set(&format!("key {number}"), "0123456789012345678901234567890123456789");
+    }
+    second.out.store(false, Relaxed);
+    eventually("both have all", || first.get("alone").is_some() && second.get("key 3999").is_some());
+    eventually("both are members again", || first.members().len() == 2 && second.members().len() == 2);
+    converge(&[&first, &second]);
+    assert!(first.report().rebases + second.report().rebases > 0);
 }
 
 fn heard(subscriber: &Subscriber) -> Vec<String> {

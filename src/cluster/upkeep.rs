@@ -11,7 +11,7 @@ use super::members;
 use super::runtime::ClusterLoop;
 use crate::effects::{Frontier, NodeId};
 use crate::keyspace::Keyspace;
-use crate::replication::{ClusterReport, Member};
+use crate::replication::{ClusterReport, DelayHistogram, Member};
 
 /// How many shards are folded in one turn.
 const FOLDS_PER_TURN: usize = 16;
@@ -76,6 +76,8 @@ pub(super) struct Reports {
     pub dropped_frames: u64,
     /// Peers refused by the meshes of former identities.
     pub refused_before: u64,
+    /// How old effects of other nodes were when they were applied here.
+    pub delays: DelayHistogram,
     next_renewal_check: Duration,
 }
 
@@ -91,6 +93,7 @@ impl Reports {
             violations: 0,
             dropped_frames: 0,
             refused_before: 0,
+            delays: DelayHistogram::default(),
             next_renewal_check: Duration::ZERO,
         }
     }
@@ -129,6 +132,8 @@ impl ClusterLoop {
         report.serving = *self.serving.borrow();
         report.rebases += self.reports.rebases;
         report.refused_peers += self.reports.refused_before + self.reports.violations + self.mesh.refused();
+        report.delays.clone_from(&self.reports.delays);
+        report.certificate_expires = self.mesh.certificate_expires();
         report
     }
 

@@ -19,6 +19,13 @@ pub struct Stamp {
     pub node: NodeId,
 }
 
+impl Stamp {
+    /// The milliseconds of its hybrid time: the wall clock of its node, unless that ran behind others.
+    pub fn millis(&self) -> u64 {
+        self.time >> COUNTER_BITS
+    }
+}
+
 /// The source of a node's stamps.
 #[derive(Clone, Debug, Default)]
 pub struct HybridClock {

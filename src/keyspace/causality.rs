@@ -193,6 +193,12 @@ impl KeyCausality {
         self.hidden.is_empty() && seen.covers(&self.summary)
     }
 
+    /// Is there something that an effect with this `seen` had not seen? Then the two are concurrent, or the effect was made
+    /// again after a rebase and may not reach it.
+    pub fn has_unseen(&self, seen: &Seen<'_>) -> bool {
+        !Seen { stable: true, ..*seen }.covers(&self.summary)
+    }
+
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         size_of::<KeyCausality>() + 64 + self.causes.memory()

@@ -9,7 +9,7 @@
 //!
 //! Reading order: `gates`, `exclusive`, `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
-//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `tracking`, `events`, `remote`, `snapshot`,
+//! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `tracking`, `events`, `remote`, `snapshot`, `imported`,
 //! `cut`, `upkeep`, `eviction`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
@@ -17,6 +17,7 @@
 mod access;
 pub mod bits;
 mod causality;
+mod conflicts;
 mod cut;
 mod database;
 mod edit;
@@ -26,6 +27,7 @@ mod eviction;
 mod exclusive;
 mod gates;
 pub mod hyperloglog;
+mod imported;
 pub mod integer;
 mod kind;
 mod libraries;

@@ -7,7 +7,8 @@ use crate::effects::NodeId;
 pub struct KeyspaceOptions {
     /// How many databases SELECT can choose from.
     pub databases: u32,
-    /// Seeds the hash of keys. In a cluster the same at every node (it decides which shard a key is in).
+    /// Seeds the hash of keys, which decides which shard a key is in. Nodes of a cluster may differ in it; that they have the
+    /// same makes snapshots a little cheaper and shares out the background work evenly.
     pub hash_seed: u64,
     /// Bytes of data above which keys are evicted; 0: no limit.
     pub memory_limit: usize,

@@ -2,8 +2,9 @@
 
 use super::causality::{Mark, Seen};
 use super::events::Heard;
+use super::shard::Spared;
 use super::{Keyspace, Millis};
-use crate::effects::{Dot, Effect, Frontier, NodeId, Operation, Reissue};
+use crate::effects::{Effect, Frontier, NodeId, Operation, Reissue};
 use crate::planted::{Bug, planted};
 
 /// Databases above this are not taken from peers.
@@ -13,6 +14,11 @@ impl Keyspace {
     /// Applies an effect of a peer. The caller delivers in causal order and once; `seen` is everything that the origin had
     /// seen, its own earlier effects included. All of the effect becomes visible at once.
     pub fn apply(&self, effect: &Effect, seen: &Frontier, now: Millis) {
+        let imported = self.imported.lock();
+        let imported = imported.as_ref().filter(|_| !planted(Bug::SnapshotAppliesTwice));
+        let has_already = |key: &[u8]| imported.is_some_and(|imported| imported.has(key, effect.dot));
+        let spared = imported.filter(|imported| imported.has_anywhere(effect.dot));
+        let spared = spared.map(|_| &has_already as &Spared<'_>);
         let everything = effect.operations().any(|operation| matches!(operation, Operation::Flush { .. }));
         let mut transaction = if everything {
             self.lock_all(now, 0)
@@ -36,9 +42,7 @@ impl Keyspace {
                 Operation::Flush { database } => {
                     transaction.note_everything_stale();
                     for (_, shard) in transaction.shards_mut() {
-                        if !has_already(shard.imported.as_ref(), effect.dot) {
-                            shard.flush_databases(&self.hasher, now, database, Some(&mark));
-                        }
+                        shard.flush_databases(&self.hasher, now, database, Some(&mark), spared);
                     }
                 }
                 Operation::Key { database, key, action } => {
@@ -46,7 +50,7 @@ impl Keyspace {
                         continue;
                     }
                     let key = self.key(key);
-                    if database < MAX_DATABASES && !has_already(transaction.imported(key), effect.dot) {
+                    if database < MAX_DATABASES && !has_already(key.bytes) {
                         if self.events.wants_any()
                             && !heard.as_ref().is_some_and(|heard| heard.is_about(database, key.bytes))
                         {
@@ -95,7 +99,7 @@ impl Keyspace {
                     Operation::Flush { database } => {
                         transaction.note_everything_stale();
                         for (_, shard) in transaction.shards_mut() {
-                            shard.flush_databases(&self.hasher, now, database, Some(&mark));
+                            shard.flush_databases(&self.hasher, now, database, Some(&mark), None);
                         }
                     }
                 }
@@ -118,8 +122,4 @@ impl Keyspace {
         let count = |shard| self.lock_shard(shard).databases.iter().map(|keys| keys.unstable.len()).sum::<usize>();
         (0..Self::SHARDS).map(count).sum()
     }
-}
-
-fn has_already(imported: Option<&Frontier>, dot: Dot) -> bool {
-    imported.is_some_and(|frontier| frontier.includes(dot)) && !planted(Bug::SnapshotAppliesTwice)
 }

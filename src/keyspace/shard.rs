@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 
 use super::access::Access;
 use super::causality::{KeyCausality, Mark};
+use super::conflicts::Conflicts;
 use super::database::{Database, hash_key};
 use super::entry::Entry;
 use super::merge::KeyState;
@@ -34,12 +35,11 @@ pub struct Shard {
     pub detached: Vec<Database>,
     /// How often a key or an element was changed.
     pub changes: u64,
-    /// While a snapshot is being caught up with: what this shard had when it was exported.
-    pub imported: Option<Frontier>,
     /// What the keyspace's counter was last told about `memory()`.
     pub reported_memory: usize,
     /// And about `metadata()`.
     pub reported_metadata: usize,
+    conflicts: Arc<Conflicts>,
     random: fastrand::Rng,
 }
 
@@ -51,9 +51,12 @@ pub struct Place<'a> {
     pub hash: u64,
 }
 
+/// Tells of the name of a key whether a flush passes over it.
+pub type Spared<'a> = dyn Fn(&[u8]) -> bool + 'a;
+
 impl Shard {
     /// An empty shard.
-    pub fn new(seed: u64, books: Arc<TrackingBooks>) -> Shard {
+    pub fn new(seed: u64, books: Arc<TrackingBooks>, conflicts: Arc<Conflicts>) -> Shard {
         Shard {
             databases: Vec::new(),
             waiting: Waiting::default(),
@@ -61,9 +64,9 @@ impl Shard {
             tracking: Tracking::new(books),
             detached: Vec::new(),
             changes: 0,
-            imported: None,
             reported_memory: 0,
             reported_metadata: 0,
+            conflicts,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -161,6 +164,10 @@ impl Shard {
                 None => (fits || shown.is_none()) && finds && mark.seen.stable,
             };
             if !within || is_always_merged(action) {
+                let met = || database.unstable.get(place.key).is_some_and(|known| known.has_unseen(&mark.seen));
+                if !within && met() && !super::is_system_key(place.key) {
+                    self.conflicts.note(kind.or(shown));
+                }
                 let changed = self.merge(hasher, now, place, action, mark);
                 self.tell_changed(now, place);
                 return changed;
@@ -286,31 +293,39 @@ impl Shard {
         existed != exists
     }
 
-    /// Flushes one database, or all.
+    /// Flushes one database, or all, but for keys that are to be spared.
     pub fn flush_databases(
         &mut self,
         hasher: &FixedState,
         now: Millis,
         number: Option<u32>,
         mark: Option<&Mark<'_>>,
+        spared: Option<&Spared<'_>>,
     ) -> usize {
         let all = 0..self.databases.len() as u32;
         let chosen = all.filter(|database| number.is_none_or(|number| number == *database));
         let begun = self.tracking.begin_flush();
-        let removed = chosen.map(|database| self.flush(hasher, now, database, mark)).sum();
+        let removed = chosen.map(|database| self.flush(hasher, now, database, mark, spared)).sum();
         self.tracking.end_flush(begun);
         removed
     }
 
     /// Removes what the flush of a database has seen; keys of the system stay. Returns how many keys went.
-    fn flush(&mut self, hasher: &FixedState, now: Millis, number: u32, mark: Option<&Mark<'_>>) -> usize {
+    fn flush(
+        &mut self,
+        hasher: &FixedState,
+        now: Millis,
+        number: u32,
+        mark: Option<&Mark<'_>>,
+        spared: Option<&Spared<'_>>,
+    ) -> usize {
         if self.databases.len() <= number as usize {
             return 0;
         }
         let database = self.database_mut(number);
         let before = database.len();
         let all_seen = mark.is_none_or(|mark| mark.seen.stable) && database.unstable.is_empty();
-        if all_seen && database.visible() == before {
+        if all_seen && spared.is_none() && database.visible() == before {
             let outlasting = mark.map(|mark| removal_of_all(database, mark)).unwrap_or_default();
             let flushed = std::mem::take(database);
             database.unstable = outlasting;
@@ -324,7 +339,8 @@ impl Shard {
         let mut keys: Vec<Box<[u8]>> = database.entries().iter().map(|entry| entry.key().into()).collect();
         // Keys without a value may have metadata that the flush has seen.
         keys.extend(database.unstable.keys().cloned());
-        for key in keys.iter().filter(|key| !super::is_system_key(key)) {
+        let stays = |key: &[u8]| super::is_system_key(key) || spared.is_some_and(|spared| spared(key));
+        for key in keys.iter().filter(|key| !stays(key)) {
             let place = Place { database: number, key, hash: hash_key(hasher, key) };
             self.apply(hasher, now, &place, &Action::Remove, None, mark);
         }

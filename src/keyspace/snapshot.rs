@@ -13,14 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Access;
 use super::causality::KeyCausality;
-use super::database::hash_key;
+use super::database::{Database, hash_key};
 use super::entry::Entry;
+use super::imported::Imported;
 use super::remote::MAX_DATABASES;
 use super::types::{self, ValueImage};
 use super::{Keyspace, Millis};
 use crate::effects::{CodecError, Effect, Frontier, NodeId, Origin};
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
+
+const MALFORMED: CodecError = CodecError::Invalid("a malformed shard");
 
 /// A key in a snapshot. Without a value it is only metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +41,8 @@ struct KeyImage {
 #[derive(Debug, Serialize, Deserialize)]
 struct ShardImage {
     shard: u32,
+    /// The seed of the hash by which the sender spreads keys over its shards.
+    seed: u64,
     /// What was applied to the shard at that moment.
     frontier: Frontier,
     keys: Vec<KeyImage>,
@@ -67,7 +72,7 @@ impl Keyspace {
             keys.extend(ghosts.map(|key| image(key, None)));
         }
         drop(guard);
-        let image = ShardImage { shard: shard as u32, frontier, keys };
+        let image = ShardImage { shard: shard as u32, seed: self.hash_seed, frontier, keys };
         postcard::to_extend(&image, vec![VERSION]).expect("a shard in memory can be encoded")
     }
 
@@ -79,6 +84,7 @@ impl Keyspace {
     /// Empties everything and starts over as `node`, to be filled from a snapshot. Returns the effects of the former
     /// identity that nobody had collected.
     pub fn begin_import(&self, node: NodeId) -> Vec<Effect> {
+        *self.imported.lock() = None;
         let mut transaction = self.lock_all(0, 0);
         self.loading.store(true, Release);
         transaction.note_everything_stale();
@@ -86,7 +92,6 @@ impl Keyspace {
         let mut waiters = Vec::new();
         for (_, shard) in transaction.shards_mut() {
             shard.clear();
-            shard.imported = None;
             waiters.append(&mut shard.waiting.take_all());
         }
         let origin = transaction.origin();
@@ -97,43 +102,58 @@ impl Keyspace {
         left
     }
 
-    /// Takes in one shard, which replaces what it has.
+    /// Takes in one shard of a snapshot, into a keyspace that [`Keyspace::begin_import`] has emptied. Its keys go where
+    /// the hash of this node puts them: that of the sender may have another seed.
     pub fn import_shard(&self, bytes: &[u8]) -> Result<(), CodecError> {
-        let malformed = CodecError::Invalid("a malformed shard");
         let (&version, body) = bytes.split_first().ok_or(CodecError::Truncated)?;
         if version != VERSION {
             return Err(CodecError::Invalid("a snapshot of another version"));
         }
-        let image: ShardImage = postcard::from_bytes(body).map_err(|_| malformed)?;
+        let image: ShardImage = postcard::from_bytes(body).map_err(|_| MALFORMED)?;
         let number = image.shard as usize;
         if number >= Self::SHARDS || !image.frontier.is_canonical() {
-            return Err(malformed);
+            return Err(MALFORMED);
         }
-        let mut guard = self.lock_shard(number);
-        guard.clear();
-        for key in image.keys {
-            let hash = hash_key(&self.hasher, &key.key);
-            if key.database >= MAX_DATABASES || Self::shard_of(hash) != number {
-                return Err(CodecError::Invalid("a key in the wrong shard: does every node use the same passphrase?"));
-            }
-            let database = guard.database_mut(key.database);
-            let value = key.value.map(|value| value.into_value());
-            if let Some(mut causality) = key.causality {
-                causality.hidden = key.hidden.into_iter().map(|value| value.into_value()).collect();
-                if !causality.causes.fits(value.iter().chain(&causality.hidden)) {
-                    return Err(malformed);
-                }
-                database.unstable.insert(key.key.clone().into(), causality);
-            }
-            if let Some(value) = value {
-                if database.find(hash, &key.key).is_some() {
-                    return Err(malformed);
-                }
-                database.insert(&self.hasher, hash, Entry::new(&key.key, value, key.deadline, Access::new(0)));
-            }
+        let mut imported = self.imported.lock();
+        let imported = imported.get_or_insert_with(|| Imported::new(image.seed));
+        if imported.seed() != image.seed || !imported.add(number, image.frontier) {
+            return Err(CodecError::Invalid("shards that do not belong together"));
         }
-        guard.imported = Some(image.frontier);
-        self.report_memory(number, &mut guard);
+        let is_in_place = |key: &KeyImage| key.database < MAX_DATABASES && imported.shard_of(&key.key) == number;
+        if !image.keys.iter().all(is_in_place) {
+            return Err(CodecError::Invalid("a key in the wrong shard"));
+        }
+        let mut keys: Vec<(u64, KeyImage)> =
+            image.keys.into_iter().map(|key| (hash_key(&self.hasher, &key.key), key)).collect();
+        // Where both have the same hash, all of them are in one shard.
+        keys.sort_by_key(|(hash, _)| Self::shard_of(*hash));
+        let mut keys = keys.into_iter().peekable();
+        while let Some((hash, _)) = keys.peek() {
+            let shard = Self::shard_of(*hash);
+            let mut guard = self.lock_shard(shard);
+            while let Some((hash, key)) = keys.next_if(|(hash, _)| Self::shard_of(*hash) == shard) {
+                self.import_key(guard.database_mut(key.database), hash, key)?;
+            }
+            self.report_memory(shard, &mut guard);
+        }
+        Ok(())
+    }
+
+    fn import_key(&self, database: &mut Database, hash: u64, key: KeyImage) -> Result<(), CodecError> {
+        let value = key.value.map(|value| value.into_value());
+        if let Some(mut causality) = key.causality {
+            causality.hidden = key.hidden.into_iter().map(|value| value.into_value()).collect();
+            if !causality.causes.fits(value.iter().chain(&causality.hidden)) {
+                return Err(MALFORMED);
+            }
+            database.unstable.insert(key.key.clone().into(), causality);
+        }
+        if let Some(value) = value {
+            if database.find(hash, &key.key).is_some() {
+                return Err(MALFORMED);
+            }
+            database.insert(&self.hasher, hash, Entry::new(&key.key, value, key.deadline, Access::new(0)));
+        }
         Ok(())
     }
 
@@ -160,9 +180,7 @@ impl Keyspace {
 
     /// Everything up to the end of the export is applied: all shards are at one frontier.
     pub fn end_catch_up(&self) {
-        for shard in 0..Self::SHARDS {
-            self.lock_shard(shard).imported = None;
-        }
+        *self.imported.lock() = None;
     }
 
     /// The latest hybrid time that was handed out or observed here.
@@ -208,7 +226,9 @@ mod tests {
         let elements = Elements::parts(b"ab", &[0..1, 1..2]);
         keyspace.lock_one(0, 0, key).list_push(key, End::Left, elements).expect("no key before");
         let shard = keyspace.export_shard(Keyspace::shard_of(key.hash));
-        node(2).import_shard(&shard).expect("a snapshot of our own");
+        let receiver = node(2);
+        receiver.import_shard(&shard).expect("a snapshot of our own");
+        assert!(receiver.import_shard(&shard).is_err(), "it is in already");
         let mut image: ShardImage = postcard::from_bytes(&shard[1..]).expect("a shard");
         let Some(ValueImage::List(list)) = &mut image.keys[0].value else { panic!("a list") };
         list.pop();
@@ -217,5 +237,25 @@ mod tests {
         image.keys[0].value = None;
         let without = postcard::to_extend(&image, vec![VERSION]).expect("a shard can be encoded");
         assert!(node(2).import_shard(&without).is_err());
+    }
+
+    #[test]
+    fn shards_are_those_of_one_hash() {
+        let node = |id, hash_seed| {
+            Keyspace::new(KeyspaceOptions { node: Some(NodeId(id)), hash_seed, ..KeyspaceOptions::default() })
+        };
+        let (sender, receiver) = (node(1, 7), node(2, 8));
+        let key = sender.key(b"k");
+        sender.lock_one(0, 0, key).string_set(key, b"v", crate::keyspace::Life::Forever);
+        let number = Keyspace::shard_of(key.hash);
+        assert_ne!(number, Keyspace::shard_of(receiver.key(b"k").hash), "the seeds were chosen so");
+        let shard = sender.export_shard(number);
+        let mut image: ShardImage = postcard::from_bytes(&shard[1..]).expect("a shard");
+        image.seed = 8;
+        let misplaced = postcard::to_extend(&image, vec![VERSION]).expect("a shard can be encoded");
+        assert!(node(3, 8).import_shard(&misplaced).is_err());
+        receiver.import_shard(&shard).expect("well formed");
+        assert_eq!(receiver.dump(), ["0 k string [v]"]);
+        assert!(receiver.import_shard(&node(4, 9).export_shard((number + 1) % Keyspace::SHARDS)).is_err());
     }
 }

@@ -9,10 +9,12 @@ use std::sync::{Arc, OnceLock};
 use foldhash::fast::FixedState;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::conflicts::Conflicts;
 use super::database::hash_key;
 use super::events::Events;
 use super::eviction::Eviction;
 use super::gates::{Gates, Inside};
+use super::imported::Imported;
 use super::scan::ScanPage;
 use super::shard::Shard;
 use super::tracking::Tracked;
@@ -27,10 +29,14 @@ use crate::effects::{Effect, Frontier, Origin};
 pub struct Keyspace {
     shards: Box<[Slot]>,
     pub(super) hasher: FixedState,
+    /// The seed of `hasher`.
+    pub(super) hash_seed: u64,
     databases: u32,
     pub(super) origin: Option<Mutex<Origin>>,
     /// A snapshot is being imported: commands do not get at the data.
     pub(super) loading: AtomicBool,
+    /// What the snapshot has that is being caught up with. Taken before all other locks, by whoever applies effects.
+    pub(super) imported: Mutex<Option<Imported>>,
     /// There is a cut.
     pub(super) has_cut: AtomicBool,
     memory: Box<[Stripe]>,
@@ -46,6 +52,7 @@ pub struct Keyspace {
     pub(super) events: Events,
     pub(super) tracked: Tracked,
     pub(super) eviction: Eviction,
+    conflicts: Arc<Conflicts>,
     gates: Gates,
 }
 
@@ -95,13 +102,17 @@ impl Keyspace {
         let mut random = fastrand::Rng::with_seed(options.random_seed);
         seed_elements(options.hash_seed);
         let tracked = Tracked::default();
-        let mut shard = || Slot(Mutex::new(Shard::new(random.u64(..), Arc::clone(&tracked.books))));
+        let conflicts = Arc::<Conflicts>::default();
+        let (books, counted) = (&tracked.books, &conflicts);
+        let mut shard = || Slot(Mutex::new(Shard::new(random.u64(..), Arc::clone(books), Arc::clone(counted))));
         Keyspace {
             shards: (0..Self::SHARDS).map(|_| shard()).collect(),
             hasher: FixedState::with_seed(options.hash_seed),
+            hash_seed: options.hash_seed,
             databases: options.databases,
             origin: options.node.map(|node| Mutex::new(Origin::new(node))),
             loading: AtomicBool::new(false),
+            imported: Mutex::default(),
             has_cut: AtomicBool::new(false),
             memory: (0..STRIPES).map(|_| Stripe::default()).collect(),
             metadata: AtomicIsize::new(0),
@@ -115,6 +126,7 @@ impl Keyspace {
             events: Events::default(),
             tracked,
             eviction: Eviction::default(),
+            conflicts,
             gates: Gates::default(),
         }
     }
@@ -245,6 +257,13 @@ impl Keyspace {
     /// Keys that were removed to make room.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Relaxed)
+    }
+
+    /// How many actions met something at their key that their node had not seen, by the type of the value; `None`: there
+    /// was no value. A write of this node has seen all that is here, unless it is made again after a rebase. Keys of the system
+    /// do not count.
+    pub fn conflicts(&self) -> Vec<(Option<Kind>, u64)> {
+        self.conflicts.counts().collect()
     }
 
     /// Do writes become effects that other nodes apply?

@@ -30,6 +30,17 @@ impl Node {
         let mut transaction = self.keyspace.lock_one(now, 0, key);
         write(&mut transaction, key);
         transaction.commit();
+        self.made()
+    }
+
+    /// Removes everything.
+    fn flush(&mut self, now: Millis) -> (Effect, Frontier) {
+        self.keyspace.lock_all(now, 0).flush(None);
+        self.made()
+    }
+
+    /// The effect of what was just done, with everything that it had seen.
+    fn made(&mut self) -> (Effect, Frontier) {
         let effect = self.keyspace.drain_effects().remove(0);
         for (node, seq) in &effect.seen_changes {
             self.seen.raise(*node, *seq);
@@ -283,7 +294,17 @@ fn types_that_were_created_concurrently_are_kept_apart() {
 
 #[test]
 fn a_snapshot_taken_while_effects_arrive_is_exact() {
-    let [mut a, mut b, c] = nodes();
+    snapshot_while_effects_arrive(0);
+}
+
+#[test]
+fn who_takes_a_snapshot_may_hash_otherwise() {
+    snapshot_while_effects_arrive(99);
+}
+
+fn snapshot_while_effects_arrive(hash_seed: u64) {
+    let [mut a, mut b, mut c] = nodes();
+    c.keyspace = Keyspace::new(KeyspaceOptions { node: Some(NodeId(3)), hash_seed, ..Default::default() });
     for number in 0..200 {
         let name = format!("k{number}");
         let effect = a.write(1, &name, |t, key| assert_eq!(t.set_add(key, b"m"), Ok(true)));
@@ -296,9 +317,16 @@ fn a_snapshot_taken_while_effects_arrive_is_exact() {
         c.keyspace.import_shard(&a.keyspace.export_shard(shard)).expect("well formed");
         if shard % 10 == 0 {
             let name = format!("k{}", shard / 10);
-            later.push(b.write(2, &name, |t, key| assert!(t.remove(key))));
+            later.push(b.write(2, &name, |t, key| assert!(t.remove(key) || t.set_add(key, b"new") == Ok(true))));
             a.apply(later.last().expect("just pushed"));
             later.push(a.write(3, "counter", |t, key| assert!(t.string_add(key, 1).is_ok())));
+            b.apply(later.last().expect("just pushed"));
+        }
+        if shard == Keyspace::SHARDS / 2 {
+            // Some shards of the snapshot are from before it, others from after it.
+            later.push(a.flush(4));
+            b.apply(later.last().expect("just pushed"));
+            later.push(a.write(5, "k150", |t, key| assert_eq!(t.set_add(key, b"again"), Ok(true))));
             b.apply(later.last().expect("just pushed"));
         }
     }
@@ -440,6 +468,30 @@ fn a_flushed_list_still_tells_where_elements_go() {
 
 fn fold(node: &Node, stable: &Frontier) {
     (0..Keyspace::SHARDS).for_each(|shard| node.keyspace.fold(shard, stable));
+}
+
+#[test]
+fn conflicts_are_counted_where_something_concurrent_arrives() {
+    let [mut a, mut b, _] = nodes();
+    let conflicts = |node: &Node| -> Vec<(Option<Kind>, u64)> {
+        node.keyspace.conflicts().into_iter().filter(|(_, count)| *count > 0).collect()
+    };
+    let first = a.write(1, "k", |t, key| t.string_set(key, b"1", Life::Forever));
+    b.apply(&first);
+    let second = b.write(2, "k", |t, key| t.string_set(key, b"2", Life::Forever));
+    a.apply(&second);
+    assert_eq!(conflicts(&a), [], "each had seen the one before");
+    let here = a.write(3, "k", |t, key| t.string_set(key, b"3", Life::Forever));
+    let there = b.write(3, "k", |t, key| t.string_set(key, b"4", Life::Forever));
+    let elsewhere = b.write(4, "other", |t, key| t.string_set(key, b"5", Life::Forever));
+    let member = b.write(5, "__swytch:members", |t, key| assert_eq!(t.hash_set(key, b"b", b"x"), Ok(true)));
+    a.write(5, "__swytch:members", |t, key| assert_eq!(t.hash_set(key, b"a", b"x"), Ok(true)));
+    [&there, &elsewhere, &member].into_iter().for_each(|effect| a.apply(effect));
+    b.apply(&here);
+    assert_eq!(conflicts(&a), [(Some(Kind::String), 1)]);
+    assert_eq!(conflicts(&b), [(Some(Kind::String), 1)]);
+    a.write(6, "k", |t, key| t.string_set(key, b"6", Life::Forever));
+    assert_eq!(conflicts(&a), [(Some(Kind::String), 1)], "a write of this node has seen all that is here");
 }
 
 #[test]

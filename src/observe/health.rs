@@ -1,4 +1,4 @@
-//! `/health` and `/metrics` over HTTP, for orchestrators and Prometheus.
+//! `/health`, `/metrics` and `/status` over HTTP, for orchestrators, Prometheus and people.
 //!
 //! tiny_http speaks the protocol, on threads of its own, so that it never delays a client. As it gives every connection a
 //! thread and knows no timeouts, it listens on a private socket only, and a gate in front of it bounds the number of
@@ -35,7 +35,13 @@ pub trait Subject: Send + Sync + 'static {
     fn is_serving(&self) -> bool;
     /// All metrics in Prometheus's text format.
     fn metrics(&self) -> String;
+    /// The node and its cluster, as JSON.
+    fn status(&self) -> String;
 }
+
+/// The version is that of Prometheus's text format.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
 
 /// Answers HTTP requests on threads of its own, as long as the process lives. The listener must not block.
 ///
@@ -103,15 +109,15 @@ async fn pass(mut outside: tokio::net::TcpStream, inner: SocketAddr) -> io::Resu
 
 fn answer(request: Request, subject: &dyn Subject) -> io::Result<()> {
     let path = request.url().split('?').next().unwrap_or_default();
-    let (status, text) = match (request.method(), path) {
-        (Method::Get | Method::Head, "/health") if subject.is_serving() => (200, "ok".to_owned()),
-        (Method::Get | Method::Head, "/health") => (503, "loading".to_owned()),
-        (Method::Get | Method::Head, "/metrics") => (200, subject.metrics()),
-        (Method::Get | Method::Head, _) => (404, "there are /health and /metrics\n".to_owned()),
-        _ => (405, "only GET and HEAD\n".to_owned()),
+    let (status, kind, text) = match (request.method(), path) {
+        (Method::Get | Method::Head, "/health") if subject.is_serving() => (200, TEXT, "ok".to_owned()),
+        (Method::Get | Method::Head, "/health") => (503, TEXT, "loading".to_owned()),
+        (Method::Get | Method::Head, "/metrics") => (200, TEXT, subject.metrics()),
+        (Method::Get | Method::Head, "/status") => (200, JSON, subject.status()),
+        (Method::Get | Method::Head, _) => (404, TEXT, "there are /health, /metrics and /status\n".to_owned()),
+        _ => (405, TEXT, "only GET and HEAD\n".to_owned()),
     };
-    // The version is that of Prometheus's text format.
-    let kind = Header::from_bytes("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+    let kind = Header::from_bytes("Content-Type", kind);
     request.respond(Response::from_string(text).with_status_code(status).with_header(kind.expect("a header")))
 }
 
@@ -131,6 +137,10 @@ mod tests {
 
         fn metrics(&self) -> String {
             "swytch_up 1\n".into()
+        }
+
+        fn status(&self) -> String {
+            "{}".into()
         }
     }
 
@@ -162,6 +172,8 @@ mod tests {
     fn metrics_and_what_is_not_there() {
         let address = serve(true);
         assert!(ask(address, "GET /metrics").ends_with("\r\n\r\nswytch_up 1\n"));
+        let status = ask(address, "GET /status");
+        assert!(status.contains("Content-Type: application/json\r\n") && status.ends_with("\r\n\r\n{}"), "{status}");
         let head = ask(address, "HEAD /metrics");
         assert!(head.contains("Content-Length: 12\r\n") && head.ends_with("\r\n\r\n"), "{head}");
         assert!(ask(address, "GET /").starts_with("HTTP/1.1 404 "));

@@ -17,6 +17,7 @@ pub struct LatencyHistogram {
     /// Row 0 is for values below 128, row r for those from 64 · 2^r on.
     rows: Vec<Option<Box<[u64; PARTS]>>>,
     count: u64,
+    sum: u64,
 }
 
 /// Row and part of a value.
@@ -46,18 +47,40 @@ impl LatencyHistogram {
         }
         self.rows[row].get_or_insert_with(|| Box::new([0; PARTS]))[part] += times;
         self.count += times;
+        self.sum = self.sum.saturating_add(nanoseconds.saturating_mul(times));
     }
 
     /// Adds all values of another.
     pub fn merge(&mut self, other: &LatencyHistogram) {
+        let sum = self.sum.saturating_add(other.sum);
         for (greatest, times) in other.parts() {
             self.add(greatest, times);
         }
+        self.sum = sum;
     }
 
     /// How many values it has.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The sum of all values, as they were before they became known to a percent.
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// How many values do not exceed each of some ascending bounds. What shares its part with a bound may be on either side of
+    /// it: a value counts one percent too large at most.
+    pub fn up_to(&self, bounds: &[u64]) -> Vec<u64> {
+        let mut parts = self.parts().peekable();
+        let mut seen = 0;
+        let count = |bound: &u64| {
+            while let Some((_, times)) = parts.next_if(|(greatest, _)| greatest <= bound) {
+                seen += times;
+            }
+            seen
+        };
+        bounds.iter().map(count).collect()
     }
 
     /// The parts that have values, the least first: the greatest value that belongs to it, and how many it has.
@@ -146,7 +169,8 @@ mod tests {
         other.add(500, 1);
         other.add(3_000, 2);
         one.merge(&other);
-        assert_eq!(one.count(), 68);
+        assert_eq!((one.count(), other.sum()), (68, 6_500));
+        assert_eq!(one.up_to(&[400, 500, 3_000, 10_000, GREATEST - 1]), [0, 0, 65, 67, 67]);
         assert_eq!(one.cumulative(), [(1, 65), (4, 67), (1_082_130, 68)]);
         assert_eq!(LatencyHistogram::default().percentile(50.0), 0);
     }

@@ -3,13 +3,35 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use prometheus::core::Collector;
-use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
-
+use super::page::{Distribution, Page};
 use super::stats::{Counter as Count, ThreadStats};
 use crate::commands::{ServerState, table};
+use crate::keyspace::Kind;
 use crate::pubsub::Topic;
 use crate::replication::ClusterReport;
+
+/// Upper bounds of the histogram of commands, in nanoseconds. What takes a second or longer is known to be so, and no more
+/// is known of it, so there is none beyond half a second.
+const COMMAND_BOUNDS: [u64; 18] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+];
 
 /// All metrics in Prometheus's text format.
 pub fn render(state: &ServerState) -> String {
@@ -21,6 +43,7 @@ pub fn render(state: &ServerState) -> String {
         let report = Arc::clone(&reports.borrow());
         cluster(&page, &report);
         peers(&page, &report);
+        merging(&page, state, &report);
     }
     page.text()
 }
@@ -82,15 +105,26 @@ fn commands(page: &Page, state: &ServerState) {
         let value = |totals: &super::stats::CommandTotals| [totals.calls, totals.failed, totals.rejected][at];
         page.labelled_counter(name, help, &["command"], used.iter().map(|(name, totals)| ([*name], value(totals))));
     }
-    let seconds = CounterVec::new(
-        Opts::new("swytch_command_duration_seconds_total", "Time spent in commands, estimated from a sample."),
+    page.labelled_total(
+        "swytch_command_duration_seconds_total",
+        "Time spent in commands, estimated from a sample.",
         &["command"],
-    )
-    .expect(VALID);
-    for (name, totals) in &used {
-        seconds.with_label_values(&[name]).inc_by(totals.nanoseconds as f64 / 1e9);
-    }
-    page.add(seconds);
+        used.iter().map(|(name, totals)| ([*name], totals.nanoseconds as f64 / 1e9)),
+    );
+    let latencies = state.stats.latencies();
+    let called = latencies.iter().filter_map(|(id, histogram)| {
+        let counts = histogram.up_to(&COMMAND_BOUNDS);
+        let bounds = COMMAND_BOUNDS.iter().map(|bound| *bound as f64 / 1e9);
+        let cumulative = bounds.zip(counts).collect();
+        let has = Distribution { cumulative, count: histogram.count(), sum: histogram.sum() as f64 / 1e9 };
+        Some(([table().name_of(*id)?], has))
+    });
+    page.labelled_histogram(
+        "swytch_command_duration_seconds",
+        "How long commands took that were called while latency-tracking is on, quick ones estimated from a sample.",
+        &["command"],
+        called,
+    );
 }
 
 fn data(page: &Page, state: &ServerState) {
@@ -206,6 +240,30 @@ fn cluster(page: &Page, report: &ClusterReport) {
     }
 }
 
+/// How late effects of others come, and what they meet.
+fn merging(page: &Page, state: &ServerState, report: &ClusterReport) {
+    let delays = &report.delays;
+    let cumulative = delays.cumulative().map(|(millis, count)| (millis as f64 / 1e3, count)).collect();
+    let has = Distribution { cumulative, count: delays.count(), sum: delays.sum() as f64 / 1e3 };
+    page.labelled_histogram(
+        "swytch_replication_delay_seconds",
+        "Age of effects of other nodes when they were applied here, by the wall clocks of both.",
+        &[],
+        [([], has)],
+    );
+    page.labelled_counter(
+        "swytch_conflicts_total",
+        "Writes that met something at their key that their node had not seen, and were merged with it.",
+        &["type"],
+        state.keyspace.conflicts().into_iter().map(|(kind, count)| ([kind.map_or("none", Kind::name)], count)),
+    );
+    page.gauge(
+        "swytch_cluster_certificate_expiry_timestamp_seconds",
+        "When the certificate that peers are shown expires, since the Unix epoch; it is renewed long before.",
+        report.certificate_expires / 1000,
+    );
+}
+
 fn peers(page: &Page, report: &ClusterReport) {
     let nodes: Vec<String> = report.members.iter().map(|member| member.node.to_string()).collect();
     let labels =
@@ -223,74 +281,10 @@ fn peers(page: &Page, report: &ClusterReport) {
         &names,
         labels().map(|(member, labels)| (labels, member.lag_effects)),
     );
-    let seconds = GaugeVec::new(
-        Opts::new(
-            "swytch_cluster_peer_lag_seconds",
-            "For how long the peer has not acknowledged all effects made here.",
-        ),
+    page.labelled_quantity(
+        "swytch_cluster_peer_lag_seconds",
+        "For how long the peer has not acknowledged all effects made here.",
         &names,
-    )
-    .expect(VALID);
-    for (member, labels) in labels() {
-        seconds.with_label_values(&labels).set(member.lag_millis as f64 / 1e3);
-    }
-    page.add(seconds);
-}
-
-const VALID: &str = "the names are constants of the allowed form";
-
-/// Metrics on their way to being text.
-#[derive(Default)]
-struct Page {
-    registry: Registry,
-}
-
-impl Page {
-    fn gauge(&self, name: &str, help: &str, value: u64) {
-        let gauge = IntGauge::new(name, help).expect(VALID);
-        gauge.set(whole(value));
-        self.add(gauge);
-    }
-
-    fn counter(&self, name: &str, help: &str, value: u64) {
-        let counter = IntCounter::new(name, help).expect(VALID);
-        counter.inc_by(value);
-        self.add(counter);
-    }
-
-    fn labelled_gauge<'a, const N: usize>(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
-    ) {
-        let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID);
-        values.into_iter().for_each(|(labels, value)| gauges.with_label_values(&labels).set(whole(value)));
-        self.add(gauges);
-    }
-
-    fn labelled_counter<'a, const N: usize>(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str; N],
-        values: impl IntoIterator<Item = ([&'a str; N], u64)>,
-    ) {
-        let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(VALID);
-        values.into_iter().for_each(|(labels, value)| counters.with_label_values(&labels).inc_by(value));
-        self.add(counters);
-    }
-
-    fn add(&self, metric: impl Collector + 'static) {
-        self.registry.register(Box::new(metric)).expect("each name is used once");
-    }
-
-    fn text(&self) -> String {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).expect("text in memory cannot fail")
-    }
-}
-
-fn whole(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+        labels().map(|(member, labels)| (labels, member.lag_millis as f64 / 1e3)),
+    );
 }

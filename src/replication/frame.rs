@@ -31,9 +31,10 @@ pub enum Stream {
 }
 
 /// Where a node is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Stage {
     /// Has nothing, and looks for a cluster to join.
+    #[default]
     Seeking,
     /// Has found one, and gets what it has.
     CatchingUp,

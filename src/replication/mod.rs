@@ -19,7 +19,7 @@
 //! | `joining` | from start to serving, by logs or by snapshot; the end |
 //! | `rebase` | when an identity has to be given up, by whom, and what is kept for the next one |
 //! | `frame` | what peers say to each other, and its wire form |
-//! | `report` | what operators and `WAIT` see |
+//! | `report`, `delay` | what operators and `WAIT` see |
 //!
 //! Architecture invariant: the core reads no clock, opens no socket, spawns nothing, draws no randomness (it is handed
 //! a seed), iterates no randomly seeded map, and knows neither keys and values nor RESP. Every queue has a bound,
@@ -36,6 +36,7 @@
 //!    [`Stream`] arrive in the order in which they were sent.
 
 mod core;
+mod delay;
 mod delivery;
 #[cfg(test)]
 mod fake_keyspace;
@@ -63,6 +64,7 @@ use crate::effects::{Effect, Frontier, NodeId};
 use crate::keyspace::Millis;
 
 pub use self::core::Core;
+pub use delay::DelayHistogram;
 pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stage, Stream};
 pub use rebase::is_covered;
 pub use report::{ClusterReport, MemberReport};

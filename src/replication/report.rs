@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::Now;
 use super::core::Core;
+use super::delay::DelayHistogram;
 use super::frame::Stage;
 use super::peers::Said;
 use crate::effects::{Frontier, NodeId};
+use crate::keyspace::Millis;
 
 /// One look at the cluster from one node.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -15,8 +17,12 @@ pub struct ClusterReport {
     pub node: NodeId,
     /// Its name.
     pub name: String,
+    /// Its cluster address.
+    pub address: String,
     /// Does it serve clients?
     pub serving: bool,
+    /// Where it is in its life.
+    pub stage: Stage,
     /// The other nodes that it knows, by ascending id.
     pub members: Vec<MemberReport>,
     /// The seq of the latest own effect.
@@ -25,6 +31,8 @@ pub struct ClusterReport {
     pub log_effects: usize,
     /// Their bytes.
     pub log_bytes: usize,
+    /// What those may be at most.
+    pub log_limit: usize,
     /// Effects that wait for others.
     pub waiting_effects: usize,
     /// Their bytes.
@@ -64,6 +72,10 @@ pub struct ClusterReport {
     pub frontier: Frontier,
     /// Everything forgotten here: effects within it can not be sent to anyone any more.
     pub floor: Frontier,
+    /// How old effects of other nodes were when they were applied here, by the wall clocks. (The runtime's, as is the next.)
+    pub delays: DelayHistogram,
+    /// When the certificate that peers are shown expires.
+    pub certificate_expires: Millis,
 }
 
 /// What is known of one other node.
@@ -75,6 +87,8 @@ pub struct MemberReport {
     pub name: String,
     /// Its cluster address.
     pub address: String,
+    /// The version of its software.
+    pub version: String,
     /// Is there a connection over which it said who it is?
     pub connected: bool,
     /// Is it gone from the membership, without having left or being replaced?
@@ -87,6 +101,8 @@ pub struct MemberReport {
     pub lag_effects: u64,
     /// For how long it has not acknowledged all own effects; 0 when it has.
     pub lag_millis: u64,
+    /// For how long nothing was heard of it, also not through others.
+    pub silent_millis: u64,
 }
 
 impl ClusterReport {
@@ -110,11 +126,14 @@ impl Core {
         ClusterReport {
             node: own,
             name: self.options.member.name.clone(),
+            address: self.options.member.address.clone(),
             serving: self.stage() == Stage::Serving,
+            stage: self.stage(),
             members,
             own_seq,
             log_effects,
             log_bytes,
+            log_limit: self.options.log_limit,
             waiting_effects,
             waiting_bytes,
             effects_sent: self.counters.effects_sent,
@@ -134,6 +153,8 @@ impl Core {
             unmet: self.unmet.len(),
             frontier: self.delivery.frontier().clone(),
             floor: self.stability.floor().clone(),
+            delays: DelayHistogram::default(),
+            certificate_expires: 0,
         }
     }
 
@@ -149,12 +170,14 @@ impl Core {
             node,
             name: member.name,
             address: member.address,
+            version: member.version,
             connected: said.is_some(),
             expired: !self.membership.is_member(node) && said.is_none(),
             serving: said.is_some_and(Said::serves),
             acknowledged,
             lag_effects: own_seq.saturating_sub(acknowledged),
             lag_millis: peer.map_or(0, |state| state.push.lag_millis(now)),
+            silent_millis: self.membership.silent_for(node, now),
         }
     }
 }

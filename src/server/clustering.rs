@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::options::{ClusterSettings, Options};
 use super::start::StartError;
 use crate::cluster::{
@@ -14,19 +16,27 @@ use crate::pubsub::Channels;
 /// What has to be known before the keyspace is made: who this node is, and how keys are hashed in this cluster.
 pub struct Credentials {
     secret: ClusterSecret,
+    also_accepted: Vec<ClusterSecret>,
     /// This start of the node.
     pub identity: Identity,
 }
 
 impl Credentials {
-    /// Stretches the passphrase and makes a fresh identity.
+    /// Stretches the passphrases and makes a fresh identity.
     pub fn derive(settings: &ClusterSettings) -> Result<Credentials, StartError> {
         let secret = ClusterSecret::derive(&settings.passphrase).map_err(refused)?;
-        let identity = fresh_identity(&secret, &[], &SystemNet::default()).map_err(refused)?;
-        Ok(Credentials { secret, identity })
+        let also_accepted = settings.also_accepted.iter().map(|also| ClusterSecret::derive(also));
+        let also_accepted = also_accepted.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        let identity = fresh_identity(&secret, &also_accepted, &SystemNet::default()).map_err(refused)?;
+        if !also_accepted.is_empty() {
+            info!(
+                "nodes with another passphrase are accepted, too: leave --cluster-passphrase-also out when all have the new one"
+            );
+        }
+        Ok(Credentials { secret, also_accepted, identity })
     }
 
-    /// The seed of the hash of keys: the same at every node of the cluster.
+    /// The seed of the hash of keys: the same at every node of the cluster, unless that goes from one passphrase to another.
     pub fn hash_seed(&self) -> u64 {
         self.secret.hash_seed()
     }
@@ -41,12 +51,13 @@ pub fn start(
     clock: Arc<dyn Clock>,
     seed: u64,
 ) -> Result<ClusterHandle, StartError> {
-    let Credentials { secret, identity } = credentials;
+    let Credentials { secret, also_accepted, identity } = credentials;
     let bind = SocketAddr::new(cluster_address(options), settings.port);
     let options = ClusterOptions {
         advertise: settings.advertise.clone(),
         join: settings.join.clone(),
         channels: Arc::clone(channels),
+        also_accepted,
         ..ClusterOptions::new(secret, identity, bind, options.client_port())
     };
     let resolver = Arc::new(SystemResolver::new(settings.dns_server));

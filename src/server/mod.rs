@@ -22,6 +22,7 @@ mod listener;
 mod options;
 #[cfg(test)]
 mod pubsub_tests;
+mod readiness;
 mod serve;
 mod socket;
 mod start;

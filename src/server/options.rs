@@ -33,6 +33,8 @@ pub enum LogFormat {
 pub struct ClusterSettings {
     /// The root of trust.
     pub passphrase: String,
+    /// Another one whose nodes are let in, while a cluster goes from one to the other.
+    pub also_accepted: Option<String>,
     /// The DNS name of the nodes; without one, this node starts a cluster alone and accepts others.
     pub join: Option<String>,
     /// The UDP port, also of nodes whose DNS records name none.
@@ -87,7 +89,7 @@ pub struct Options {
     pub event_classes: EventClasses,
     /// How to log.
     pub log_format: LogFormat,
-    /// The TCP port for `/health` and `/metrics`; none of it without.
+    /// The TCP port for `/health`, `/metrics` and `/status`; none of it without.
     pub metrics_port: Option<u16>,
     /// The data in a file.
     pub persistence: PersistenceOptions,

@@ -19,6 +19,7 @@ use super::descriptors;
 use super::front::Front;
 use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
 use super::options::Options;
+use super::readiness::Manager;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads, threads_for};
 use crate::acl::{ChannelDefault, Users};
@@ -27,7 +28,7 @@ use crate::commands::{
     ClientRegistry, Config, Scripting, ServerFacts, ServerState, Supervision, begin_with, resident_memory, table,
 };
 use crate::keyspace::{Keyspace, KeyspaceOptions};
-use crate::observe::{self, Stats};
+use crate::observe::{self, NodeStatus, Stats};
 use crate::persistence::{LoadError, Persistence};
 use crate::tls::{Certificates, Prepared, TlsError};
 
@@ -64,6 +65,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
 }
 
 async fn run_node(mut options: Options) -> Result<(), StartError> {
+    let manager = Manager::from_environment();
     let mut signals = Signals::new()?;
     // From here on, since it would end the process otherwise: who has just started a node may ask at once.
     let hangups = signal(SignalKind::hangup())?;
@@ -100,7 +102,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     }
     let state = Arc::new(state);
     if let Some(listener) = metrics {
-        observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state) }))?;
+        observe::serve_http(listener, Arc::new(Observed { state: Arc::clone(&state), clock: Arc::clone(&clock) }))?;
     }
 
     // Alone and without a file there is nothing to wait for: the first client that gets in is served.
@@ -125,7 +127,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     if options.users.is_some() && options.password.is_some() {
         warn!("--requirepass has no effect beside --aclfile: the file says who may log in");
     }
-    let ready = become_ready(&state, cluster.as_ref(), Arc::clone(&clock));
+    let ready = become_ready(&state, cluster.as_ref(), Arc::clone(&clock), &manager);
     let mut wishes = state.supervision.ending();
     let name = tokio::select! {
         biased;
@@ -133,11 +135,15 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         loaded = ready => {
             loaded?;
             if let Some(cluster) = &cluster {
+                // Before anybody is told that commands are answered, they are.
+                state.serving.store(*cluster.serving().borrow(), Ordering::Relaxed);
                 tasks.spawn(follow_cluster(cluster.serving(), Arc::clone(&state), stop.clone()));
             }
+            manager.ready();
             asked_to_end(&mut signals, &mut wishes).await
         }
     };
+    manager.stopping();
     info!(cause = name, "stopping: no new clients; what is in flight is completed");
     // A script that takes long ends now, too.
     state.supervision.end();
@@ -183,8 +189,10 @@ async fn become_ready(
     state: &Arc<ServerState>,
     cluster: Option<&ClusterHandle>,
     clock: Arc<dyn Clock>,
+    manager: &Manager,
 ) -> Result<(), StartError> {
     if let Some(cluster) = cluster {
+        manager.working("joining the cluster");
         // An error means that the cluster's thread has ended: it has said why, and the node will not serve.
         if cluster.serving().wait_for(|serving| *serving).await.is_err() {
             return std::future::pending().await;
@@ -200,6 +208,7 @@ async fn become_ready(
     if state.is_serving() {
         return Ok(());
     }
+    manager.working(&format!("loading {}", state.persistence.path().display()));
     let loading = Arc::clone(state);
     let load = move || loading.persistence.load(&loading.keyspace, &|| clock.wall());
     tokio::task::spawn_blocking(load).await.map_err(io::Error::other)??;
@@ -357,9 +366,10 @@ fn announce(options: &Options, state: &ServerState) {
     );
 }
 
-/// What the metrics and the health check look at.
+/// What the metrics, the health check and the status look at.
 struct Observed {
     state: Arc<ServerState>,
+    clock: Arc<dyn Clock>,
 }
 
 impl observe::Subject for Observed {
@@ -369,6 +379,10 @@ impl observe::Subject for Observed {
 
     fn metrics(&self) -> String {
         observe::render(&self.state)
+    }
+
+    fn status(&self) -> String {
+        NodeStatus::of(&self.state, self.clock.wall()).json()
     }
 }
 

@@ -88,7 +88,9 @@ impl Node {
         let mut options = CoreOptions::new(id, member);
         options.log_limit = log_limit.unwrap_or(options.log_limit);
         let core = Core::new(options.clone(), Now { monotonic: now, wall });
-        let keyspace = KeyspaceOptions { random_seed: random.u64(..), node: Some(id), ..KeyspaceOptions::default() };
+        // Nodes need not hash keys alike.
+        let (random_seed, hash_seed) = (random.u64(..), id.0 % 2);
+        let keyspace = KeyspaceOptions { random_seed, hash_seed, node: Some(id), ..KeyspaceOptions::default() };
         Node {
             run,
             id,

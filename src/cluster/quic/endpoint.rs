@@ -19,7 +19,7 @@ use super::connection::{CLOSED, Connection, canonical};
 use super::error::TransportError;
 use super::seed::Seed;
 use super::tls::{self, CurrentCertificate, WallClock};
-use crate::cluster::identity::{CLUSTER_NAME, Identity, renewal_due};
+use crate::cluster::identity::{CLUSTER_NAME, Identity, expires, renewal_due};
 use crate::cluster::seams::{Clock, Net};
 use crate::effects::NodeId;
 use crate::keyspace::Millis;
@@ -204,6 +204,11 @@ impl Transport {
     /// Is it time to [`Transport::renew`]? To be asked every few minutes or so.
     pub fn renewal_due(&self) -> bool {
         renewal_due(*self.issued.lock(), self.clock.wall())
+    }
+
+    /// When the current certificate expires.
+    pub fn certificate_expires(&self) -> Millis {
+        expires(*self.issued.lock())
     }
 
     /// Presents a new certificate from the next handshake on. The node's id and its connections stay.

@@ -38,7 +38,7 @@ use super::value::Collection;
 use super::waiting::Waiter;
 use super::watching::{Watched, Watcher};
 use super::{Inside, Keyspace, Kind, Millis, WrongType, is_system_key};
-use crate::effects::{Action, Frontier, Operation, Origin};
+use crate::effects::{Action, Operation, Origin};
 
 /// A key's name with its hash.
 #[derive(Clone, Copy, Debug)]
@@ -422,7 +422,7 @@ impl<'k> Transaction<'k> {
         };
         let mut removed = 0;
         for (_, shard) in guards.iter_mut() {
-            removed += shard.flush_databases(&keyspace.hasher, *now, number, mark);
+            removed += shard.flush_databases(&keyspace.hasher, *now, number, mark, None);
         }
         removed
     }
@@ -521,11 +521,6 @@ impl<'k> Transaction<'k> {
     pub(super) fn shards_mut(&mut self) -> impl Iterator<Item = (usize, &mut Shard)> {
         self.wrote = true;
         self.guards.iter_mut().map(|(shard, guard)| (*shard, &mut **guard))
-    }
-
-    /// The locked shard of a key: what it had when it was imported.
-    pub(super) fn imported(&self, key: Key<'_>) -> Option<&Frontier> {
-        self.shard(key).imported.as_ref()
     }
 
     /// The origin, locked for the rest of the transaction. Only in a cluster.
