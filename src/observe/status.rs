@@ -78,6 +78,8 @@ pub struct ClusterStatus {
     pub waiting_bytes: u64,
     /// What is known about keys that are not stable.
     pub metadata_bytes: u64,
+    /// Addresses that DNS names and where nobody was met yet.
+    pub unmet_addresses: u64,
     /// When the certificate that peers are shown expires, since the Unix epoch.
     pub certificate_expires_seconds: u64,
     /// The other nodes that it knows.
@@ -154,6 +156,7 @@ impl ClusterStatus {
             waiting_effects: report.waiting_effects as u64,
             waiting_bytes: report.waiting_bytes as u64,
             metadata_bytes: report.metadata_bytes as u64,
+            unmet_addresses: report.unmet as u64,
             certificate_expires_seconds: report.certificate_expires / 1000,
             members: report.members.iter().map(MemberStatus::of).collect(),
         }
@@ -201,7 +204,8 @@ mod tests {
             .to_owned()
             + r#""memory":{"used_bytes":0,"limit_bytes":0,"resident_bytes":0},"keys":0,"cluster":{"node":"0000000000000000","#
             + r#""name":"a","address":"","log_effects":0,"log_bytes":0,"log_limit_bytes":0,"waiting_effects":0,"#
-            + r#""waiting_bytes":0,"metadata_bytes":0,"certificate_expires_seconds":0,"members":[{"node":"0000000000000000","#
+            + r#""waiting_bytes":0,"metadata_bytes":0,"unmet_addresses":0,"certificate_expires_seconds":0,"#
+            + r#""members":[{"node":"0000000000000000","#
             + r#""name":"b","address":"","version":"","connected":false,"serving":false,"expired":false,"lag_effects":3,"#
             + r#""lag_milliseconds":0,"silent_milliseconds":40}]}}"#;
         assert_eq!(status.json(), expected);

@@ -45,6 +45,9 @@ pub fn status_text(status: &NodeStatus) -> String {
     line("log", format!("{} of {}, {log_effects} effects", bytes(log_bytes), bytes(log_limit_bytes)));
     line("waiting", format!("{}, {waiting_effects} effects", bytes(waiting_bytes)));
     line("metadata", bytes(cluster.metadata_bytes));
+    if cluster.unmet_addresses > 0 {
+        line("unmet", format!("{} addresses that DNS names and where nobody was met", cluster.unmet_addresses));
+    }
     out.push('\n');
     if cluster.members.is_empty() {
         out.push_str("no other members\n");
