@@ -443,7 +443,7 @@ fn a_removed_list_still_tells_where_elements_go() {
 #[test]
 fn a_flushed_list_still_tells_where_elements_go() {
     let [mut one, mut two, _] = nodes();
-    let elements = |text: &'static [u8]| Elements::parts(text, &[0..1]);
+    let elements = |text: &'static [u8]| Elements::parts(text, std::slice::from_ref(&(0..1)));
     let push = |node: &mut Node, now, text| {
         node.write(now, "k", |transaction, key| assert!(transaction.list_push(key, End::Right, elements(text)).is_ok()))
     };

@@ -256,7 +256,8 @@ fn who_is_named_and_never_answers_is_not_waited_for_beyond_the_budget_or_an_hour
     let named = |cluster: &mut Cluster, machine| {
         cluster.feed(machine, Input::Named(vec!["1".into(), "7".into()]));
     };
-    let cases: [(fn(&mut CoreOptions), u64); 2] = [(ordinary, 300_000), (small_log, 0)];
+    type Case = (fn(&mut CoreOptions), u64);
+    let cases: [Case; 2] = [(ordinary, 300_000), (small_log, 0)];
     for (adjust, pause) in cases {
         let mut cluster = Cluster::new(3, 2, adjust);
         cluster.strict_folds = false;

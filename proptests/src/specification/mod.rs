@@ -27,11 +27,14 @@ use crate::replicas::Made;
 #[derive(Default)]
 pub struct History {
     made: Vec<Past>,
-    keys: BTreeMap<(u32, Vec<u8>), Vec<usize>>,
+    keys: BTreeMap<Place, Vec<usize>>,
     flushes: Vec<usize>,
     /// What was found out last of each key. It depends on nothing but which effects that touch the key are applied.
-    found: RefCell<BTreeMap<(u32, Vec<u8>), VecDeque<Found>>>,
+    found: RefCell<BTreeMap<Place, VecDeque<Found>>>,
 }
+
+/// The number of a database, and a key.
+type Place = (u32, Vec<u8>);
 
 /// The effects that touch a key, as far as they are applied, and what they make of it.
 type Found = (Vec<usize>, Option<Expected>);
