@@ -7,7 +7,7 @@
 //! And it waits with forgetting: whoever is at such an address may have written to the same keys. What is in the logs of both
 //! sides merges exactly; what both have forgotten does not (see `rebase`). It waits until
 //! - somebody is met there, who is a participant from then on (see `stability`), or nobody of this cluster is;
-//! - DNS does not name the address any more;
+//! - DNS has not named the address for a while (one answer need not name all);
 //! - the log is over its budget: then the operator is told;
 //! - [`PATIENCE`] is over: then as well.
 //!
@@ -30,6 +30,8 @@ const MAX_UNMET: usize = 256;
 const DIAL: (u64, u64) = (1_000, 30_000);
 /// Between two lookups: at first, and at most; milliseconds.
 const LOOKUP: (u64, u64) = (1_000, 30_000);
+/// An address is gone when an answer does not name it, nor any in so many milliseconds before.
+const UNNAMED: u64 = 90_000;
 /// How long nothing is forgotten for the sake of an address where nobody answers, in milliseconds.
 pub(super) const PATIENCE: u64 = 3_600_000;
 
@@ -44,11 +46,19 @@ pub(super) struct Unmet {
 
 #[derive(Debug)]
 struct Address {
-    named_at: u64,
+    /// When it was named for the first time, and for the last.
+    first_named: u64,
+    last_named: u64,
     dial_at: u64,
     dial_pause: u64,
     /// It was waited for in vain, and is only dialed from now on.
     given_up: bool,
+}
+
+impl Address {
+    fn new(now: u64) -> Address {
+        Address { first_named: now, last_named: now, dial_at: now, dial_pause: DIAL.0, given_up: false }
+    }
 }
 
 impl Unmet {
@@ -68,7 +78,8 @@ impl Unmet {
 
     /// Nobody is waited for any more. Returns who was.
     pub(super) fn give_up(&mut self, mut which: impl FnMut(u64) -> bool) -> Vec<String> {
-        let waited_for = self.addresses.iter_mut().filter(|(_, address)| !address.given_up && which(address.named_at));
+        let waited_for =
+            self.addresses.iter_mut().filter(|(_, address)| !address.given_up && which(address.first_named));
         let given_up = waited_for.map(|(name, address)| {
             address.given_up = true;
             name.clone()
@@ -79,17 +90,18 @@ impl Unmet {
 
 impl Core {
     /// DNS names these addresses, this node's own left out.
-    pub(super) fn named(&mut self, now: u64, mut addresses: Vec<String>) {
-        addresses.sort_unstable();
-        self.unmet.addresses.retain(|address, _| addresses.binary_search(address).is_ok());
+    pub(super) fn named(&mut self, now: u64, addresses: Vec<String>) {
         let own = &self.options.member.address;
         let strangers = addresses.into_iter().filter(|address| address != own && !self.membership.knows(address));
         for address in strangers {
-            if self.unmet.addresses.len() < MAX_UNMET {
-                let fresh = Address { named_at: now, dial_at: now, dial_pause: DIAL.0, given_up: false };
-                self.unmet.addresses.entry(address).or_insert(fresh);
+            if let Some(known) = self.unmet.addresses.get_mut(&address) {
+                known.last_named = now;
+            } else if self.unmet.addresses.len() < MAX_UNMET {
+                self.unmet.addresses.insert(address, Address::new(now));
             }
         }
+        // Not by time alone: while DNS fails, nothing is known.
+        self.unmet.addresses.retain(|_, address| now < address.last_named + UNNAMED);
     }
 
     /// It is known who is at an address. A peer counts as met when it has said who it is.
@@ -121,7 +133,7 @@ impl Core {
                 out.push(Output::Dial { address: name.clone() });
             }
         }
-        for address in unmet.give_up(|named_at| now >= named_at + PATIENCE) {
+        for address in unmet.give_up(|first_named| now >= first_named + PATIENCE) {
             out.push(Output::Warn(format!(
                 "DNS names {address}, where no node of this cluster has answered for an hour: should one come that was \
                  written to all the while, only what it still has in its log of effects is merged"
