@@ -140,7 +140,7 @@ fn names_are_needed_only_at_the_start() {
 fn a_joiner_gets_everything_and_then_serves() {
     let faults = vec![(0, Fault::Start(0)), (0, Fault::Start(1)), (15_000, Fault::Start(2))];
     // DNS names it from the beginning, so the others keep their logs for it, as far as they may.
-    let statistics = check(&Scenario { faults, log_limit: Some(60_000), ..scenario("join", vec![]) }, 10);
+    let statistics = check(&Scenario { faults, log_limit: Some(30_000), ..scenario("join", vec![]) }, 10);
     assert!(statistics.snapshots >= 1, "{statistics:?}");
 }
 
