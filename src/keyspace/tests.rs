@@ -450,11 +450,7 @@ fn a_flushed_list_still_tells_where_elements_go() {
     let first = push(&mut one, 10, b"a");
     two.apply(&first);
     fold(&one, &one.keyspace.frontier());
-    let mut transaction = one.keyspace.lock_all(11, 0);
-    transaction.flush(None);
-    transaction.commit();
-    let flush = one.keyspace.drain_effects().remove(0);
-    let flush = (flush, std::mem::replace(&mut one.seen, [(NodeId(1), 2)].into_iter().collect()));
+    let flush = one.flush(11);
     let early = push(&mut two, 12, b"b");
     let late = push(&mut one, 13, b"c");
     one.apply(&early);
