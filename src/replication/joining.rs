@@ -35,6 +35,7 @@ use super::core::Core;
 use super::delivery::MAX_ORIGINS;
 use super::frame::{Frame, Stage};
 use super::peers::{Peer, Said, Violation, check_frontier};
+use super::rebase::Hopeless;
 use super::{Output, SnapshotHeader};
 use crate::effects::{Frontier, NodeId};
 use crate::planted::{Bug, planted};
@@ -80,8 +81,8 @@ pub(super) struct Joining {
     unserved_since: Option<u64>,
     /// Since when nothing lacks but effects of identities given up.
     complete_since: Option<u64>,
-    /// Since when a rebase is called for.
-    pub(super) hopeless_since: Option<u64>,
+    /// What calls for a rebase.
+    pub(super) hopeless: Option<Hopeless>,
     goodbye_at: u64,
 }
 
@@ -95,7 +96,7 @@ impl Joining {
             met_at: now,
             unserved_since: None,
             complete_since: None,
-            hopeless_since: None,
+            hopeless: None,
             goodbye_at: now,
         }
     }

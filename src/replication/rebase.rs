@@ -13,6 +13,11 @@
 //! never knew of each other, something is lost: what the side that gives way has dropped. It is counted, and the operator
 //! is told.) A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
 //!
+//! And the one that gives way first hands over: the other can usually apply what it lacks under the names that it has, that of
+//! nodes which are dead included, as metadata is kept for longer than the log. What was here when the state was noticed is waited
+//! for as long as the winning side comes to have more of it; only what it cannot apply is made anew. (That ends: it is a fixed
+//! set of effects.)
+//!
 //! For a while after, its data may lack what its clients saw before: effects of others that have to give up their identity as
 //! well. The next identity takes part in everything but lets clients wait until it [`is_covered`].
 //!
@@ -26,6 +31,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::core::Core;
+use super::delivery::Delivery;
 use super::joining::Phase;
 use super::peers::Said;
 use super::{Member, Output};
@@ -103,17 +109,49 @@ impl Standing<'_> {
     }
 }
 
+/// A state that only a rebase can end, from when it was noticed.
+#[derive(Debug)]
+pub(super) struct Hopeless {
+    /// What was applied here then.
+    legacy: Frontier,
+    /// How many effects of that none of those has that this node gives way to.
+    lacking: u64,
+    /// When it began, or when that was last found to have become less.
+    waited_since: u64,
+}
+
+impl Hopeless {
+    fn new(now: u64, delivery: &Delivery) -> Self {
+        Hopeless { legacy: delivery.frontier().clone(), lacking: u64::MAX, waited_since: now }
+    }
+
+    /// Looks how much of it the winners have by now.
+    fn look<'a>(&mut self, now: u64, winners: impl Iterator<Item = &'a Frontier>) {
+        let mut taken_over = Frontier::EMPTY;
+        winners.for_each(|frontier| taken_over.join(frontier));
+        let lacking = self.legacy.iter().map(|(node, seq)| seq.saturating_sub(taken_over.get(node))).sum();
+        if lacking < self.lacking {
+            self.lacking = lacking;
+            self.waited_since = now;
+        }
+    }
+}
+
 impl Core {
     /// Gives up this identity when nothing else helps, and has not for a while.
     pub(super) fn consider_rebase(&mut self, now: u64, out: &mut Vec<Output>) {
         let Some((reason, winner)) = self.reason_to_rebase() else {
-            self.joining.hopeless_since = None;
+            self.joining.hopeless = None;
             return;
         };
-        let since = *self.joining.hopeless_since.get_or_insert(now);
-        if now >= since + self.options.rebase_grace {
+        let mut hopeless = self.joining.hopeless.take().unwrap_or_else(|| Hopeless::new(now, &self.delivery));
+        let winners = self.serving_peers().filter(|(peer, _)| winner.is_some() && !self.is_on_losing_side(*peer));
+        hopeless.look(now, winners.map(|(_, said)| &said.frontier));
+        if now >= hopeless.waited_since + self.options.rebase_grace {
             self.count_loss(winner, out);
             self.give_up(reason, out);
+        } else {
+            self.joining.hopeless = Some(hopeless);
         }
     }
 

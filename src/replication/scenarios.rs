@@ -196,6 +196,40 @@ fn whoever_returns_too_late_rebases_and_loses_nothing() {
     }
 }
 
+/// Two of four are away together, one of them dies, and so much was written that the others have forgotten what the one
+/// that returns lacks, and that handing over takes longer than a state without remedy is borne.
+#[test]
+fn what_a_dead_node_left_is_handed_over_before_who_has_it_gives_way() {
+    fn options(options: &mut CoreOptions) {
+        options.log_limit = 12_000_000;
+        options.rebase_grace = 1_500;
+    }
+    for seed in 0..4 {
+        let mut cluster = Cluster::new(seed, 4, options);
+        cluster.strict_folds = false;
+        cluster.run(8_000);
+        let blocked = [(0, 2), (0, 3), (1, 2), (1, 3)];
+        blocked.iter().for_each(|&(one, other)| cluster.block(one, other, true));
+        let mut added = Vec::new();
+        for (machine, count) in [(3, 100), (0, 150)] {
+            for _ in 0..count {
+                added.push(cluster.add(machine, 100_000));
+                cluster.run(TICK);
+            }
+        }
+        added.push(cluster.add(2, 30));
+        cluster.crash(3);
+        cluster.weather.latency = (100, 120);
+        blocked.iter().for_each(|&(one, other)| cluster.block(one, other, false));
+        cluster.run(60_000);
+        cluster.assert_converged();
+        let contents = cluster.machines[0].contents();
+        let lost = added.iter().filter(|&member| !contents.contains(member)).count();
+        let rebases: Vec<usize> = cluster.machines.iter().map(|machine| machine.rebases).collect();
+        assert_eq!((lost, rebases), (0, vec![0, 0, 1, 0]), "seed {seed}");
+    }
+}
+
 #[test]
 fn two_clusters_that_both_forgot_become_one() {
     for seed in 0..20 {
