@@ -13,10 +13,10 @@
 //! never knew of each other, something is lost: what the side that gives way has dropped. It is counted, and the operator
 //! is told.) A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
 //!
-//! And the one that gives way first hands over: the other can usually apply what it lacks under the names that it has, that of
-//! nodes which are dead included, as metadata is kept for longer than the log. What was here when the state was noticed is waited
-//! for as long as the winning side comes to have more of it; only what it cannot apply is made anew. (That ends: it is a fixed
-//! set of effects.)
+//! The other can usually apply what it lacks under the names that it has, as metadata is kept for longer than the log. So the one
+//! that gives way first hands over what nobody would make anew: effects of nodes that are not there. It waits with giving way as
+//! long as the winning side comes to have more of those that were here when the state was noticed. (That ends: it is a fixed set of
+//! effects.) Its own it makes anew as far as they are lacking by then.
 //!
 //! For a while after, its data may lack what its clients saw before: effects of others that have to give up their identity as
 //! well. The next identity takes part in everything but lets clients wait until it [`is_covered`].
@@ -31,7 +31,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::core::Core;
-use super::delivery::Delivery;
 use super::joining::Phase;
 use super::peers::Said;
 use super::{Member, Output};
@@ -112,7 +111,7 @@ impl Standing<'_> {
 /// A state that only a rebase can end, from when it was noticed.
 #[derive(Debug)]
 pub(super) struct Hopeless {
-    /// What was applied here then.
+    /// What was applied here then of nodes that were not there.
     legacy: Frontier,
     /// How many effects of that none of those has that this node gives way to.
     lacking: u64,
@@ -121,8 +120,8 @@ pub(super) struct Hopeless {
 }
 
 impl Hopeless {
-    fn new(now: u64, delivery: &Delivery) -> Self {
-        Hopeless { legacy: delivery.frontier().clone(), lacking: u64::MAX, waited_since: now }
+    fn new(now: u64, legacy: Frontier) -> Self {
+        Hopeless { legacy, lacking: u64::MAX, waited_since: now }
     }
 
     /// Looks how much of it the winners have by now.
@@ -144,7 +143,9 @@ impl Core {
             self.joining.hopeless = None;
             return;
         };
-        let mut hopeless = self.joining.hopeless.take().unwrap_or_else(|| Hopeless::new(now, &self.delivery));
+        let is_gone = |&(node, _): &(NodeId, u64)| node != self.options.node && !self.peers.contains_key(&node);
+        let legacy = || self.delivery.frontier().iter().filter(is_gone).collect();
+        let mut hopeless = self.joining.hopeless.take().unwrap_or_else(|| Hopeless::new(now, legacy()));
         let winners = self.serving_peers().filter(|(peer, _)| winner.is_some() && !self.is_on_losing_side(*peer));
         hopeless.look(now, winners.map(|(_, said)| &said.frontier));
         if now >= hopeless.waited_since + self.options.rebase_grace {
