@@ -78,10 +78,14 @@ class Server:
     def connect(self, timeout=30):
         return resp.Connection(self.port, timeout=timeout)
 
+    def cpu_times(self):
+        """Seconds that all its threads have spent so far, in the program and in the system."""
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) / _TICKS_PER_SECOND, int(fields[12]) / _TICKS_PER_SECOND
+
     def cpu_seconds(self):
         """User and system time of all its threads so far."""
-        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+        return sum(self.cpu_times())
 
     def resident_bytes(self):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():

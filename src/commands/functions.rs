@@ -6,7 +6,7 @@ use super::context::{Context, Outcome, Refusal, is_option};
 use super::script_host::LoadingHost;
 use super::script_runner::{Call, Name, count_keys, run};
 use super::script_state::{Library, libraries, library_counts, taken, with_engine};
-use super::scripting::{READ, RUNS_ANY, RUNS_READS, WRITTEN};
+use super::scripting::{READ, RUNS_ANY, RUNS_READS, WRITTEN, elsewhere};
 use super::spec::{Categories, Command, Coordination, Flags, Group, Handler};
 use super::{Flow, glob};
 use crate::rdb::{dump_libraries, load_libraries};
@@ -73,6 +73,9 @@ fn fcall_reading(context: &mut Context<'_>) -> Outcome {
 }
 
 fn call(context: &mut Context<'_>, read_only: bool) -> Outcome {
+    if let Some(thread) = elsewhere(context) {
+        return Ok(Flow::Elsewhere { thread });
+    }
     with_engine(context.state, |engine| {
         libraries(context.state, engine, context.now);
         let name = context.word(1);

@@ -129,6 +129,8 @@ pub enum Flow {
     /// There was nothing to take. Carry the same request out again when the session's waiter is woken; when the timeout is
     /// over (`None`: never), end the session's waiting and reply with the null of an array, whatever the command.
     Block { timeout: Option<Duration> },
+    /// Scripts do not run on this thread. Carry the same request out on that one, where they do.
+    Elsewhere { thread: usize },
     /// Clients are paused. Carry the same request out when the pause is over.
     Pause,
     /// A save has begun when so many had ended. When it has ended too, reply with `OK`, or with its error.
@@ -150,12 +152,17 @@ pub fn execute(
     // Where the reply is still to come, whoever writes it asks whether it is wanted.
     let replies_later = matches!(
         flow,
-        Flow::Block { .. } | Flow::Wait { .. } | Flow::Save { .. } | Flow::SaveAndEnd { .. } | Flow::Pause
+        Flow::Block { .. }
+            | Flow::Wait { .. }
+            | Flow::Save { .. }
+            | Flow::SaveAndEnd { .. }
+            | Flow::Pause
+            | Flow::Elsewhere { .. }
     );
     if !replies_later && !session.wants_reply() {
         reply.bytes_mut().truncate(start);
     }
-    if session.tracking.is_some() && !matches!(flow, Flow::Block { .. } | Flow::Pause) {
+    if session.tracking.is_some() && !matches!(flow, Flow::Block { .. } | Flow::Pause | Flow::Elsewhere { .. }) {
         tracking::end_request(state, session, arguments, now);
     }
     if state.supervision.attention.has_killed() && session.is_closing() { Flow::Close } else { flow }
@@ -219,6 +226,12 @@ fn call(context: &mut Context<'_>) -> Flow {
         tracking::note_reads(context);
     }
     let mut outcome = (entry.command.handler)(context);
+    if let Ok(flow @ Flow::Elsewhere { .. }) = outcome {
+        // It counts when it is carried out.
+        counters.calls.subtract(1);
+        block.commands.subtract(1);
+        return flow;
+    }
     // A transaction that meets the import of a snapshot does nothing; its client is not to believe otherwise.
     if outcome.is_ok() && !entry.command.flags.has(Flags::LOADING) && state.keyspace.is_loading() {
         outcome = Err(loading(state));

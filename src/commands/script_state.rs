@@ -91,6 +91,8 @@ pub struct Scripting {
     killed: AtomicBool,
     /// The thread whose clients wait because a script runs on it, not only just begun.
     held_up: AtomicUsize,
+    /// The thread that scripts run on; `NONE`: any.
+    place: AtomicUsize,
     /// `busy-reply-threshold`, in milliseconds; 0: none is overdue.
     threshold: AtomicU64,
     /// Bytes of all engines.
@@ -109,6 +111,7 @@ impl Default for Scripting {
             wrote: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             held_up: AtomicUsize::new(NONE),
+            place: AtomicUsize::new(NONE),
             threshold: AtomicU64::new(DEFAULT_THRESHOLD),
             engines: AtomicIsize::new(0),
         }
@@ -167,6 +170,16 @@ impl Scripting {
     /// Which thread's clients wait for a script.
     pub fn held_up(&self) -> Option<usize> {
         Some(self.held_up.load(Relaxed)).filter(|thread| *thread != NONE)
+    }
+
+    /// From now on scripts run on this thread; none: on any.
+    pub fn set_place(&self, thread: Option<usize>) {
+        self.place.store(thread.unwrap_or(NONE), Relaxed);
+    }
+
+    /// The thread that scripts are to run on instead of this one, if they are.
+    pub(super) fn elsewhere(&self, thread: usize) -> Option<usize> {
+        Some(self.place.load(Relaxed)).filter(|place| ![NONE, thread].contains(place))
     }
 
     pub(super) fn note_held_up(&self, thread: usize) {

@@ -101,7 +101,17 @@ fn eval_reading_by_name(context: &mut Context<'_>) -> Outcome {
     eval_named(context, true)
 }
 
+/// The thread that this request is to be carried out on instead of this one. What is a part of a transaction stays with it.
+pub(super) fn elsewhere(context: &mut Context<'_>) -> Option<usize> {
+    let session = &mut *context.session;
+    session.runs_scripts = true;
+    context.state.scripting.elsewhere(session.thread).filter(|_| !session.in_exclusive)
+}
+
 fn eval_text(context: &mut Context<'_>, read_only: bool) -> Outcome {
+    if let Some(thread) = elsewhere(context) {
+        return Ok(Flow::Elsewhere { thread });
+    }
     let keys = count_keys(context, NOT_AN_INTEGER)?;
     let source = context.word(1);
     with_engine(context.state, |engine| {
@@ -126,6 +136,9 @@ fn eval_text(context: &mut Context<'_>, read_only: bool) -> Outcome {
 }
 
 fn eval_named(context: &mut Context<'_>, read_only: bool) -> Outcome {
+    if let Some(thread) = elsewhere(context) {
+        return Ok(Flow::Elsewhere { thread });
+    }
     let digest = digest(context.word(1)).ok_or(NO_SCRIPT)?;
     let keys = count_keys(context, NOT_AN_INTEGER)?;
     with_engine(context.state, |engine| {

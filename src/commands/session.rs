@@ -67,6 +67,8 @@ pub struct Session {
     pub(super) in_script: bool,
     /// When it began, by the stopwatch, in nanoseconds.
     pub(super) script_begun: Option<u64>,
+    /// It has run a script.
+    pub runs_scripts: bool,
     /// What it runs is a part of something that is alone: a script, or EXEC with one in it.
     pub(super) in_exclusive: bool,
     /// A script takes too long: the data cannot be got at.
@@ -123,6 +125,7 @@ impl Session {
             tracking: None,
             in_script: false,
             script_begun: None,
+            runs_scripts: false,
             in_exclusive: false,
             turned_away: false,
             reads_after: Vec::new(),

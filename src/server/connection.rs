@@ -42,7 +42,7 @@ thread_local! {
     static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
 }
 
-/// Serves one client until it leaves, asks to be disconnected, breaks the protocol, or `handle` says so.
+/// Serves one client until it leaves, asks to be disconnected, breaks the protocol, or `handle` says so. On one thread only.
 ///
 /// `thread` is the index of the block of statistics to write to, `second` counts the seconds of the housekeeping.
 pub fn serve_connection<S>(
@@ -59,13 +59,12 @@ where
     // Opened here, and not within: what is handed to an async function keeps its room until the end.
     let mut connection = Connection::open(stream, connected, thread, second, handle, front);
     async move {
-        // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
-        let _ = connection.run().await;
-        connection.wait_for_data().await;
+        connection.serve().await;
     }
 }
 
-struct Connection<S> {
+/// A connection, which may go from one thread to another while nothing is in flight.
+pub(super) struct Connection<S> {
     stream: S,
     /// What the client sent; before `consumed` it is done.
     input: Vec<u8>,
@@ -107,6 +106,8 @@ enum Next {
     Save { ended: u64 },
     /// SHUTDOWN: the same, but only if that went wrong; else the process ends.
     SaveAndEnd { ended: u64 },
+    /// Scripts run on another thread: carry the request out there.
+    Move { thread: usize },
     /// Answer, then hang up.
     Close,
 }
@@ -146,7 +147,7 @@ fn bundle<'i>(
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn open(
+    pub(super) fn open(
         stream: S,
         connected: Connected,
         thread: usize,
@@ -178,8 +179,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Serves the client until it is gone (none), or until the connection is to go on on another thread: that one.
+    pub(super) async fn serve(&mut self) -> Option<usize> {
+        // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
+        let destination = self.run().await.ok().flatten();
+        if destination.is_none() {
+            self.wait_for_data().await;
+        }
+        destination
+    }
+
+    /// Its thread lets it go.
+    pub(super) fn depart(&self) {
+        self.front.state.stats.thread(self.thread).connections.subtract(1);
+    }
+
+    /// Its bytes.
+    pub(super) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Another thread takes it over, whose housekeeping counts the seconds by `second`. Returns its handle.
+    pub(super) fn arrive(&mut self, thread: usize, second: Arc<AtomicU64>) -> Arc<Handle> {
+        self.front.state.stats.thread(thread).connections.add(1);
+        (self.thread, self.second) = (thread, second);
+        self.session().thread = thread;
+        self.handle.settle(thread);
+        Arc::clone(&self.handle)
+    }
+
     /// What is rare waits in a box: each of ten thousand silent connections would have room for it otherwise.
-    async fn run(&mut self) -> io::Result<()> {
+    async fn run(&mut self) -> io::Result<Option<usize>> {
         loop {
             match self.execute_requests() {
                 Next::Read => {
@@ -189,9 +219,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         // Requests came in while the answers went out.
                         continue;
                     }
+                    let runs_scripts = self.session().runs_scripts;
+                    if let Some(thread) = self.front.balance.destination(self.thread, runs_scripts) {
+                        return Ok(Some(thread));
+                    }
                     self.begin_waiting();
                     if self.ended || !poll_fn(|context| self.poll_fill(context)).await? {
-                        return Ok(());
+                        return Ok(None);
                     }
                     self.handle.end_waiting();
                     self.now = self.front.clock.wall();
@@ -208,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Next::Block { request } => {
                     self.flush().await?;
                     if !Box::pin(self.wait_for_keys(request)).await {
-                        return Ok(());
+                        return Ok(None);
                     }
                 }
                 Next::Pause => {
@@ -217,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let goes_on = self.wait_for_end_of_pause().await;
                     self.session().record.note_postponed(false);
                     if !goes_on {
-                        return Ok(());
+                        return Ok(None);
                     }
                     self.now = self.front.clock.wall();
                 }
@@ -233,7 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     match Box::pin(self.wait_for_save(ended)).await {
                         Some(Ok(())) => {
                             self.front.state.supervision.end();
-                            return Ok(());
+                            return Ok(None);
                         }
                         Some(Err(_)) => {
                             self.reply_to_save(Err("ERR Errors trying to SHUTDOWN. Check logs.".to_owned()))
@@ -242,7 +276,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     self.now = self.front.clock.wall();
                 }
-                Next::Close => return self.flush().await,
+                Next::Move { thread } => {
+                    self.flush().await?;
+                    return Ok(Some(thread));
+                }
+                Next::Close => return self.flush().await.map(|()| None),
             }
         }
     }
@@ -342,7 +380,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Next::Block { request: consumed };
                     }
                     let flow = execute(&self.front.state, session, &arguments, &mut self.reply, self.now);
-                    if session.is_blocked() && !matches!(flow, Flow::Block { .. } | Flow::Pause) {
+                    if session.is_blocked()
+                        && !matches!(flow, Flow::Block { .. } | Flow::Pause | Flow::Elsewhere { .. })
+                    {
                         session.end_waiting(&self.front.state, self.now);
                         self.blocked = None;
                     }
@@ -358,6 +398,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             self.consumed -= consumed;
                             *only = None;
                             return Next::Pause;
+                        }
+                        Flow::Elsewhere { thread } => {
+                            self.consumed -= consumed;
+                            *only = None;
+                            return Next::Move { thread };
                         }
                         Flow::Close => return Next::Close,
                         Flow::Save { ended } => return Next::Save { ended },
@@ -582,7 +627,7 @@ mod tests {
         };
         tokio::select! {
             biased;
-            ended = connection.run() => ended.expect("the client is there"),
+            ended = connection.run() => drop(ended.expect("the client is there")),
             () = scenario => {}
         }
         assert!(connection.input.capacity() > READ_SIZE && connection.reply.bytes_mut().capacity() > READ_SIZE);
@@ -591,15 +636,9 @@ mod tests {
         handle.inspect(2, 0);
         tokio::select! {
             biased;
-            ended = connection.run() => ended.expect("the client is there"),
+            ended = connection.run() => drop(ended.expect("the client is there")),
             () = tokio::time::sleep(Duration::from_millis(1)) => {}
         }
         assert_eq!((connection.input.capacity(), connection.reply.bytes_mut().capacity() <= SMALL_BUFFER), (0, true));
-        eprintln!(
-            "SIZES connection {} session {} future {}",
-            size_of_val(&connection),
-            size_of::<Session>(),
-            size_of_val(&connection.run())
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! How others reach a connection that waits: they leave a request with its handle, which wakes it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
@@ -18,6 +18,8 @@ const TRIM_AFTER: u64 = 2;
 /// One connection, as its thread's housekeeping sees it.
 #[derive(Debug, Default)]
 pub struct Handle {
+    /// The thread that it lives on.
+    thread: AtomicUsize,
     requests: AtomicU8,
     waker: Mutex<Option<Waker>>,
     /// The second, counted by the housekeeping, in which the connection last began to wait for its client.
@@ -41,6 +43,16 @@ pub(super) enum Asked {
 }
 
 impl Handle {
+    /// From now on it lives on this thread.
+    pub(super) fn settle(&self, thread: usize) {
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    /// Does it live on this thread?
+    pub(super) fn lives_on(&self, thread: usize) -> bool {
+        self.thread.load(Ordering::Relaxed) == thread
+    }
+
     /// The process ends.
     pub(super) fn stop(&self) {
         self.ask(STOP);

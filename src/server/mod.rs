@@ -1,6 +1,6 @@
 //! The front end: listeners, server threads, and the loop that serves one connection.
 //!
-//! A connection lives on one thread. What it sends is read in one go, every complete request in it is executed in place,
+//! A connection lives on one thread at a time (`balance` says on which). What it sends is read in one go, every complete request in it is executed in place,
 //! and all answers leave with one write: no task, channel, allocation or clock call per command.
 //!
 //! [`serve`] and [`serve_connection`] know no sockets: they run on anything that can be accepted, read and written, also
@@ -11,6 +11,9 @@
 
 #[cfg(test)]
 mod acl_tests;
+mod balance;
+#[cfg(test)]
+mod balance_tests;
 #[cfg(test)]
 mod blocking_tests;
 mod clustering;

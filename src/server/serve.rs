@@ -1,6 +1,6 @@
 //! Accepting clients and looking after their connections.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, warn};
 
-use super::connection::serve_connection;
+use super::connection::Connection;
 use super::front::{Front, Place};
 use super::handle::Handle;
 use crate::commands::Connected;
@@ -39,6 +39,29 @@ pub struct Accepted<S> {
     pub connected: Connected,
 }
 
+/// A connection on its way from one thread to another.
+pub(super) struct Moved<S> {
+    connection: Box<Connection<S>>,
+    place: Place,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Moved<S> {
+    /// Its bytes.
+    pub(super) fn stream_mut(&mut self) -> &mut S {
+        self.connection.stream_mut()
+    }
+}
+
+/// The way to other threads, and from there.
+pub struct Relay<S> {
+    /// Who comes.
+    pub(super) incoming: mpsc::UnboundedReceiver<Moved<S>>,
+    /// Enters a stream into the event loop of the current thread.
+    pub(super) attach: fn(&mut S) -> io::Result<()>,
+    /// Sends a connection to the thread of this number.
+    pub(super) hand_over: Arc<dyn Fn(usize, Moved<S>) + Send + Sync>,
+}
+
 /// Where clients come from.
 pub trait ClientListener: Send {
     /// What a connection is.
@@ -49,6 +72,10 @@ pub trait ClientListener: Send {
     /// bounded in time.
     fn settle(stream: Self::Stream) -> impl Future<Output = io::Result<Self::Stream>> + Send {
         async { Ok(stream) }
+    }
+    /// The way to other threads, if there are any. Asked for once.
+    fn relay(&mut self) -> Option<Relay<Self::Stream>> {
+        None
     }
 }
 
@@ -66,6 +93,10 @@ pub async fn serve<L: ClientListener>(
     let mut handles: Vec<Arc<Handle>> = Vec::new();
     // Each connection has a clone of the sender: when none is left, all have ended.
     let (alive, mut all_ended) = mpsc::channel::<()>(1);
+    let (mut incoming, attach, hand_over) = match listener.relay() {
+        Some(Relay { incoming, attach, hand_over }) => (Some(incoming), Some(attach), Some(hand_over)),
+        None => (None, None, None),
+    };
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -75,23 +106,25 @@ pub async fn serve<L: ClientListener>(
             _ = seconds.tick() => {
                 let now = second.fetch_add(1, Ordering::Relaxed) + 1;
                 let timeout = front.state.config.timeout_seconds();
-                handles.retain(|handle| Arc::strong_count(handle) > 1);
+                handles.retain(|handle| Arc::strong_count(handle) > 1 && handle.lives_on(thread));
                 handles.iter().for_each(|handle| handle.inspect(now, timeout));
             }
             accepted = listener.accept() => match accepted {
                 Ok(Accepted { stream, connected }) => {
-                    let Some(place) = front.take_place() else {
+                    let Some(place) = front.take_place(thread) else {
                         front.state.stats.thread(thread).connections_rejected.add(1);
                         refuse(stream).await;
                         continue;
                     };
                     let handle = Arc::new(Handle::default());
+                    handle.settle(thread);
                     handles.push(Arc::clone(&handle));
                     let (second, front) = (Arc::clone(&second), Arc::clone(&front));
                     let mut stop = stop.clone();
-                    let served = Served { _place: place, _alive: alive.clone() };
+                    let served = Served { place, _alive: alive.clone(), _notice: FailureNotice };
+                    let hand_over = hand_over.clone();
                     tokio::spawn(async move {
-                        let _served = served;
+                        let served = served;
                         // In a box, as it is soon over: see `Connection::run`.
                         let settled = Box::pin(async {
                             tokio::select! {
@@ -101,7 +134,11 @@ pub async fn serve<L: ClientListener>(
                             }
                         });
                         match settled.await {
-                            Some(Ok(stream)) => serve_connection(stream, connected, thread, second, handle, front).await,
+                            Some(Ok(stream)) => {
+                                // Opened here, and not before: what waits in a variable keeps its room until the end.
+                                attend(Connection::open(stream, connected, thread, second, handle, front), served, hand_over)
+                                    .await;
+                            }
                             Some(Err(error)) => note_unsettled(&front, &connected, &error),
                             None => {}
                         }
@@ -112,6 +149,17 @@ pub async fn serve<L: ClientListener>(
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
+            Moved { mut connection, place } = arrival(&mut incoming) => {
+                // What fails here ends the connection, as any failure of its socket does.
+                if attach.is_some_and(|attach| attach(connection.stream_mut()).is_ok()) {
+                    let handle = connection.arrive(thread, Arc::clone(&second));
+                    if !handles.iter().any(|known| Arc::ptr_eq(known, &handle)) {
+                        handles.push(handle);
+                    }
+                    let served = Served { place, _alive: alive.clone(), _notice: FailureNotice };
+                    tokio::spawn(attend(*connection, served, hand_over.clone()));
+                }
+            }
         }
     }
     drop(listener);
@@ -168,14 +216,45 @@ fn note_unsettled(front: &Front, connected: &Connected, error: &io::Error) {
     }
 }
 
-/// What a connection holds as long as it is served.
+/// The next connection that another thread hands over.
+async fn arrival<S>(incoming: &mut Option<mpsc::UnboundedReceiver<Moved<S>>>) -> Moved<S> {
+    match incoming {
+        Some(incoming) => match incoming.recv().await {
+            Some(moved) => moved,
+            None => pending().await,
+        },
+        None => pending().await,
+    }
+}
+
+type HandOver<S> = Option<Arc<dyn Fn(usize, Moved<S>) + Send + Sync>>;
+
+/// Serves a connection until it has ended or goes to another thread.
+fn attend<S>(mut connection: Connection<S>, served: Served, hand_over: HandOver<S>) -> impl Future<Output = ()> + Send
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    async move {
+        if let (Some(thread), Some(hand_over)) = (connection.serve().await, hand_over) {
+            let Served { mut place, .. } = served;
+            place.go_to(thread);
+            connection.depart();
+            hand_over(thread, Moved { connection: Box::new(connection), place });
+        }
+    }
+}
+
+/// What a connection holds as long as it is served on a thread.
 struct Served {
-    _place: Place,
+    place: Place,
     _alive: mpsc::Sender<()>,
+    _notice: FailureNotice,
 }
 
 /// A command that panics ends its connection, and only that. What it said went to the log when it happened.
-impl Drop for Served {
+struct FailureNotice;
+
+impl Drop for FailureNotice {
     fn drop(&mut self) {
         if std::thread::panicking() {
             error!("closed a connection: its last command failed inside the server; please report this");

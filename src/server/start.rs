@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::balance::{self, Balance};
 use super::clustering::{self, Credentials};
 use super::descriptors;
 use super::front::Front;
@@ -109,9 +110,10 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     if cluster.is_none() && state.persistence.has_no_file() {
         state.serving.store(true, Ordering::Relaxed);
     }
-    let front = Arc::new(Front::new(Arc::clone(&state), Arc::clone(&clock), random()?));
+    let balance = Balance::new(threads_for(state.facts.threads), state.facts.threads);
+    let front = Arc::new(Front::balanced(Arc::clone(&state), Arc::clone(&clock), random()?, balance));
     let (stop_sender, stop) = watch::channel(false);
-    let threads = Threads::start(state.facts.threads, &front, &stop)?;
+    let threads = Threads::start(&front, &stop)?;
     let mut tasks = JoinSet::new();
     let plain = tcp.into_iter().map(|listener| (listener, None));
     let with_tls = tls.into_iter().flatten().map(|listener| (listener, state.tls.clone()));
@@ -122,6 +124,7 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         spawn_unix(&mut tasks, threads.dispatcher(), socket, &state, &stop)?;
     }
     tasks.spawn(keep_up(Arc::clone(&front), stop.clone()));
+    tasks.spawn(balance::watch(Arc::clone(&front), stop.clone()));
     tasks.spawn(reload_when_asked(hangups, Arc::clone(&state), stop.clone()));
     announce(&options, &state);
     if options.users.is_some() && options.password.is_some() {

@@ -4,7 +4,6 @@ use std::future::{Future, pending};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::front::Front;
-use super::serve::{Accepted, ClientListener, serve, stopped};
+use super::serve::{Accepted, ClientListener, Moved, Relay, serve, stopped};
 use super::socket::{LooseSocket, Socket};
 use crate::commands::Connected;
 use crate::keyspace::Gates;
@@ -31,34 +30,34 @@ type Handed = Accepted<LooseSocket>;
 
 /// The server threads of this process.
 pub(super) struct Threads {
-    usual: usize,
     queues: Arc<[mpsc::UnboundedSender<Handed>]>,
-    next: Arc<AtomicUsize>,
     front: Arc<Front>,
     running: Vec<JoinHandle<()>>,
 }
 
-/// Hands clients to the server threads, one after the other.
+/// Hands clients to the server threads, as `balance` says.
 #[derive(Clone)]
 pub(super) struct Dispatcher {
-    /// So many of them take clients; one more is there for those who come while a script holds up the only one that does.
-    usual: usize,
     queues: Arc<[mpsc::UnboundedSender<Handed>]>,
-    next: Arc<AtomicUsize>,
     front: Arc<Front>,
 }
 
-/// How many threads there are, if so many usually take clients.
+/// How many threads there are, if at most so many take clients: one more is there for scripts if that is one.
 pub(super) fn threads_for(count: usize) -> usize {
     count.max(2)
 }
 
 impl Threads {
-    /// Starts that many threads, and a second one if that is one; each ends when `stop` turns true and its clients have their answers.
-    pub(super) fn start(count: usize, front: &Arc<Front>, stop: &watch::Receiver<bool>) -> io::Result<Threads> {
+    /// Starts the threads that the balance of the front end is about; each ends when `stop` turns true and its clients have
+    /// their answers.
+    pub(super) fn start(front: &Arc<Front>, stop: &watch::Receiver<bool>) -> io::Result<Threads> {
         let (mut queues, mut running) = (Vec::new(), Vec::new());
-        for index in 0..threads_for(count) {
+        let (relays, incoming): (Vec<_>, Vec<_>) =
+            (0..front.balance.threads()).map(|_| mpsc::unbounded_channel::<Moved<Socket>>()).unzip();
+        let relays: Arc<[_]> = relays.into();
+        for (index, incoming) in incoming.into_iter().enumerate() {
             let (sender, receiver) = mpsc::unbounded_channel();
+            let relay = relay(incoming, Arc::clone(&relays));
             let (front, stop) = (Arc::clone(front), stop.clone());
             let state = Arc::clone(&front.state);
             let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -67,23 +66,19 @@ impl Threads {
             let state = Arc::clone(&front.state);
             let serving = move || {
                 Gates::linger_until_idle();
-                runtime.block_on(serve(Queue { receiver }, front, index, stop));
+                front.balance.begins(index);
+                runtime.block_on(serve(Queue { receiver, relay: Some(relay) }, front, index, stop));
                 state.keyspace.gates().go_idle();
             };
             running.push(thread::Builder::new().name(format!("swytch-{index}")).spawn(serving)?);
             queues.push(sender);
         }
-        Ok(Threads { usual: count, queues: queues.into(), next: Arc::default(), front: Arc::clone(front), running })
+        Ok(Threads { queues: queues.into(), front: Arc::clone(front), running })
     }
 
     /// Who brings clients to these threads.
     pub(super) fn dispatcher(&self) -> Dispatcher {
-        Dispatcher {
-            usual: self.usual,
-            queues: Arc::clone(&self.queues),
-            next: Arc::clone(&self.next),
-            front: Arc::clone(&self.front),
-        }
+        Dispatcher { queues: Arc::clone(&self.queues), front: Arc::clone(&self.front) }
     }
 
     /// Waits until all threads have ended. Blocks.
@@ -150,12 +145,8 @@ impl Dispatcher {
     async fn hand_over(&self, handed: io::Result<Handed>) {
         match handed {
             Ok(handed) => {
-                let index = self.next.fetch_add(1, Ordering::Relaxed) % self.usual;
                 // Who comes while a script holds a thread up goes to another one, and so can end the script.
-                let index = match self.front.state.scripting.held_up() {
-                    Some(thread) if thread == index => (index + 1) % self.queues.len(),
-                    _ => index,
-                };
+                let index = self.front.balance.next_place(self.front.state.scripting.held_up());
                 // A thread that has ended takes no more clients; then the process is about to end, too.
                 let _ = self.queues[index].send(handed);
             }
@@ -183,9 +174,24 @@ async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Future<O
     }
 }
 
+/// How connections come to a thread from others, and go to them.
+fn relay(
+    incoming: mpsc::UnboundedReceiver<Moved<Socket>>,
+    relays: Arc<[mpsc::UnboundedSender<Moved<Socket>>]>,
+) -> Relay<Socket> {
+    let hand_over = move |thread: usize, mut moved: Moved<Socket>| {
+        // A socket that fails, or a thread that has ended: the client is gone.
+        if moved.stream_mut().detach().is_ok() {
+            let _ = relays[thread].send(moved);
+        }
+    };
+    Relay { incoming, attach: Socket::attach, hand_over: Arc::new(hand_over) }
+}
+
 /// The clients handed to one thread.
 struct Queue {
     receiver: mpsc::UnboundedReceiver<Handed>,
+    relay: Option<Relay<Socket>>,
 }
 
 impl ClientListener for Queue {
@@ -197,6 +203,10 @@ impl ClientListener for Queue {
             // Nobody accepts any more; what is left to do here is to serve those who are here.
             None => pending().await,
         }
+    }
+
+    fn relay(&mut self) -> Option<Relay<Socket>> {
+        self.relay.take()
     }
 
     async fn settle(mut stream: Socket) -> io::Result<Socket> {

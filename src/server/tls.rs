@@ -43,6 +43,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         Ok(TlsStream { socket, session, unread: Vec::new() })
     }
 
+    /// What it reads from and writes to.
+    pub(super) fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
     /// Agrees on everything with the client, or fails after a bounded time.
     pub(super) async fn handshake(&mut self) -> io::Result<()> {
         let agreed = timeout(HANDSHAKE_TIME, poll_fn(|context| self.poll_handshake(context))).await;

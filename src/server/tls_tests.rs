@@ -15,18 +15,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::balance::Balance;
 use super::front::Front;
 use super::tests::make_state;
 use super::threads::Threads;
 use super::tls::TlsStream;
 use crate::cluster::SystemClock;
-use crate::commands::ServerState;
+use crate::commands::{ServerState, table};
+use crate::observe::Stats;
 use crate::tls::testing::{Authority, Scratch};
 use crate::tls::{Certificates, ClientAuth, MinVersion, Prepared, TlsSettings};
 
 /// A node with TLS on a port of its own, as a process has it.
 struct Node {
     state: Arc<ServerState>,
+    front: Arc<Front>,
     address: SocketAddr,
     certificates: Arc<Certificates>,
     stop: watch::Sender<bool>,
@@ -38,14 +41,16 @@ impl Node {
         let certificates = Arc::new(Certificates::new(Prepared::new(settings).expect("good files")));
         let mut state = Arc::into_inner(make_state(None, 100, 0, None)).expect("not shared yet");
         state.tls = Some(Arc::clone(&certificates));
+        state.stats = Arc::new(Stats::new(2, table().ids()));
         let state = Arc::new(state);
-        let front = Arc::new(Front::new(Arc::clone(&state), Arc::new(SystemClock::default()), 1));
+        let balance = Balance::new(2, 2);
+        let front = Arc::new(Front::balanced(Arc::clone(&state), Arc::new(SystemClock::default()), 1, balance));
         let (stop, stopped) = watch::channel(false);
-        let threads = Threads::start(1, &front, &stopped).expect("a thread");
+        let threads = Threads::start(&front, &stopped).expect("a thread");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(threads.dispatcher().accept_tcp(listener, Some(Arc::clone(&certificates)), stopped));
-        Node { state, address, certificates, stop, threads: Some(threads) }
+        Node { state, front, address, certificates, stop, threads: Some(threads) }
     }
 
     async fn connect(&self, config: &Arc<ClientConfig>) -> Client<TcpStream> {
@@ -233,6 +238,26 @@ async fn long_pipelines_and_long_answers_arrive_whole() {
     let answer = format!("${}\r\n{value}\r\n", value.len()).repeat(2);
     client.ask(b"GET k\r\nGET k\r\n", answer.as_bytes()).await.expect("served");
     client.ask(&PING.repeat(50_000), &PONG.repeat(50_000)).await.expect("served");
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_on_another_thread() {
+    let (scratch, authority) = (Scratch::new(), Authority::new());
+    let node = Node::start(authority.settings(&scratch)).await;
+    let config = trusting(&authority, None);
+    let (mut client, mut other) = (node.connect(&config).await, node.connect(&config).await);
+    other.ask(PING, PONG).await.expect("served");
+    client.ask(b"SELECT 2\r\nSET k v\r\n", b"+OK\r\n+OK\r\n").await.expect("served");
+    node.front.balance.spread(2);
+    client.ask(PING, PONG).await.expect("served");
+    while node.state.stats.thread(1).connections.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let value = "x".repeat(300_000);
+    client.ask(b"GET k\r\n", b"$1\r\nv\r\n").await.expect("served");
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$300000\r\n{value}\r\n");
+    client.ask(set.as_bytes(), b"+OK\r\n").await.expect("served");
+    client.ask(b"GET k\r\n", format!("$300000\r\n{value}\r\n").as_bytes()).await.expect("served");
 }
 
 #[tokio::test]
