@@ -131,6 +131,8 @@ pub struct Supervision {
     pub active_expire: AtomicBool,
     /// Who may use DEBUG.
     pub debug_access: DebugAccess,
+    /// So many of the server threads take clients at the moment; 0: all of them.
+    pub serving_threads: AtomicUsize,
     ending: watch::Sender<bool>,
 }
 
@@ -146,6 +148,7 @@ impl Supervision {
             latency: LatencyEvents::default(),
             active_expire: AtomicBool::new(true),
             debug_access,
+            serving_threads: AtomicUsize::new(0),
             ending: watch::Sender::new(false),
         }
     }

@@ -47,7 +47,7 @@ struct Load {
     /// So many connections that pass are to go elsewhere.
     leaving: AtomicUsize,
     connections: AtomicUsize,
-    /// As the system numbers it; 0: not known.
+    /// As the system numbers it; 0: it has not begun.
     task: AtomicI32,
 }
 
@@ -171,6 +171,9 @@ impl Balance {
     /// The processor time that a thread has used since it began; none: the system does not tell.
     fn used(&self, thread: usize) -> Option<Duration> {
         let task = self.threads[thread].task.load(Ordering::Relaxed);
+        if task == 0 {
+            return Some(Duration::ZERO);
+        }
         let text = std::fs::read_to_string(format!("/proc/self/task/{task}/schedstat")).ok()?;
         text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
     }
@@ -180,7 +183,11 @@ impl Balance {
 pub(super) async fn watch(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     let balance = &front.balance;
     let scripting = &front.state.scripting;
-    scripting.set_place(balance.script_thread());
+    let tell = || {
+        front.state.supervision.serving_threads.store(balance.width(), Ordering::Relaxed);
+        scripting.set_place(balance.script_thread());
+    };
+    tell();
     if balance.least == balance.most {
         return;
     }
@@ -200,7 +207,7 @@ pub(super) async fn watch(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
                     let Some(now) = balance.used(thread) else {
                         // Where the system does not tell, all take part.
                         balance.spread(balance.most);
-                        return scripting.set_place(balance.script_thread());
+                        return tell();
                     };
                     let taken = before.map_or(Duration::ZERO, |before| now.saturating_sub(before));
                     *before = Some(now);
@@ -209,7 +216,7 @@ pub(super) async fn watch(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
                 // A thread that a script holds up is no sign of too many clients.
                 if scripting.held_up().is_none() {
                     balance.look(&busy, &mut calm);
-                    scripting.set_place(balance.script_thread());
+                    tell();
                 }
             }
         }

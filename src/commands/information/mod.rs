@@ -11,6 +11,7 @@ mod statistics;
 mod tests;
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use super::REDIS_VERSION;
 use super::context::Context;
@@ -116,8 +117,13 @@ fn server(context: &Context<'_>, out: &mut String) {
     field(out, "executable", &facts.executable);
     let file = facts.config_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     field(out, "config_file", file);
-    field(out, "io_threads_active", u8::from(facts.threads > 1));
+    let active = match state.supervision.serving_threads.load(Ordering::Relaxed) {
+        0 => facts.threads,
+        active => active,
+    };
+    field(out, "io_threads_active", u8::from(active > 1));
     field(out, "server_threads", facts.threads);
+    field(out, "server_threads_active", active);
     if facts.port > 0 {
         field(out, "listener0", format_args!("name=tcp,bind={},port={}", facts.bind, facts.port));
     }
