@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::front::Front;
+use super::front::Place;
 use super::handle::{Asked, Handle};
 use crate::commands::{BatchNote, Bundle, Connected, Flow, ServerState, Session, execute, may_bundle, note_batch};
 use crate::keyspace::{Keyspace, MOST_WARMED, Millis};
@@ -42,24 +43,29 @@ thread_local! {
     static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
 }
 
-/// Serves one client until it leaves, asks to be disconnected, breaks the protocol, or `handle` says so. On one thread only.
-///
-/// `thread` is the index of the block of statistics to write to, `second` counts the seconds of the housekeeping.
-pub fn serve_connection<S>(
-    stream: S,
-    connected: Connected,
-    thread: usize,
-    second: Arc<AtomicU64>,
-    handle: Arc<Handle>,
-    front: Arc<Front>,
-) -> impl Future<Output = ()>
+/// A thread, as the connections that live on it know it.
+pub(super) struct HomeThread<S> {
+    /// Counts the seconds of its housekeeping.
+    pub second: AtomicU64,
+    /// Brings a connection to another thread; none: there is none.
+    pub hand_over: Option<HandOver<S>>,
+    /// When no connection has this any more, all have ended.
+    pub _alive: Option<mpsc::Sender<()>>,
+}
+
+/// Brings a connection to the thread of that number.
+pub(super) type HandOver<S> = Box<dyn Fn(usize, Box<Connection<S>>) + Send + Sync>;
+
+/// Serves a client until it leaves, asks to be disconnected, breaks the protocol, or its handle says so, or until the connection
+/// goes to another thread.
+pub(super) fn attend<S>(mut connection: Connection<S>) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // Opened here, and not within: what is handed to an async function keeps its room until the end.
-    let mut connection = Connection::open(stream, connected, thread, second, handle, front);
     async move {
-        connection.serve().await;
+        if let Some(thread) = connection.serve().await {
+            connection.depart(thread);
+        }
     }
 }
 
@@ -82,12 +88,11 @@ pub(super) struct Connection<S> {
     blocked: Option<Option<Instant>>,
     /// Taken only when the connection is dropped.
     session: Option<Session>,
-    thread: usize,
-    second: Arc<AtomicU64>,
     handle: Arc<Handle>,
     /// The task that the handle is known to wake.
     waker: Option<Waker>,
-    front: Arc<Front>,
+    place: Place,
+    home: Arc<HomeThread<S>>,
 }
 
 /// What a connection does next.
@@ -147,16 +152,17 @@ fn bundle<'i>(
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Nothing is read yet.
     pub(super) fn open(
         stream: S,
         connected: Connected,
-        thread: usize,
-        second: Arc<AtomicU64>,
+        place: Place,
+        home: Arc<HomeThread<S>>,
         handle: Arc<Handle>,
-        front: Arc<Front>,
-    ) -> Self {
+    ) -> Connection<S> {
+        let front = place.front();
         let now = front.clock.wall();
-        let mut session = Session::open(&front.state, connected, thread, now, front.seed());
+        let mut session = Session::open(&front.state, connected, place.thread(), now, front.seed());
         let waked = Arc::clone(&handle);
         session.set_wake(Arc::new(move || waked.wake()));
         Connection {
@@ -171,16 +177,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             now,
             blocked: None,
             session: Some(session),
-            thread,
-            second,
             handle,
             waker: None,
-            front,
+            place,
+            home,
         }
     }
 
     /// Serves the client until it is gone (none), or until the connection is to go on on another thread: that one.
-    pub(super) async fn serve(&mut self) -> Option<usize> {
+    async fn serve(&mut self) -> Option<usize> {
         // An error means that the client is gone: nothing is left to do for it, and it is no news to anyone.
         let destination = self.run().await.ok().flatten();
         if destination.is_none() {
@@ -189,23 +194,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         destination
     }
 
-    /// Its thread lets it go.
-    pub(super) fn depart(&self) {
-        self.front.state.stats.thread(self.thread).connections.subtract(1);
+    /// Goes to another thread, if there is a way.
+    fn depart(mut self, thread: usize) {
+        let home = Arc::clone(&self.home);
+        if let Some(hand_over) = &home.hand_over {
+            self.place.front().state.stats.thread(self.place.thread()).connections.subtract(1);
+            self.place.go_to(thread);
+            hand_over(thread, Box::new(self));
+        }
+    }
+
+    /// Its new thread takes it over. Returns its handle.
+    pub(super) fn arrive(&mut self, home: &Arc<HomeThread<S>>) -> Arc<Handle> {
+        let thread = self.place.thread();
+        self.place.front().state.stats.thread(thread).connections.add(1);
+        self.session().thread = thread;
+        self.handle.settle(thread);
+        self.home = Arc::clone(home);
+        Arc::clone(&self.handle)
     }
 
     /// Its bytes.
     pub(super) fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
-    }
-
-    /// Another thread takes it over, whose housekeeping counts the seconds by `second`. Returns its handle.
-    pub(super) fn arrive(&mut self, thread: usize, second: Arc<AtomicU64>) -> Arc<Handle> {
-        self.front.state.stats.thread(thread).connections.add(1);
-        (self.thread, self.second) = (thread, second);
-        self.session().thread = thread;
-        self.handle.settle(thread);
-        Arc::clone(&self.handle)
     }
 
     /// What is rare waits in a box: each of ten thousand silent connections would have room for it otherwise.
@@ -220,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         continue;
                     }
                     let runs_scripts = self.session().runs_scripts;
-                    if let Some(thread) = self.front.balance.destination(self.thread, runs_scripts) {
+                    if let Some(thread) = self.place.front().balance.destination(self.place.thread(), runs_scripts) {
                         return Ok(Some(thread));
                     }
                     self.begin_waiting();
@@ -228,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Ok(None);
                     }
                     self.handle.end_waiting();
-                    self.now = self.front.clock.wall();
+                    self.now = self.place.front().clock.wall();
                 }
                 Next::Flush => self.flush().await?,
                 Next::Wait { replicas, timeout, seq } => {
@@ -237,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if self.session().wants_reply() {
                         self.reply.count(count);
                     }
-                    self.now = self.front.clock.wall();
+                    self.now = self.place.front().clock.wall();
                 }
                 Next::Block { request } => {
                     self.flush().await?;
@@ -253,20 +264,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if !goes_on {
                         return Ok(None);
                     }
-                    self.now = self.front.clock.wall();
+                    self.now = self.place.front().clock.wall();
                 }
                 Next::Save { ended } => {
                     self.flush().await?;
                     if let Some(outcome) = Box::pin(self.wait_for_save(ended)).await {
                         self.reply_to_save(outcome.map_err(|error| format!("ERR {error}")));
                     }
-                    self.now = self.front.clock.wall();
+                    self.now = self.place.front().clock.wall();
                 }
                 Next::SaveAndEnd { ended } => {
                     self.flush().await?;
                     match Box::pin(self.wait_for_save(ended)).await {
                         Some(Ok(())) => {
-                            self.front.state.supervision.end();
+                            self.place.front().state.supervision.end();
                             return Ok(None);
                         }
                         Some(Err(_)) => {
@@ -274,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         }
                         None => {}
                     }
-                    self.now = self.front.clock.wall();
+                    self.now = self.place.front().clock.wall();
                 }
                 Next::Move { thread } => {
                     self.flush().await?;
@@ -294,21 +305,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.consumed == self.input.len() {
             return self.execute_batch(&mut None);
         }
-        let begun = self.front.state.facts.stopwatch.map(|read| (read, read()));
+        let begun = self.place.front().state.facts.stopwatch.map(|read| (read, read()));
         let mut only = None;
         let next = self.execute_batch(&mut only);
         if let Some((read, begun)) = begun {
             let taken = read().saturating_sub(begun);
             let only = only.map(|start| self.parser.arguments(&self.input[start..]));
             let session = self.session.as_mut().expect("there until the connection is dropped");
-            note_batch(&self.front.state, session, taken, only.as_ref(), self.now);
+            note_batch(&self.place.front().state, session, taken, only.as_ref(), self.now);
         }
         next
     }
 
     /// Executes requests. One pass to the data is enough for all of them. If a script takes too long, there is none.
     fn execute_batch(&mut self, only: &mut Option<usize>) -> Next {
-        let state = Arc::clone(&self.front.state);
+        let state = Arc::clone(&self.place.front().state);
         let inside = state.keyspace.gates().enter_unless_overdue();
         self.session().turned_away = inside.is_err();
         self.execute_inside(only)
@@ -333,12 +344,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.consumed == self.input.len() {
                 break;
             }
-            if self.front.state.supervision.attention.has_killed() && session.is_killed() {
+            if self.place.front().state.supervision.attention.has_killed() && session.is_killed() {
                 return Next::Close;
             }
             let input = &self.input[self.consumed..];
             if since_warming == MOST_WARMED && session.authenticated && !session.turned_away {
-                let state = &self.front.state;
+                let state = &self.place.front().state;
                 if share_a_lock(&state.keyspace, input) && may_bundle(state, session) {
                     let bundle = bundle(state, session, &mut self.parser, input, &self.reply, self.now);
                     let progress = bundle.run(state, session, &mut self.reply, self.now, FLUSH_SIZE);
@@ -379,11 +390,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         self.handle.wake();
                         return Next::Block { request: consumed };
                     }
-                    let flow = execute(&self.front.state, session, &arguments, &mut self.reply, self.now);
+                    let flow = execute(&self.place.front().state, session, &arguments, &mut self.reply, self.now);
                     if session.is_blocked()
                         && !matches!(flow, Flow::Block { .. } | Flow::Pause | Flow::Elsewhere { .. })
                     {
-                        session.end_waiting(&self.front.state, self.now);
+                        session.end_waiting(&self.place.front().state, self.now);
                         self.blocked = None;
                     }
                     match flow {
@@ -426,7 +437,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut sent = 0;
         poll_fn(|context| self.poll_flush(context, &mut sent)).await?;
         self.reply.bytes_mut().clear();
-        let block = self.front.state.stats.thread(self.thread);
+        let block = self.place.front().state.stats.thread(self.place.thread());
         block.output_bytes.add(sent as u64);
         block.writes.add(1);
         Ok(())
@@ -472,7 +483,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let BatchNote { input_room, output_room, .. } = self.note_buffers(0);
         let session = self.session.as_ref().expect("there until the connection is dropped");
         let oversized = input_room > SMALL_BUFFER || output_room > SMALL_BUFFER;
-        self.handle.begin_waiting(self.second.load(Ordering::Relaxed), oversized, session.is_listening());
+        self.handle.begin_waiting(self.home.second.load(Ordering::Relaxed), oversized, session.is_listening());
     }
 
     /// Notes what the buffers hold, with so much to be sent, for others to see.
@@ -536,7 +547,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.read_size = (self.read_size * 2).min(MAX_READ_SIZE);
         }
         self.received += count as u64;
-        let block = self.front.state.stats.thread(self.thread);
+        let block = self.place.front().state.stats.thread(self.place.thread());
         block.input_bytes.add(count as u64);
         block.reads.add(1);
         Poll::Ready(Ok(count))
@@ -595,7 +606,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            session.close(&self.front.state, self.front.clock.wall());
+            session.close(&self.place.front().state, self.place.front().clock.wall());
         }
     }
 }
@@ -606,16 +617,18 @@ mod tests {
 
     use super::*;
     use crate::cluster::SystemClock;
+    use crate::server::front::Front;
     use crate::server::tests::make_state;
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_gives_large_buffers_back() {
         let state = make_state(None, 1, 0, None);
         let front = Arc::new(Front::new(state, Arc::new(SystemClock::default()), 1));
+        let place = front.take_place(0).expect("room");
         let (client, server) = duplex(1 << 16);
-        let (second, handle) = (Arc::new(AtomicU64::new(0)), Arc::new(Handle::default()));
-        let mut connection =
-            Connection::open(server, Connected::default(), 0, Arc::clone(&second), Arc::clone(&handle), front);
+        let home = Arc::new(HomeThread { second: AtomicU64::new(0), hand_over: None, _alive: None });
+        let handle = Arc::new(Handle::default());
+        let mut connection = Connection::open(server, Connected::default(), place, home, Arc::clone(&handle));
         let (mut read, mut write) = tokio::io::split(client);
         let scenario = async {
             let value = "x".repeat(1_000_000);

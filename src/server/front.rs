@@ -56,6 +56,15 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// Where the client is.
+    pub(super) fn thread(&self) -> usize {
+        self.thread
+    }
+
     /// The client goes to another thread.
     pub(super) fn go_to(&mut self, thread: usize) {
         self.front.balance.leaves(self.thread);

@@ -1,10 +1,10 @@
 //! The front end: listeners, server threads, and the loop that serves one connection.
 //!
-//! A connection lives on one thread at a time (`balance` says on which). What it sends is read in one go, every complete request in it is executed in place,
-//! and all answers leave with one write: no task, channel, allocation or clock call per command.
+//! A connection lives on one thread at a time (`balance` says on which). What it sends is read in one go, every complete
+//! request in it is executed in place, and all answers leave with one write: no task, channel, allocation or clock call
+//! per command.
 //!
-//! [`serve`] and [`serve_connection`] know no sockets: they run on anything that can be accepted, read and written, also
-//! inside a simulation. [`run`] is the process around them.
+//! [`serve`] knows no sockets: it runs on anything that can be accepted, read and written, also inside a simulation. [`run`] is the process around them.
 //!
 //! Architecture invariant: the server knows how bytes travel and when a connection ends, and nothing of what a command
 //! does.
@@ -44,9 +44,7 @@ mod tracking_tests;
 #[cfg(test)]
 mod transaction_tests;
 
-pub use connection::serve_connection;
 pub use front::Front;
-pub use handle::Handle;
 pub use listener::BindError;
 pub use options::{BindAddress, ClusterSettings, LogFormat, Options, TlsOptions};
 pub use serve::{Accepted, ClientListener, keep_up, serve};

@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, warn};
 
-use super::connection::Connection;
-use super::front::{Front, Place};
+use super::connection::{Connection, HandOver, HomeThread, attend};
+use super::front::Front;
 use super::handle::Handle;
 use crate::commands::Connected;
 use crate::keyspace::Keyspace;
@@ -39,27 +39,14 @@ pub struct Accepted<S> {
     pub connected: Connected,
 }
 
-/// A connection on its way from one thread to another.
-pub(super) struct Moved<S> {
-    connection: Box<Connection<S>>,
-    place: Place,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Moved<S> {
-    /// Its bytes.
-    pub(super) fn stream_mut(&mut self) -> &mut S {
-        self.connection.stream_mut()
-    }
-}
-
 /// The way to other threads, and from there.
 pub struct Relay<S> {
     /// Who comes.
-    pub(super) incoming: mpsc::UnboundedReceiver<Moved<S>>,
+    pub(super) incoming: mpsc::UnboundedReceiver<Box<Connection<S>>>,
     /// Enters a stream into the event loop of the current thread.
     pub(super) attach: fn(&mut S) -> io::Result<()>,
-    /// Sends a connection to the thread of this number.
-    pub(super) hand_over: Arc<dyn Fn(usize, Moved<S>) + Send + Sync>,
+    /// Goes to them.
+    pub(super) hand_over: HandOver<S>,
 }
 
 /// Where clients come from.
@@ -73,6 +60,7 @@ pub trait ClientListener: Send {
     fn settle(stream: Self::Stream) -> impl Future<Output = io::Result<Self::Stream>> + Send {
         async { Ok(stream) }
     }
+
     /// The way to other threads, if there are any. Asked for once.
     fn relay(&mut self) -> Option<Relay<Self::Stream>> {
         None
@@ -89,14 +77,14 @@ pub async fn serve<L: ClientListener>(
     thread: usize,
     mut stop: watch::Receiver<bool>,
 ) {
-    let second = Arc::new(AtomicU64::new(0));
     let mut handles: Vec<Arc<Handle>> = Vec::new();
     // Each connection has a clone of the sender: when none is left, all have ended.
     let (alive, mut all_ended) = mpsc::channel::<()>(1);
-    let (mut incoming, attach, hand_over) = match listener.relay() {
-        Some(Relay { incoming, attach, hand_over }) => (Some(incoming), Some(attach), Some(hand_over)),
-        None => (None, None, None),
+    let (mut incoming, hand_over) = match listener.relay() {
+        Some(Relay { incoming, attach, hand_over }) => (Some((incoming, attach)), Some(hand_over)),
+        None => (None, None),
     };
+    let home = Arc::new(HomeThread { second: AtomicU64::new(0), hand_over, _alive: Some(alive) });
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -104,7 +92,7 @@ pub async fn serve<L: ClientListener>(
             biased;
             () = stopped(&mut stop) => break,
             _ = seconds.tick() => {
-                let now = second.fetch_add(1, Ordering::Relaxed) + 1;
+                let now = home.second.fetch_add(1, Ordering::Relaxed) + 1;
                 let timeout = front.state.config.timeout_seconds();
                 handles.retain(|handle| Arc::strong_count(handle) > 1 && handle.lives_on(thread));
                 handles.iter().for_each(|handle| handle.inspect(now, timeout));
@@ -119,12 +107,10 @@ pub async fn serve<L: ClientListener>(
                     let handle = Arc::new(Handle::default());
                     handle.settle(thread);
                     handles.push(Arc::clone(&handle));
-                    let (second, front) = (Arc::clone(&second), Arc::clone(&front));
+                    let (home, front) = (Arc::clone(&home), Arc::clone(&front));
                     let mut stop = stop.clone();
-                    let served = Served { place, _alive: alive.clone(), _notice: FailureNotice };
-                    let hand_over = hand_over.clone();
                     tokio::spawn(async move {
-                        let served = served;
+                        let _notice = FailureNotice;
                         // In a box, as it is soon over: see `Connection::run`.
                         let settled = Box::pin(async {
                             tokio::select! {
@@ -134,11 +120,8 @@ pub async fn serve<L: ClientListener>(
                             }
                         });
                         match settled.await {
-                            Some(Ok(stream)) => {
-                                // Opened here, and not before: what waits in a variable keeps its room until the end.
-                                attend(Connection::open(stream, connected, thread, second, handle, front), served, hand_over)
-                                    .await;
-                            }
+                            // Opened here, and not before: what waits in a variable keeps its room until the end.
+                            Some(Ok(stream)) => attend(Connection::open(stream, connected, place, home, handle)).await,
                             Some(Err(error)) => note_unsettled(&front, &connected, &error),
                             None => {}
                         }
@@ -149,22 +132,25 @@ pub async fn serve<L: ClientListener>(
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Moved { mut connection, place } = arrival(&mut incoming) => {
+            arrived = arrival(&mut incoming) => {
                 // What fails here ends the connection, as any failure of its socket does.
-                if attach.is_some_and(|attach| attach(connection.stream_mut()).is_ok()) {
-                    let handle = connection.arrive(thread, Arc::clone(&second));
+                if let Some(mut connection) = arrived {
+                    let handle = connection.arrive(&home);
                     if !handles.iter().any(|known| Arc::ptr_eq(known, &handle)) {
                         handles.push(handle);
                     }
-                    let served = Served { place, _alive: alive.clone(), _notice: FailureNotice };
-                    tokio::spawn(attend(*connection, served, hand_over.clone()));
+                    tokio::spawn(async move {
+                        let _notice = FailureNotice;
+                        attend(*connection).await;
+                    });
                 }
             }
         }
     }
-    drop(listener);
+    // Who is on the way here ends as well: nothing is in flight.
+    drop((listener, incoming));
     handles.iter().for_each(|handle| handle.stop());
-    drop(alive);
+    drop(home);
     if timeout(LAST_ANSWERS, all_ended.recv()).await.is_err() {
         let clients = handles.iter().filter(|handle| Arc::strong_count(handle) > 1).count();
         warn!(clients, "gave up clients that do not read their last answers");
@@ -216,40 +202,15 @@ fn note_unsettled(front: &Front, connected: &Connected, error: &io::Error) {
     }
 }
 
-/// The next connection that another thread hands over.
-async fn arrival<S>(incoming: &mut Option<mpsc::UnboundedReceiver<Moved<S>>>) -> Moved<S> {
-    match incoming {
-        Some(incoming) => match incoming.recv().await {
-            Some(moved) => moved,
-            None => pending().await,
-        },
-        None => pending().await,
-    }
+/// The next connection that another thread hands over; none: its socket has failed.
+async fn arrival<S: AsyncRead + AsyncWrite + Unpin>(incoming: &mut Option<Incoming<S>>) -> Option<Box<Connection<S>>> {
+    let Some((incoming, attach)) = incoming else { return pending().await };
+    let Some(mut connection) = incoming.recv().await else { return pending().await };
+    attach(connection.stream_mut()).is_ok().then_some(connection)
 }
 
-type HandOver<S> = Option<Arc<dyn Fn(usize, Moved<S>) + Send + Sync>>;
-
-/// Serves a connection until it has ended or goes to another thread.
-fn attend<S>(mut connection: Connection<S>, served: Served, hand_over: HandOver<S>) -> impl Future<Output = ()> + Send
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    async move {
-        if let (Some(thread), Some(hand_over)) = (connection.serve().await, hand_over) {
-            let Served { mut place, .. } = served;
-            place.go_to(thread);
-            connection.depart();
-            hand_over(thread, Moved { connection: Box::new(connection), place });
-        }
-    }
-}
-
-/// What a connection holds as long as it is served on a thread.
-struct Served {
-    place: Place,
-    _alive: mpsc::Sender<()>,
-    _notice: FailureNotice,
-}
+/// Who comes from other threads, and how their streams are entered into the event loop of this one.
+type Incoming<S> = (mpsc::UnboundedReceiver<Box<Connection<S>>>, fn(&mut S) -> io::Result<()>);
 
 /// A command that panics ends its connection, and only that. What it said went to the log when it happened.
 struct FailureNotice;

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -291,20 +291,6 @@ async fn large_requests_arrive_whole_and_their_memory_is_given_back() {
     sleep(Duration::from_secs(10)).await;
     client.write_all(b"PING\r\n").await.expect("room");
     expect(&mut client, b"+PONG\r\n").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn handles_can_be_used_without_a_listener() {
-    let node = Node::start(None, 10, 0);
-    let front = Arc::new(Front::new(Arc::clone(&node.state), Arc::new(SystemClock::default()), 1));
-    let (mut client, server) = duplex(1000);
-    let handle = Arc::new(Handle::default());
-    let second = Arc::new(AtomicU64::new(0));
-    let serving = tokio::spawn(serve_connection(server, Connected::default(), 0, second, handle, front));
-    client.write_all(b"PING\r\n").await.expect("room");
-    expect(&mut client, b"+PONG\r\n").await;
-    drop(client);
-    serving.await.expect("ended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,8 +12,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use super::connection::Connection;
 use super::front::Front;
-use super::serve::{Accepted, ClientListener, Moved, Relay, serve, stopped};
+use super::serve::{Accepted, ClientListener, Relay, serve, stopped};
 use super::socket::{LooseSocket, Socket};
 use crate::commands::Connected;
 use crate::keyspace::Gates;
@@ -27,6 +28,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Handed = Accepted<LooseSocket>;
+/// On its way from one thread to another.
+type Travelling = Box<Connection<Socket>>;
 
 /// The server threads of this process.
 pub(super) struct Threads {
@@ -53,7 +56,7 @@ impl Threads {
     pub(super) fn start(front: &Arc<Front>, stop: &watch::Receiver<bool>) -> io::Result<Threads> {
         let (mut queues, mut running) = (Vec::new(), Vec::new());
         let (relays, incoming): (Vec<_>, Vec<_>) =
-            (0..front.balance.threads()).map(|_| mpsc::unbounded_channel::<Moved<Socket>>()).unzip();
+            (0..front.balance.threads()).map(|_| mpsc::unbounded_channel::<Travelling>()).unzip();
         let relays: Arc<[_]> = relays.into();
         for (index, incoming) in incoming.into_iter().enumerate() {
             let (sender, receiver) = mpsc::unbounded_channel();
@@ -176,16 +179,16 @@ async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Future<O
 
 /// How connections come to a thread from others, and go to them.
 fn relay(
-    incoming: mpsc::UnboundedReceiver<Moved<Socket>>,
-    relays: Arc<[mpsc::UnboundedSender<Moved<Socket>>]>,
+    incoming: mpsc::UnboundedReceiver<Travelling>,
+    relays: Arc<[mpsc::UnboundedSender<Travelling>]>,
 ) -> Relay<Socket> {
-    let hand_over = move |thread: usize, mut moved: Moved<Socket>| {
+    let hand_over = move |thread: usize, mut connection: Travelling| {
         // A socket that fails, or a thread that has ended: the client is gone.
-        if moved.stream_mut().detach().is_ok() {
-            let _ = relays[thread].send(moved);
+        if connection.stream_mut().detach().is_ok() {
+            let _ = relays[thread].send(connection);
         }
     };
-    Relay { incoming, attach: Socket::attach, hand_over: Arc::new(hand_over) }
+    Relay { incoming, attach: Socket::attach, hand_over: Box::new(hand_over) }
 }
 
 /// The clients handed to one thread.

@@ -22,7 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits until the data can be got at, if the end of the session needs it: not while a script takes too long, lest nobody
     /// on this thread could end it.
     pub(super) async fn wait_for_data(&mut self) {
-        while self.front.state.keyspace.gates().is_overdue() && self.session().is_noted_at_keys() {
+        while self.place.front().state.keyspace.gates().is_overdue() && self.session().is_noted_at_keys() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -30,7 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits until `replicas` other nodes have applied this node's effect `seq`, or for `timeout`, or until the client or
     /// the process leaves. How many have it.
     pub(super) async fn wait(&mut self, replicas: usize, timeout: Option<Duration>, seq: u64) -> usize {
-        let mut reports = self.front.state.cluster.clone();
+        let mut reports = self.place.front().state.cluster.clone();
         let mut expired = pin!(async move {
             match timeout {
                 Some(timeout) => tokio::time::sleep(timeout).await,
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits until a save has ended that began when `before` had. Returns its outcome; none if the client or the process
     /// leaves.
     pub(super) async fn wait_for_save(&mut self, before: u64) -> Option<Result<(), Arc<str>>> {
-        let mut ends = self.front.state.persistence.ended();
+        let mut ends = self.place.front().state.persistence.ended();
         let saved = tokio::select! {
             biased;
             () = poll_fn(|context| self.poll_interrupted(context)) => return None,
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             () = &mut expired => Some(Verdict::TimedOut),
         };
         self.wait_for_data().await;
-        self.now = self.front.clock.wall();
+        self.now = self.place.front().clock.wall();
         let Some(verdict) = verdict else { return true };
         if self.session().wants_reply() {
             match verdict {
@@ -117,16 +117,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.consumed += request;
         self.blocked = None;
         let session = self.session.as_mut().expect("there until the connection is dropped");
-        session.end_waiting(&self.front.state, self.now);
+        session.end_waiting(&self.place.front().state, self.now);
         true
     }
 
     /// Waits until clients are not paused any more, or the pause is another one. False: the client or the process leaves.
     pub(super) async fn wait_for_end_of_pause(&mut self) -> bool {
-        let state = Arc::clone(&self.front.state);
+        let state = Arc::clone(&self.place.front().state);
         // First the changes, then the look: so none is missed in between.
         let mut changes = state.supervision.pausing.changes();
-        let now = self.front.clock.wall();
+        let now = self.place.front().clock.wall();
         let Some((_, until)) = state.supervision.pausing.current(now) else { return true };
         let rest = Duration::from_millis(until.saturating_sub(now));
         tokio::select! {
