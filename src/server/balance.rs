@@ -204,6 +204,12 @@ pub(super) async fn watch(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
                 last = now;
                 let mut busy = Vec::with_capacity(used.len());
                 for (thread, before) in used.iter_mut().enumerate() {
+                    if balance.connections(thread) == 0 {
+                        // Not worth a look.
+                        *before = None;
+                        busy.push(0.0);
+                        continue;
+                    }
                     let Some(now) = balance.used(thread) else {
                         // Where the system does not tell, all take part.
                         balance.spread(balance.most);
