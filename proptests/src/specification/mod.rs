@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use swytch::effects::{Action, Dot, Effect, Family, Frontier, Operation, Stamp};
+use swytch::effects::{Action, Dot, Effect, Family, Frontier, NodeId, Operation, Stamp};
 use swytch::keyspace::is_system_key;
 
 use self::list::List;
@@ -27,16 +27,49 @@ use crate::replicas::Made;
 #[derive(Default)]
 pub struct History {
     made: Vec<Past>,
-    keys: BTreeMap<Place, Vec<usize>>,
-    flushes: Vec<usize>,
+    keys: BTreeMap<Place, Touching>,
+    flushes: Touching,
     /// What was found out last of each key. It depends on nothing but which effects that touch the key are applied.
     found: RefCell<BTreeMap<Place, VecDeque<Found>>>,
+}
+
+/// Effects that touch the same key, or flush: of each origin by ascending seq, as numbers in the history.
+#[derive(Default)]
+struct Touching(BTreeMap<NodeId, Vec<(u64, usize)>>);
+
+impl Touching {
+    fn add(&mut self, dot: Dot, at: usize) {
+        let effects = self.0.entry(dot.node).or_default();
+        let place = effects.partition_point(|(seq, _)| *seq < dot.seq);
+        // Several operations of one effect may touch the key.
+        if effects.get(place).is_none_or(|(seq, _)| *seq != dot.seq) {
+            effects.insert(place, (dot.seq, at));
+        }
+    }
+
+    /// Of each origin, how many are applied.
+    fn count(&self, applied: &Frontier, counts: &mut Vec<usize>) {
+        let count = |(node, effects): (&NodeId, &Vec<(u64, usize)>)| {
+            let upto = applied.get(*node);
+            effects.partition_point(|(seq, _)| *seq <= upto)
+        };
+        counts.extend(self.0.iter().map(count));
+    }
+
+    fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    /// Those that were counted.
+    fn counted<'a>(&'a self, counts: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        self.0.values().zip(counts).flat_map(|(effects, count)| effects[..*count].iter().map(|(_, at)| *at))
+    }
 }
 
 /// The number of a database, and a key.
 type Place = (u32, Vec<u8>);
 
-/// The effects that touch a key, as far as they are applied, and what they make of it.
+/// How many effects of each origin touch a key and are applied, and what they make of it.
 type Found = (Vec<usize>, Option<Expected>);
 
 /// So many answers are remembered of each key: about one for each node.
@@ -91,9 +124,7 @@ impl History {
                 Operation::Flush { .. } => &mut self.flushes,
                 Operation::Key { database, key, .. } => self.keys.entry((database, key.to_vec())).or_default(),
             };
-            if touching.last() != Some(&at) {
-                touching.push(at);
-            }
+            touching.add(effect.dot, at);
         }
         let (reach, known) = match &effect.acts_on {
             None => (seen, None),
@@ -113,19 +144,29 @@ impl History {
         lines
     }
 
+    /// How many effects touch a key, flushes left out.
+    pub fn effects_on(&self, database: u32, key: &[u8]) -> usize {
+        self.keys.get(&(database, key.to_vec())).map_or(0, Touching::len)
+    }
+
     /// What one key must hold where exactly the effects within `applied` are.
     pub fn expected(&self, database: u32, key: &[u8], applied: &Frontier) -> Option<Expected> {
         let name = (database, key.to_vec());
-        let touching = self.keys.get(&name)?.iter().chain(&self.flushes).copied();
-        let within: Vec<usize> = touching.filter(|&at| applied.includes(self.made[at].effect.dot)).collect();
+        let touching = self.keys.get(&name)?;
+        let mut counts = Vec::new();
+        touching.count(applied, &mut counts);
+        let own = counts.len();
+        self.flushes.count(applied, &mut counts);
         let mut found = self.found.borrow_mut();
         let found = found.entry(name).or_default();
-        if let Some((_, expected)) = found.iter().find(|(before, _)| *before == within) {
+        // Origins are only ever added, so as many counts are about the same origins.
+        if let Some((_, expected)) = found.iter().find(|(before, _)| *before == counts) {
             return expected.clone();
         }
+        let within: Vec<usize> = touching.counted(&counts[..own]).chain(self.flushes.counted(&counts[own..])).collect();
         let expected = self.make(database, key, &within);
         found.truncate(REMEMBERED - 1);
-        found.push_front((within, expected.clone()));
+        found.push_front((counts, expected.clone()));
         expected
     }
 
