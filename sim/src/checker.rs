@@ -13,10 +13,15 @@ use proptests::specification::History;
 use swytch::effects::{Dot, Frontier, NodeId, StreamId};
 use swytch::keyspace::{Keyspace, Millis, Transaction};
 
+/// Every read of a key with fewer effects is checked, of one with twice as many every second, and so on.
+const ALWAYS_CHECKED: usize = 25;
+
 /// All books, and what was found wrong.
 #[derive(Default)]
 pub struct Checker {
     history: History,
+    /// How many keys clients have read.
+    reads: usize,
     /// All that each effect's origin had seen, its own earlier effects included.
     past: BTreeMap<Dot, Frontier>,
     /// Effects of nothing but the system's own keys: those of an identity that was given up are not made again.
@@ -28,6 +33,15 @@ pub struct Checker {
     renamed: BTreeMap<Dot, Dot>,
     additions: Vec<(Dot, String, i64)>,
     members: Vec<(Dot, String, String)>,
+    /// What clients pushed to the queues, of which no two elements are alike, and what they took out.
+    pushed: Vec<(Dot, String, String)>,
+    popped: BTreeSet<(String, String)>,
+    /// What made the groups of the streams that are only added to.
+    groups: Vec<(Dot, String)>,
+    /// The entries of the streams that are only added to.
+    entries: BTreeSet<(String, StreamId)>,
+    /// When only some nodes were healed: what those had.
+    demanded: Option<(Frontier, BTreeSet<Dot>)>,
     /// What clients got from the groups of streams that are only added to.
     delivered: BTreeMap<String, BTreeSet<StreamId>>,
     violations: Vec<String>,
@@ -82,12 +96,17 @@ impl Checker {
     }
 
     /// A client reads a key: what it gets must be what the applied effects make of it, all of them and nothing else
-    /// (P2, P3, P4, P6).
+    /// (P2, P3, P4, P6). What that is, is found out from the key's whole history. So the longer that is, the fewer of the reads are
+    /// checked: or they would take nearly all of the time, and fewer runs fit into it.
     pub fn read(&mut self, slot: usize, transaction: &mut Transaction<'_>, keyspace: &Keyspace, place: (u32, &str)) {
         if self.slots[slot].importing {
             return;
         }
         let (database, key) = place;
+        self.reads += 1;
+        if !self.reads.is_multiple_of(self.history.effects_on(database, key.as_bytes()) / ALWAYS_CHECKED + 1) {
+            return;
+        }
         let expected = self.history.expected(database, key.as_bytes(), &self.slots[slot].applied);
         let now = transaction.now();
         let expected = expected.and_then(|expected| expected.visible(now));
@@ -120,6 +139,54 @@ impl Checker {
         }
     }
 
+    /// A client read two sets of which the second only gets what was seen in the first (P2).
+    pub fn read_cause(&mut self, slot: usize, key: &str, causes: &BTreeSet<String>, effects: &BTreeSet<String>) {
+        let is_without_cause = |member: &&String| !causes.contains(*member) && !self.is_lost(key, member);
+        if let Some(member) = effects.iter().find(is_without_cause) {
+            let what = format!("node {slot} shows {member}, but not in {key}, where its writer had seen it");
+            self.violated("P2", what);
+        }
+    }
+
+    /// Did the member die with the last node that had it?
+    fn is_lost(&self, key: &str, member: &str) -> bool {
+        let mut written = self.members.iter().filter(|(_, at, what)| at == key && what == member);
+        written.all(|(dot, ..)| self.names(*dot).any(|name| self.lost.contains(&name)))
+    }
+
+    /// A client added an entry to a stream that is only added to: nobody else has that id.
+    pub fn entered(&mut self, key: &str, id: StreamId) {
+        if !self.entries.insert((key.to_owned(), id)) {
+            self.violated("P5", format!("two entries of {key} are called {id}"));
+        }
+    }
+
+    /// A client made the group of a stream that is only added to.
+    pub fn grouped(&mut self, slot: usize, seq: Option<u64>, key: &str) {
+        let Some(seq) = seq else { return };
+        self.groups.push((Dot { node: self.slots[slot].origin, seq }, key.to_owned()));
+    }
+
+    /// A client pushed an element to a queue.
+    pub fn pushed(&mut self, slot: usize, seq: Option<u64>, key: &str, element: &str) {
+        let Some(seq) = seq else { return };
+        self.pushed.push((Dot { node: self.slots[slot].origin, seq }, key.to_owned(), element.to_owned()));
+    }
+
+    /// A client took an element out of a queue.
+    pub fn popped(&mut self, key: &str, element: String) {
+        self.popped.insert((key.to_owned(), element));
+    }
+
+    /// `node` says that its effects up to `seq` are applied at another (WAIT tells clients so): they are (P5).
+    pub fn acknowledged(&mut self, slot: usize, node: NodeId, seq: u64, other: usize) {
+        let applied = self.slots[other].applied.get(node);
+        if seq > applied {
+            let what = format!("node {slot} counts its effect {seq} as applied at node {other}, which has {applied}");
+            self.violated("P5", what);
+        }
+    }
+
     /// A client got entries of a stream that is only added to, from its group.
     pub fn delivered(&mut self, key: &str, ids: Vec<StreamId>) {
         self.delivered.entry(key.to_owned()).or_default().extend(ids);
@@ -127,23 +194,27 @@ impl Checker {
 
     /// Nodes that have applied the same effects have the same data (P1).
     pub fn compare(&mut self, keyspaces: &[Option<&Keyspace>]) {
-        let mut first: Vec<(usize, u128)> = Vec::new();
-        for (slot, keyspace) in keyspaces.iter().enumerate() {
-            let Some(keyspace) = keyspace.filter(|_| !self.slots[slot].importing) else { continue };
-            let twin = first.iter().find(|&&(other, _)| self.slots[other].applied == self.slots[slot].applied).copied();
-            let digest = keyspace.digest();
-            match twin {
-                None => first.push((slot, digest)),
-                Some((other, same)) if same != digest => {
-                    let dumps = [other, slot].map(|slot| keyspaces[slot].map(Keyspace::dump).unwrap_or_default());
-                    let differs =
-                        |one: &[String], other: &[String]| one.iter().find(|line| !other.contains(line)).cloned();
-                    let (here, there) = (differs(&dumps[0], &dumps[1]), differs(&dumps[1], &dumps[0]));
-                    let what = "have applied the same effects, but the one holds";
-                    self.violated("P1", format!("nodes {other} and {slot} {what} {here:?}, the other {there:?}"));
-                }
-                Some(_) => {}
+        let comparable = |slot: &usize| keyspaces[*slot].is_some() && !self.slots[*slot].importing;
+        let mut left: Vec<usize> = (0..keyspaces.len()).filter(comparable).collect();
+        let mut different = Vec::new();
+        while let Some(one) = left.first().copied() {
+            let is_twin = |slot: &usize| self.slots[*slot].applied == self.slots[one].applied;
+            let (twins, rest): (Vec<usize>, Vec<usize>) = left.into_iter().partition(is_twin);
+            left = rest;
+            let digest = |slot: &usize| keyspaces[*slot].map(Keyspace::digest);
+            if let [_, others @ ..] = &twins[..]
+                && !others.is_empty()
+            {
+                let first = digest(&one);
+                different.extend(others.iter().filter(|other| digest(other) != first).map(|other| (one, *other)));
             }
+        }
+        for (one, other) in different {
+            let dumps = [one, other].map(|slot| keyspaces[slot].map(Keyspace::dump).unwrap_or_default());
+            let differs = |one: &[String], other: &[String]| one.iter().find(|line| !other.contains(line)).cloned();
+            let (here, there) = (differs(&dumps[0], &dumps[1]), differs(&dumps[1], &dumps[0]));
+            let what = "have applied the same effects, but the one holds";
+            self.violated("P1", format!("nodes {one} and {other} {what} {here:?}, the other {there:?}"));
         }
     }
 

@@ -3,10 +3,15 @@
 //! Architecture invariant: everything that happens follows from a [`Scenario`] and a seed.
 
 pub mod checker;
+pub mod coverage;
 pub mod event_loop;
+pub mod minimise;
 pub mod network;
+pub mod plan;
 pub mod scenario;
 pub mod scenarios;
+pub mod swarm;
 pub mod trace;
 
-pub use scenario::{Fault, Links, Outcome, Scenario, Statistics, Workload};
+pub use coverage::Coverage;
+pub use scenario::{Ending, Fault, Links, Outcome, Scenario, Statistics, Workload};

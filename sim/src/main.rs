@@ -1,44 +1,107 @@
-//! Runs one scenario, or many seeds of it.
+//! Runs one scenario, or many seeds of it, or the swarm. Arguments only: what is done with them is in [`runner`].
 
+mod bugs;
+mod runner;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
-use sim::{Outcome, scenarios};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sim::scenarios;
+use sim::swarm::Severity;
 use swytch::planted;
+
+use self::runner::{Source, Tier};
 
 /// Whole swytch clusters in simulated time.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// What to simulate; see --list.
     #[arg(long, default_value = "swarm")]
     scenario: String,
+    /// Name all scenarios and bugs.
+    #[arg(long)]
+    list: bool,
+    #[command(flatten)]
+    seeds: Seeds,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs of which everything is drawn from the seed; stops at the first broken promise.
+    Swarm {
+        /// Run what this file says, instead of what is drawn.
+        #[arg(long, conflicts_with_all = ["seed", "seeds", "minutes"])]
+        plan: Option<PathBuf>,
+        /// Leave out what makes nodes give up their identity: small budgets for logs and metadata, DNS that fails. Runs in
+        /// which one does so all the same are counted, and not judged.
+        #[arg(long)]
+        without_rebases: bool,
+        /// Only say what is drawn.
+        #[arg(long)]
+        show: bool,
+        #[command(flatten)]
+        seeds: Seeds,
+    },
+    /// Plants each bug and counts the seeds of the swarm until it is caught.
+    Bugs {
+        /// Only this one.
+        #[arg(long)]
+        bug: Option<String>,
+        /// So many ranges of seeds are tried, each a thousand after the one before.
+        #[arg(long, default_value_t = 5)]
+        ranges: u64,
+        /// So many seeds of each range at most.
+        #[arg(long, default_value_t = 100)]
+        most: u64,
+    },
+}
+
+/// Which runs, and what is done with them.
+#[derive(Debug, Args)]
+struct Seeds {
     /// Everything random follows from this number.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[arg(long)]
+    seed: Option<u64>,
     /// Run all these seeds quietly and stop at the first failure: first..end, the end not included.
     #[arg(long, value_parser = parse_seeds, conflicts_with = "seed")]
     seeds: Option<(u64, u64)>,
-    /// Run fresh seeds for so long, and tell of each failure how to repeat it.
+    /// Run fresh seeds for so long.
     #[arg(long, conflicts_with_all = ["seed", "seeds"])]
     minutes: Option<u64>,
+    /// Do not stop at a failure.
+    #[arg(long)]
+    keep_going: bool,
+    /// Make the run smaller for as long as it fails, and write the plan that is left to a file.
+    #[arg(long, conflicts_with_all = ["seeds", "minutes"])]
+    minimise: bool,
+    /// With so many runs at most.
+    #[arg(long, default_value_t = 2_000)]
+    runs: u64,
     /// What is simulated.
     #[arg(long, value_enum, default_value_t = Tier::Loop)]
     tier: Tier,
     /// Plant this bug, to see it caught.
     #[arg(long)]
     bug: Option<String>,
-    /// Name all scenarios and bugs.
-    #[arg(long)]
-    list: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Tier {
-    /// Cores and keyspaces in one event loop.
-    Loop,
-    /// Whole nodes with real QUIC over a simulated network.
-    Network,
+impl ValueEnum for Tier {
+    fn value_variants<'a>() -> &'a [Tier] {
+        &[Tier::Loop, Tier::Network]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(match self {
+            Tier::Loop => clap::builder::PossibleValue::new("loop").help("Cores and keyspaces in one event loop"),
+            Tier::Network => {
+                clap::builder::PossibleValue::new("network").help("Whole nodes with real QUIC over a simulated network")
+            }
+        })
+    }
 }
 
 fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
@@ -52,22 +115,53 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    if let Some(name) = &arguments.bug {
-        let Some((_, bug)) = planted::ALL.iter().find(|(known, _)| known == name) else {
-            eprintln!("there is no bug {name}; --list names them all");
-            return ExitCode::from(2);
-        };
-        planted::plant(Some(*bug));
+    let done = match arguments.command {
+        None if scenarios::named(&arguments.scenario, 0).is_none() => {
+            Err(format!("there is no scenario {}; --list names them all", arguments.scenario))
+        }
+        None => run(Source::Scenario(arguments.scenario), arguments.seeds),
+        Some(Command::Swarm { plan: Some(path), seeds, .. }) => {
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
+            text.and_then(|text| {
+                let plan = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
+                run(Source::File(path, Box::new(plan)), seeds)
+            })
+        }
+        Some(Command::Swarm { without_rebases, show, seeds, .. }) => {
+            let severity = if without_rebases { Severity::WithoutRebases } else { Severity::Whole };
+            if show {
+                print!("{}", sim::swarm::plan(seeds.seed.unwrap_or(1), severity));
+                return ExitCode::SUCCESS;
+            }
+            run(Source::Swarm(severity), seeds)
+        }
+        Some(Command::Bugs { bug, ranges, most }) => {
+            bug.as_deref().map(known_bug).transpose().map(|bug| bugs::measure(bug, ranges, most))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(source: Source, seeds: Seeds) -> Result<ExitCode, String> {
+    let bug = seeds.bug.as_deref().map(known_bug).transpose()?;
+    planted::plant(bug.map(|(_, bug)| bug));
+    // Fresh seeds of a scenario go on after a failure, those of the swarm do not.
+    let keeps_going = seeds.keep_going || (seeds.minutes.is_some() && matches!(source, Source::Scenario(_)));
+    let runner = runner::Runner { source, tier: seeds.tier, bug: bug.map(|(name, _)| name), keeps_going };
+    match (seeds.seeds, seeds.minutes) {
+        (Some((first, end)), _) => Ok(runner.run_seeds(first..end)),
+        (None, Some(minutes)) => Ok(runner.run_for(minutes)),
+        (None, None) if seeds.minimise => runner.minimise(seeds.seed.unwrap_or(1), seeds.runs),
+        (None, None) => Ok(runner.run_one(seeds.seed.unwrap_or(1))),
     }
-    if scenarios::named(&arguments.scenario, 0).is_none() {
-        eprintln!("there is no scenario {}; --list names them all", arguments.scenario);
-        return ExitCode::from(2);
-    }
-    match (arguments.seeds, arguments.minutes) {
-        (Some((first, end)), _) => run_seeds(&arguments, first, end),
-        (None, Some(minutes)) => run_for(&arguments, Duration::from_secs(60 * minutes)),
-        (None, None) => run_one(&arguments),
-    }
+}
+
+fn known_bug(name: &str) -> Result<(&'static str, planted::Bug), String> {
+    let known = planted::ALL.into_iter().find(|(known, _)| *known == name);
+    known.ok_or_else(|| format!("there is no bug {name}; --list names them all"))
 }
 
 fn list() {
@@ -79,94 +173,4 @@ fn list() {
     for (name, _) in planted::ALL {
         println!("  {name}");
     }
-}
-
-fn run(arguments: &Arguments, seed: u64, traced: bool) -> Outcome {
-    let scenario = scenarios::named(&arguments.scenario, seed).expect("the name was looked up before");
-    match arguments.tier {
-        Tier::Loop => sim::event_loop::run(&scenario, seed, traced),
-        Tier::Network => sim::network::run(&scenario, seed),
-    }
-}
-
-fn command(arguments: &Arguments, seed: u64) -> String {
-    let tier = if arguments.tier == Tier::Network { " --tier network" } else { "" };
-    let bug = arguments.bug.as_ref().map_or(String::new(), |bug| format!(" --bug {bug}"));
-    format!("cargo run --release -p sim -- --scenario {} --seed {seed}{tier}{bug}", arguments.scenario)
-}
-
-/// Says which promises were broken, and how to see it again. True when all held.
-fn report(arguments: &Arguments, seed: u64, outcome: &Outcome) -> bool {
-    for violation in &outcome.violations {
-        println!("BROKEN {violation}");
-    }
-    if !outcome.violations.is_empty() {
-        println!("again: {}", command(arguments, seed));
-    }
-    outcome.violations.is_empty()
-}
-
-fn run_one(arguments: &Arguments) -> ExitCode {
-    let begun = Instant::now();
-    let outcome = run(arguments, arguments.seed, true);
-    for line in &outcome.trace {
-        println!("{line}");
-    }
-    let done = &outcome.statistics;
-    println!(
-        "{} seed {}: {:.1} s simulated in {:.2} s; {} writes, {} reads, {} effects applied, {} frames, {} snapshots, {} \
-         rebases, {} crashes; converged {:.1} s after healing",
-        arguments.scenario,
-        arguments.seed,
-        done.simulated as f64 / 1e3,
-        begun.elapsed().as_secs_f64(),
-        done.writes,
-        done.reads,
-        done.applied,
-        done.frames,
-        done.snapshots,
-        done.rebases,
-        done.crashes,
-        done.converged_after as f64 / 1e3,
-    );
-    if report(arguments, arguments.seed, &outcome) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn run_seeds(arguments: &Arguments, first: u64, end: u64) -> ExitCode {
-    let begun = Instant::now();
-    let mut simulated = 0;
-    for seed in first..end {
-        let outcome = run(arguments, seed, false);
-        simulated += outcome.statistics.simulated;
-        if !report(arguments, seed, &outcome) {
-            println!("{} seeds held before it", seed - first);
-            return ExitCode::FAILURE;
-        }
-    }
-    summarize(arguments, end - first, 0, simulated, begun.elapsed());
-    ExitCode::SUCCESS
-}
-
-fn run_for(arguments: &Arguments, time: Duration) -> ExitCode {
-    let begun = Instant::now();
-    let (mut simulated, mut seeds, mut failures) = (0, 0, 0);
-    while begun.elapsed() < time {
-        let seed = fastrand::u64(..1 << 48);
-        let outcome = run(arguments, seed, false);
-        simulated += outcome.statistics.simulated;
-        seeds += 1;
-        failures += u64::from(!report(arguments, seed, &outcome));
-    }
-    summarize(arguments, seeds, failures, simulated, begun.elapsed());
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn summarize(arguments: &Arguments, seeds: u64, failures: u64, simulated: u64, took: Duration) {
-    let (took, simulated) = (took.as_secs_f64(), simulated as f64 / 1e3);
-    println!(
-        "{}: {seeds} seeds, {failures} failed; {simulated:.0} s simulated in {took:.1} s, {:.0} for one, {:.0} seeds a minute",
-        arguments.scenario,
-        simulated / took,
-        seeds as f64 * 60.0 / took,
-    );
 }

@@ -1,8 +1,10 @@
 //! What a simulation does, as data: nodes, their links, what goes wrong and when, what clients do. Both tiers run the
 //! same scenarios. Knows nothing of how they are run or checked.
 
+use crate::coverage::Coverage;
+
 /// One thing to simulate. Times are simulated milliseconds since the beginning.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// As on the command line.
     pub name: String,
@@ -16,10 +18,28 @@ pub struct Scenario {
     pub workload: Workload,
     /// Until then clients write and things go wrong. Then everything is healed and every node started.
     pub duration: u64,
-    /// So long after that, all nodes must have the same data.
+    /// So long after that, all nodes that were healed must have the same data.
     pub convergence: u64,
+    /// What is healed at the end of the duration.
+    pub ending: Ending,
     /// Bytes of effects that a node keeps for its peers; none: as shipped.
     pub log_limit: Option<usize>,
+    /// Bytes of effects that may wait for others at a node; none: as shipped.
+    pub waiting_limit: Option<usize>,
+    /// Bytes of metadata that a node keeps for those who may come back; none: as shipped.
+    pub metadata_limit: Option<usize>,
+    /// Do clients still write while a node gives up its identity? (In the event loop.)
+    pub late_writes: bool,
+}
+
+/// What is healed in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything, and every node is started: nothing may be wrong any more.
+    All,
+    /// These nodes, and the ways between them. What else went wrong stays so for ever: the dead stay dead, the cut off stay
+    /// cut off, those that stand still stand still. (In the event loop; other tiers heal everything.)
+    Core(Vec<usize>),
 }
 
 /// Something that happens to nodes or to the world around them.
@@ -55,6 +75,18 @@ pub enum Fault {
     Dns(bool),
 }
 
+impl Fault {
+    /// The nodes that it names.
+    pub fn nodes(&self) -> Vec<usize> {
+        match self {
+            Fault::Start(node) | Fault::Crash(node) | Fault::Pause(node) | Fault::Resume(node) => vec![*node],
+            Fault::Clock { node, .. } => vec![*node],
+            Fault::Cut { from, to } => from.iter().chain(to).copied().collect(),
+            Fault::Mend | Fault::Links(_) | Fault::Dns(_) => Vec::new(),
+        }
+    }
+}
+
 /// How good links are, each direction for itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Links {
@@ -86,6 +118,36 @@ pub struct Workload {
     pub reads: f64,
     /// Do some of them flush everything?
     pub flushes: bool,
+    /// How often each of [`FAMILIES`] is written to, one against the other; at most 255 in all. (In the event loop.)
+    pub mix: [u8; FAMILIES.len()],
+    /// Do nodes name stream entries by the tenths of a second only? Then they often do so in the same one. (In the event loop.)
+    pub coarse_ids: bool,
+    /// So many commands write, over all nodes; then clients only read. None: without end. (In the event loop.)
+    pub writes: Option<u64>,
+}
+
+/// The families of keys, by what their names begin with: strings, hashes, sets, sorted sets, streams, keys of any type; streams
+/// that are only added to and read by a group, counters, sets that only grow, triples that are written together; lists, bit
+/// fields, HyperLogLogs, queues, and pairs of sets of which the second only gets what was seen in the first.
+pub const FAMILIES: [&str; 15] =
+    ["s", "h", "m", "z", "r", "x", "feed", "sum", "grow", "t", "l", "b", "p", "queue", "cause"];
+
+impl Workload {
+    /// What the named scenarios do, if not said otherwise.
+    pub const USUAL: Workload = Workload {
+        rate: 20,
+        keys: 4,
+        reads: 0.4,
+        flushes: false,
+        mix: [18, 15, 8, 8, 11, 7, 7, 10, 6, 10, 0, 0, 0, 0, 0],
+        coarse_ids: false,
+        writes: None,
+    };
+
+    /// Is this family written to at all?
+    pub fn has(&self, family: &str) -> bool {
+        FAMILIES.iter().zip(self.mix).any(|(name, weight)| *name == family && weight > 0)
+    }
 }
 
 /// What came of a simulation.
@@ -97,6 +159,15 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// What was done, for the summary.
     pub statistics: Statistics,
+    /// Which rare paths were taken. (In the event loop.)
+    pub coverage: Coverage,
+}
+
+impl Outcome {
+    /// Was a promise broken?
+    pub fn has_failed(&self) -> bool {
+        !self.violations.is_empty()
+    }
 }
 
 /// How much a simulation did.

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::scenario::{Fault, Links, Scenario, Workload};
+use crate::scenario::{Ending, Fault, Links, Scenario, Workload};
 
 /// Every scenario, and what it is for.
 pub const ALL: [(&str, &str); 12] = [
@@ -30,10 +30,14 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
         nodes: 3,
         faults: Vec::new(),
         links: Links::GOOD,
-        workload: Workload { rate: 20, keys: 4, reads: 0.4, flushes: random.u8(..8) == 0 },
+        workload: Workload { flushes: random.u8(..8) == 0, ..Workload::USUAL },
         duration: 40_000,
         convergence: 120_000,
+        ending: Ending::All,
         log_limit: None,
+        waiting_limit: None,
+        metadata_limit: None,
+        late_writes: false,
     };
     match name {
         "partition" => partition(&mut scenario, random),
@@ -55,7 +59,7 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
 }
 
 /// Nodes start one after the other.
-fn start(scenario: &mut Scenario, random: &mut Rng) {
+pub(crate) fn start(scenario: &mut Scenario, random: &mut Rng) {
     let mut at = 0;
     for node in 0..scenario.nodes {
         scenario.faults.push((at, Fault::Start(node)));
@@ -64,14 +68,15 @@ fn start(scenario: &mut Scenario, random: &mut Rng) {
 }
 
 /// Two groups of nodes, neither of them empty.
-fn groups(nodes: usize, random: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn groups(nodes: usize, random: &mut Rng) -> (Vec<usize>, Vec<usize>) {
     let mut all: Vec<usize> = (0..nodes).collect();
     random.shuffle(&mut all);
     let rest = all.split_off(random.usize(1..nodes));
     (all, rest)
 }
 
-fn cut_both_ways(faults: &mut Vec<(u64, Fault)>, at: u64, one: &[usize], other: &[usize]) {
+/// Nothing gets from the one group to the other, nor back.
+pub(crate) fn cut_both_ways(faults: &mut Vec<(u64, Fault)>, at: u64, one: &[usize], other: &[usize]) {
     faults.push((at, Fault::Cut { from: one.to_vec(), to: other.to_vec() }));
     faults.push((at, Fault::Cut { from: other.to_vec(), to: one.to_vec() }));
 }
@@ -152,7 +157,8 @@ fn joiner(scenario: &mut Scenario, random: &mut Rng) {
     }
 }
 
-fn bad_links(random: &mut Rng) -> Links {
+/// Links on which anything may happen.
+pub(crate) fn bad_links(random: &mut Rng) -> Links {
     Links {
         latency: random.u64(1..60),
         jitter: random.u64(1..100),

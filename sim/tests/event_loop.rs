@@ -1,7 +1,9 @@
 //! The scenarios in the event loop: they hold, they repeat, and what is wrong is found.
 
-use sim::{Outcome, event_loop, scenarios};
-use swytch::planted::{ALL, plant};
+use sim::plan::Plan;
+use sim::swarm::{self, Severity};
+use sim::{Coverage, Outcome, event_loop, minimise, scenarios};
+use swytch::planted::{ALL, Bug, plant};
 
 fn run(name: &str, seed: u64, traced: bool) -> Outcome {
     event_loop::run(&scenarios::named(name, seed).expect("a scenario of this name"), seed, traced)
@@ -50,14 +52,63 @@ const PAST_FAILURES: [(&str, u64); 6] = [
     ("swarm", 286),
 ];
 
-/// Each planted bug is found within ten seeds of `swarm`. The README has the table of what it took.
+/// The same of runs of which everything is drawn.
+#[test]
+fn the_swarm_repeats_and_its_promises_hold() {
+    for seed in 0..12 {
+        let plan = swarm::plan(seed, Severity::Whole);
+        let (first, second) = (plan.run(true), plan.run(true));
+        assert_eq!(first.trace, second.trace, "{seed}");
+        assert_eq!(first.coverage, second.coverage, "{seed}");
+        assert_eq!(first.violations, Vec::<String>::new(), "cargo run -p sim -- swarm --seed {seed}");
+        let read: Plan = plan.to_string().parse().expect("a plan");
+        assert_eq!(read.run(true).trace, first.trace, "{seed} is the same out of a file");
+    }
+}
+
+/// Most rare paths are taken by few runs.
+#[test]
+fn rare_paths_are_taken() {
+    let mut coverage = Coverage::default();
+    (0..40).for_each(|seed| coverage.add(&swarm::plan(seed, Severity::Whole).run(false).coverage));
+    let gaps = coverage.gaps();
+    assert!(gaps.len() <= 8, "{gaps:?}");
+}
+
+/// Each planted bug is found by one of the first seeds of the swarm. The README has the table of what it took.
 #[test]
 fn planted_bugs_are_caught() {
+    let fails = |seed: u64| swarm::plan(seed, Severity::Whole).run(false).has_failed();
     for (name, bug) in ALL {
-        plant(Some(bug));
-        let caught = (0..10).find(|&seed| !run("swarm", seed, false).violations.is_empty());
-        plant(None);
+        let is_caught_by = |seed: &u64| {
+            plant(Some(bug));
+            let caught = fails(*seed);
+            plant(None);
+            caught && !fails(*seed)
+        };
+        let caught = (0..60).find(is_caught_by);
         println!("{name}: caught by seed {caught:?}");
         assert!(caught.is_some(), "{name} was not caught");
+    }
+}
+
+/// A run that fails becomes much smaller, and fails in the same way.
+#[test]
+fn a_failing_run_becomes_small() {
+    for (bug, most_writes) in [(Bug::TearEffect, 4), (Bug::LoseIncrement, 30), (Bug::SkipDeduplication, 8)] {
+        plant(Some(bug));
+        let mut plans = (0..20).map(|seed| swarm::plan(seed, Severity::Whole));
+        let (plan, before) = plans
+            .find_map(|plan| Some((plan.clone(), plan.run(false))).filter(|(_, run)| run.has_failed()))
+            .expect("a seed that catches it");
+        let minimal = minimise::minimise(&plan, 400, |_| {}).expect("it fails");
+        let again = minimal.plan.run(false);
+        plant(None);
+        let promise = |run: &Outcome| minimise::promise(&run.violations[0]).to_owned();
+        assert_eq!((promise(&again), promise(&minimal.outcome)), (promise(&before), promise(&before)), "{bug:?}");
+        let (writes, faults) = (again.statistics.writes, minimal.plan.scenario.faults.len());
+        assert!(writes <= most_writes, "{bug:?}: {} writes became {writes}", before.statistics.writes);
+        assert!(faults <= 4, "{bug:?}: {} faults became {faults}", plan.scenario.faults.len());
+        assert!(!minimal.plan.run(false).has_failed(), "{bug:?}: without the bug it holds");
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use sim::network::record::hash;
 use sim::network::{run, run_with_stranger};
-use sim::{Fault, Links, Outcome, Scenario, Statistics, Workload};
+use sim::{Ending, Fault, Links, Outcome, Scenario, Statistics, Workload};
 
 /// Three nodes that start together.
 fn scenario(name: &str, faults: Vec<(u64, Fault)>) -> Scenario {
@@ -17,10 +17,14 @@ fn scenario(name: &str, faults: Vec<(u64, Fault)>) -> Scenario {
         nodes: 3,
         faults: starts.chain(faults).collect(),
         links: Links::GOOD,
-        workload: Workload { rate: 20, keys: 5, reads: 0.3, flushes: false },
+        workload: Workload { rate: 20, keys: 5, reads: 0.3, ..Workload::USUAL },
         duration: 30_000,
         convergence: 60_000,
+        ending: Ending::All,
         log_limit: None,
+        waiting_limit: None,
+        metadata_limit: None,
+        late_writes: false,
     }
 }
 
@@ -165,7 +169,7 @@ fn everything_at_once() {
 
 #[test]
 fn flushes_agree_as_well() {
-    let workload = Workload { rate: 50, keys: 3, reads: 0.1, flushes: true };
+    let workload = Workload { rate: 50, keys: 3, reads: 0.1, flushes: true, ..Workload::USUAL };
     let mut faults = split(5_000, &[0], &[1, 2]);
     faults.push((10_000, Fault::Mend));
     check(&Scenario { workload, ..scenario("flushes", faults) }, 13);

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::NodeId;
+use crate::planted::{Bug, planted};
 
 const COUNTER_BITS: u32 = 16;
 
@@ -37,7 +38,7 @@ impl HybridClock {
     pub fn tick(&mut self, wall_millis: u64) -> u64 {
         let physical = wall_millis << COUNTER_BITS;
         // A full counter carries into the milliseconds: still monotonic, a little ahead of the wall.
-        self.last = physical.max(self.last + 1);
+        self.last = if planted(Bug::ClockGoesBack) { physical } else { physical.max(self.last + 1) };
         self.last
     }
 

@@ -104,7 +104,9 @@ impl Life {
     /// What the key lives by, given the SET that decides its value.
     pub fn deadline(&self, winner: Option<(Dot, Option<Millis>)>) -> Option<Millis> {
         let applies = |change: &&LifeChange| winner.is_none_or(|(set, _)| change.applies_to(set));
-        match (self.changes.iter().filter(applies).map(|change| change.deadline).max(), winner) {
+        let deadlines = self.changes.iter().filter(applies).map(|change| change.deadline);
+        let longest = if planted(Bug::ShorterLifeWins) { deadlines.min() } else { deadlines.max() };
+        match (longest, winner) {
             (Some(Millis::MAX), _) => None,
             (Some(deadline), _) => Some(deadline),
             (None, Some((_, deadline))) => deadline,

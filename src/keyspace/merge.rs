@@ -7,6 +7,7 @@ use super::types::replaces_key;
 use super::value::Value;
 use super::{Kind, Millis};
 use crate::effects::{Action, Stamp};
+use crate::planted::{Bug, planted};
 
 /// One key, taken out of its database.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl KeyState {
         match Kind::of(action) {
             None => match *action {
                 Action::Deadline { at } => self.causality.life.change(at, mark),
+                Action::Remove if planted(Bug::IgnoreConcurrentRemoval) => {}
                 Action::Remove => {
                     self.remove_all(None, mark);
                     self.causality.life.forget(&mark.seen);
@@ -79,7 +81,7 @@ impl KeyState {
             let mut values = std::mem::take(&mut self.causality.hidden);
             values.extend(self.shown.take());
             values.sort_by_key(|value| self.stamp_of(value.kind()));
-            self.shown = values.pop();
+            self.shown = if planted(Bug::ShowLowerType) { Some(values.remove(0)) } else { values.pop() };
             self.causality.hidden = values;
         }
         let winner = self.shown.as_ref().and_then(|shown| self.causality.causes.winner(shown.kind()));

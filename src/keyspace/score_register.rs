@@ -67,6 +67,12 @@ impl ScoreRegister {
 
     /// Merges a write in any order. Returns the score after it.
     pub fn merge(&mut self, change: ScoreChange, mark: &Mark<'_>) -> Option<Score> {
+        let change = match change {
+            ScoreChange::Max(score) | ScoreChange::Min(score) if planted(Bug::IgnoreScoreBound) => {
+                ScoreChange::Set(score)
+            }
+            change => change,
+        };
         if matches!(change, ScoreChange::Set(_)) {
             self.prune(|dot| mark.seen.includes(dot), mark.seen.stable);
         }

@@ -111,6 +111,9 @@ impl Core {
                 push.waiting_since = now;
             }
             push.cursor += batch.len() as u64;
+            if planted(Bug::AcknowledgeEarly) {
+                push.acknowledged = push.cursor;
+            }
             self.counters.effects_sent += batch.len() as u64;
             out.push(Output::Send { peer, frame: Frame::Effects(batch) });
         }

@@ -69,8 +69,12 @@ impl Core {
             let has = |state: &super::peers::Peer| state.said.as_ref().is_some_and(|said| said.frontier.includes(dot));
             self.peers.values().any(has)
         });
+        let mut frontier = self.claimed.clone();
+        if planted(Bug::ClaimTooHigh) {
+            self.peers.values().filter_map(|state| state.said.as_ref()).for_each(|said| frontier.join(&said.frontier));
+        }
         let frame = Frame::Gossip {
-            frontier: self.claimed.clone(),
+            frontier,
             floor: self.stability.floor().clone(),
             stage: self.stage(),
             stuck,

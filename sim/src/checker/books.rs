@@ -127,13 +127,9 @@ impl Checker {
     /// A node lets clients in although not all is there that they may have seen: what died with the last node that had it
     /// cannot be.
     pub fn opened_without_all(&mut self, slot: usize) {
-        let is_lost = |key: &str, member: &str| {
-            let mut written = self.members.iter().filter(|(_, at, what)| at == key && what == member);
-            written.all(|(dot, ..)| self.names(*dot).any(|name| self.lost.contains(&name)))
-        };
         let mut session = self.slots[slot].session.clone();
         for (key, members) in &mut session {
-            members.retain(|member| !is_lost(key, member));
+            members.retain(|member| !self.is_lost(key, member));
         }
         self.slots[slot].session = session;
     }
@@ -157,6 +153,20 @@ impl Checker {
         let renamed: Vec<_> = old.zip(first..).map(|(&dot, seq)| (dot, Dot { node, seq })).collect();
         self.renamed.extend(renamed);
         self.slots[slot].former.clear();
+    }
+
+    /// Faults are over. Unless all nodes were healed, only what those that were have counts from now on.
+    pub fn healed(&mut self, core: &[usize]) {
+        if core.len() == self.slots.len() {
+            return;
+        }
+        let mut had = Frontier::EMPTY;
+        let mut former = BTreeSet::new();
+        for &slot in core {
+            had.join(&self.slots[slot].applied);
+            former.extend(&self.slots[slot].former);
+        }
+        self.demanded = Some((had, former));
     }
 
     /// A client added to a counter that is only ever added to.

@@ -14,9 +14,17 @@ mod writes;
 
 pub(crate) use writes::still_to_come;
 
+use std::panic::AssertUnwindSafe;
+
 use crate::scenario::{Outcome, Scenario};
 
-/// Runs a scenario. With `traced`, the outcome tells what happened; the run is the same without.
+/// Runs a scenario. With `traced`, the outcome tells what happened; the run is the same without. Code that panics breaks a
+/// promise, too: nothing that a node meets may end it.
 pub fn run(scenario: &Scenario, seed: u64, traced: bool) -> Outcome {
-    world::World::new(scenario, seed, traced).run()
+    let run = || world::World::new(scenario, seed, traced).run();
+    std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("something without words");
+        Outcome { violations: vec![format!("P5: a panic: {text}")], ..Outcome::default() }
+    })
 }

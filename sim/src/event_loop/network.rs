@@ -4,11 +4,14 @@
 //! reordering are harsher than QUIC is: they hit whole frames, which a full queue or a lost connection can lose in the
 //! real thing. Snapshots have a stream of their own that is never lossy.
 
+use std::collections::BTreeMap;
+
 use swytch::effects::NodeId;
 use swytch::replication::{Frame, Input, Stream};
 
-use super::queue::{Connection, End, Event, Parcel, Run};
+use super::queue::{Connection, End, Event, Parcel, Run, Sent};
 use super::world::World;
+use crate::coverage::Path;
 
 /// QUIC's idle timeout as shipped.
 const IDLE_TIMEOUT: u64 = 10_000;
@@ -67,12 +70,23 @@ impl World<'_> {
         let end = |world: &World<'_>, slot: usize| {
             let node = world.nodes[slot].as_ref().expect("a node that works runs");
             let (run, node) = (node.run, node.id);
-            End { run, node, open: true, last_arrival: [0; 3], held: Vec::new(), silent_since: None }
+            End {
+                run,
+                node,
+                open: true,
+                last_arrival: [0; 3],
+                held: Vec::new(),
+                sent: [0; 3],
+                taken: 0,
+                early: BTreeMap::new(),
+                silent_since: None,
+            }
         };
         let ends = [end(self, from.slot), end(self, to)];
         let (here, there) = (self.link(from.slot, ends[1].node), self.link(to, ends[0].node));
         // Both dialed at the same time: one connection is enough.
         if here.is_some() && here == there {
+            self.outcome.coverage.note(Path::CrossedDials);
             return;
         }
         for (slot, old, peer) in [(from.slot, here, ends[1].node), (to, there, ends[0].node)] {
@@ -142,14 +156,16 @@ impl World<'_> {
             at = at.max(end.last_arrival[stream]);
             end.last_arrival[stream] = at;
         }
+        let sent = Sent { stream, number: end.sent[stream], what };
+        end.sent[stream] += 1;
         for _ in 0..times {
-            self.queue.push(at, Event::Arrival { connection: number, end: to, stream, what: what.clone() });
+            self.queue.push(at, Event::Arrival { connection: number, end: to, sent: sent.clone() });
             at += self.random.u64(0..200);
         }
     }
 
     /// Something arrives.
-    pub fn arrived(&mut self, number: u64, to: usize, stream: usize, what: Parcel) {
+    pub fn arrived(&mut self, number: u64, to: usize, sent: Sent) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let (end, other) = (&connection.ends[to], &connection.ends[1 - to]);
         let (slot, peer) = (end.run.slot, other.node);
@@ -157,15 +173,26 @@ impl World<'_> {
             return;
         }
         if self.cuts[other.run.slot][slot] {
-            connection.ends[to].held.push((stream, what));
+            connection.ends[to].held.push(sent);
+            self.outcome.coverage.note(Path::Held);
             return;
         }
         self.outcome.statistics.frames += 1;
-        match what {
+        match sent.what {
             Parcel::Frame(frame) => {
                 self.step(slot, Input::Received { peer, frame });
             }
-            part => self.take_snapshot_part(slot, peer, number, part),
+            part => {
+                // What was held by a cut may still be on its way when a later part comes.
+                connection.ends[to].early.insert(sent.number, part);
+                while let Some(end) = self.connections.get_mut(&number).map(|connection| &mut connection.ends[to])
+                    && end.open
+                    && let Some(part) = end.early.remove(&end.taken)
+                {
+                    end.taken += 1;
+                    self.take_snapshot_part(slot, peer, number, part);
+                }
+            }
         }
         self.process_rebase(slot);
     }
@@ -212,10 +239,10 @@ impl World<'_> {
                 if self.cuts[from.slot][slot] {
                     continue;
                 }
-                for (stream, what) in std::mem::take(&mut end.held) {
-                    let at = end.last_arrival[stream].max(self.now + delay);
-                    end.last_arrival[stream] = at;
-                    events.push((at, Event::Arrival { connection: number, end: to, stream, what }));
+                for sent in std::mem::take(&mut end.held) {
+                    let at = end.last_arrival[sent.stream].max(self.now + delay);
+                    end.last_arrival[sent.stream] = at;
+                    events.push((at, Event::Arrival { connection: number, end: to, sent }));
                 }
             }
         }
@@ -230,6 +257,7 @@ impl World<'_> {
         let Some(connection) = self.connections.get(&number) else { return };
         let is_over = connection.ends[end].silent_since.is_some_and(|since| since + IDLE_TIMEOUT <= self.now);
         if is_over {
+            self.outcome.coverage.note(Path::IdleTimeout);
             self.closed(number, end);
         }
     }

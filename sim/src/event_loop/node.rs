@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use swytch::effects::{Dot, Effect, Frontier, NodeId};
+use swytch::effects::{Dot, Effect, Frontier, NodeId, Operation};
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
-use swytch::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output, is_covered};
+use swytch::replication::{ClusterReport, Core, CoreOptions, Frame, Input, Member, Now, Output, is_covered};
 
 use super::members;
 use super::queue::{Event, Run};
 use super::snapshots::Import;
 use super::world::World;
+use crate::coverage::Path;
+use crate::scenario::Scenario;
 use crate::trace;
 
 /// How many shards are folded, and how many looked through for expired keys, in one tick.
@@ -22,6 +24,8 @@ const LOOKUP_TIME: u64 = 1_000;
 const ANSWER_TIME: u64 = 3_000;
 /// The first and the longest pause between two lookups.
 const SEARCH_PAUSES: (u64, u64) = (1_000, 10_000);
+/// The log may be so far over its budget: by effects that are applied, but not claimed yet.
+const LOG_SLACK: usize = 16 << 10;
 /// Of a hundred times that several effects are applied in a row, so many times clients write in between.
 const INTERRUPTIONS: u8 = 5;
 
@@ -75,7 +79,7 @@ struct Search {
 }
 
 impl Node {
-    pub fn new(run: Run, now: u64, wall: u64, log_limit: Option<usize>, random: &mut fastrand::Rng) -> Node {
+    pub fn new(run: Run, now: u64, wall: u64, scenario: &Scenario, random: &mut fastrand::Rng) -> Node {
         let id = NodeId(random.u64(1..));
         let member = Member {
             name: format!("node-{}", run.slot),
@@ -86,7 +90,9 @@ impl Node {
             ..Member::default()
         };
         let mut options = CoreOptions::new(id, member);
-        options.log_limit = log_limit.unwrap_or(options.log_limit);
+        options.log_limit = scenario.log_limit.unwrap_or(options.log_limit);
+        options.waiting_limit = scenario.waiting_limit.unwrap_or(options.waiting_limit);
+        options.metadata_limit = scenario.metadata_limit.unwrap_or(options.metadata_limit);
         let core = Core::new(options.clone(), Now { monotonic: now, wall });
         // Nodes need not hash keys alike.
         let (random_seed, hash_seed) = (random.u64(..), id.0 % 2);
@@ -119,14 +125,18 @@ impl Node {
 
     /// Has it ever dropped what its peers lacked, or what it holds been dropped elsewhere?
     pub fn has_overflowed(&self, now: u64) -> bool {
-        self.log_was_full || self.core.report(Now { monotonic: now, wall: 0 }).forced_out > 0
+        self.log_was_full || self.report(now).forced_out > 0
+    }
+
+    /// What the core knows and has counted.
+    pub fn report(&self, now: u64) -> ClusterReport {
+        self.core.report(Now { monotonic: now, wall: 0 })
     }
 
     /// What is larger than its documented bound (P8).
-    pub fn excesses(&self, now: u64) -> Vec<String> {
-        let report = self.core.report(Now { monotonic: now, wall: 0 });
+    pub fn excesses(&self, report: &ClusterReport) -> Vec<String> {
         let bounds = [
-            ("the log of effects", report.log_bytes, self.options.log_limit + (64 << 10)),
+            ("the log of effects", report.log_bytes, self.options.log_limit + LOG_SLACK),
             ("what waits for other effects", report.waiting_bytes, self.options.waiting_limit),
         ];
         let over = bounds.into_iter().filter(|(_, bytes, limit)| bytes > limit);
@@ -168,6 +178,7 @@ impl World<'_> {
         let (run, interval) = (node.run, node.options.tick_interval);
         if node.serving || node.opens_at.is_some() {
             node.keyspace.upkeep(wall, SHARDS_PER_TICK);
+            self.note_expired(slot);
             self.noted(slot);
         }
         let bytes = self.node(slot).keyspace.metadata();
@@ -182,6 +193,16 @@ impl World<'_> {
             *left -= 1;
         }
         self.queue.push(self.now + interval, Event::Tick(run));
+    }
+
+    /// What the background work has made since the last note are removals of what is over.
+    fn note_expired(&mut self, slot: usize) {
+        let node = self.nodes[slot].as_ref().expect("only nodes that run are asked for");
+        let made = node.keyspace.frontier().get(node.id);
+        for seq in self.checker.applied(slot).get(node.id) + 1..=made {
+            self.outcome.coverage.note(Path::Expired);
+            self.expiries.insert(Dot { node: node.id, seq });
+        }
     }
 
     /// Something was committed.
@@ -216,10 +237,12 @@ impl World<'_> {
         }
         let node = self.node(slot);
         let (effects, late): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.dot.node == node.id);
+        let count = late.len() as u64;
         late.into_iter().for_each(|effect| node.keep_late(effect));
         if !effects.is_empty() || always {
             node.inputs.push_back(Input::LocalEffects(effects));
         }
+        self.outcome.coverage.count(Path::LateOwn, count);
     }
 
     fn process_inputs(&mut self, slot: usize) {
@@ -259,12 +282,20 @@ impl World<'_> {
         }
     }
 
+    /// How many actions have met something concurrent at a node.
+    fn conflicts(&mut self, slot: usize) -> u64 {
+        self.node(slot).keyspace.conflicts().into_iter().map(|(_, times)| times).sum()
+    }
+
     fn carry_out(&mut self, slot: usize, output: Output) {
         let wall = self.wall(slot);
         match output {
             Output::Send { peer, frame } => {
-                if let Frame::SnapshotRequest { attempt } = frame {
-                    self.node(slot).import.expect(peer, attempt);
+                if let Frame::SnapshotRequest { attempt } = frame
+                    && self.node(slot).import.expect(peer, attempt)
+                    && attempt > 1
+                {
+                    self.outcome.coverage.note(Path::SnapshotRestarted);
                 }
                 self.send_frame(slot, peer, frame);
             }
@@ -274,10 +305,20 @@ impl World<'_> {
                 self.note(slot, || format!("applies {}", effect.dot));
                 self.outcome.statistics.applied += 1;
                 self.checker.applying(slot, &effect, &seen);
+                let races = self.expiries.contains(&effect.dot).then(|| self.conflicts(slot));
                 let node = self.node(slot);
+                let is_relayed = !node.links.contains_key(&effect.dot.node);
                 node.keyspace.apply(&effect, &seen, wall);
                 node.members_changed |= members::touched_by(&effect);
+                let is_race = races.is_some_and(|before| self.conflicts(slot) > before);
+                let flushes = effect.operations().any(|operation| matches!(operation, Operation::Flush { .. }));
+                for (path, is_taken) in
+                    [(Path::Relay, is_relayed), (Path::ExpiryRace, is_race), (Path::RemoteFlush, flushes)]
+                {
+                    self.outcome.coverage.count(path, u64::from(is_taken));
+                }
                 if self.random.u8(..100) < INTERRUPTIONS {
+                    self.outcome.coverage.note(Path::Interrupted);
                     self.use_node(slot);
                 }
             }
@@ -287,6 +328,7 @@ impl World<'_> {
             }
             Output::SendSnapshot { peer, header } => self.begin_export(slot, peer, header),
             Output::CatchUpComplete => {
+                self.outcome.coverage.note(Path::CaughtUp);
                 self.node(slot).keyspace.end_catch_up();
                 self.checker.caught_up(slot);
             }
@@ -300,6 +342,7 @@ impl World<'_> {
             }
             Output::Admit { node: newcomer, member } => {
                 self.note(slot, || format!("admits {newcomer}"));
+                self.outcome.coverage.note(Path::Admitted);
                 let node = self.node(slot);
                 members::write(&node.keyspace, wall, newcomer, &member);
                 node.members_changed = true;
@@ -307,6 +350,8 @@ impl World<'_> {
             }
             Output::RemoveMember(dead) => {
                 self.note(slot, || format!("removes {dead} from the members"));
+                let is_dead = !self.nodes.iter().flatten().any(|node| node.id == dead);
+                self.outcome.coverage.note(if is_dead { Path::MemberRemoved } else { Path::MemberRemovedAlive });
                 let node = self.node(slot);
                 node.members_changed |= members::remove(&node.keyspace, wall, dead);
                 self.noted(slot);
@@ -325,6 +370,7 @@ impl World<'_> {
             }
             Output::Dial { address } => {
                 let Some(to) = slot_of(&address) else { return };
+                self.outcome.coverage.note(Path::UnmetDialed);
                 match self.peer_at(slot, to) {
                     Some(peer) => self.node(slot).inputs.push_back(Input::Reached { address, peer: Some(peer) }),
                     None => self.dial(slot, to),
@@ -337,9 +383,17 @@ impl World<'_> {
                     self.queue.push(self.now + time, Event::Named(run, found));
                 }
             }
-            Output::Discover => self.begin_search(slot),
+            Output::Discover => {
+                let is_anew = self.node(slot).search.number > 1;
+                self.outcome.coverage.count(Path::Rediscovered, u64::from(is_anew));
+                self.begin_search(slot);
+            }
             Output::Rebase { reason } => self.node(slot).rebase = Some(reason),
-            Output::Warn(message) => self.note(slot, || format!("warns: {message}")),
+            Output::Warn(message) => {
+                let unmet = message.contains("has never met");
+                self.outcome.coverage.count(Path::UnmetGivenUp, u64::from(unmet));
+                self.note(slot, || format!("warns: {message}"));
+            }
         }
     }
 
@@ -357,6 +411,8 @@ impl World<'_> {
             let dots: Vec<Dot> = effects.iter().map(|effect| effect.dot).collect();
             self.checker.made_again(slot, &dots, first);
             self.note(slot, || format!("makes {} effects of its former identity again", dots.len()));
+            self.outcome.coverage.count(Path::Remade, dots.len() as u64);
+            self.outcome.coverage.count(Path::RemadeNone, u64::from(dots.is_empty()));
             let node = self.node(slot);
             node.members_changed |= members::remove(&node.keyspace, wall, former.node);
             self.noted(slot);
@@ -374,12 +430,14 @@ impl World<'_> {
         let members = members::read(&node.keyspace, wall);
         let is_covered = is_covered(&node.shown, &node.keyspace.frontier(), &members);
         if !is_covered && now < opens_at {
+            self.outcome.coverage.note(Path::OpenedLate);
             return;
         }
         node.opens_at = None;
         node.shown = Frontier::EMPTY;
         node.serving = true;
         if !is_covered {
+            self.outcome.coverage.note(Path::OpenedWithout);
             self.checker.opened_without_all(slot);
         }
         self.note(slot, || {
@@ -392,6 +450,7 @@ impl World<'_> {
         let Some(node) = self.nodes[slot].as_mut() else { return };
         let Some(reason) = node.rebase.take() else { return };
         self.outcome.statistics.rebases += 1;
+        self.outcome.coverage.note(if node.former.is_some() { Path::RebaseAgain } else { Path::Rebase });
         self.note(slot, || format!("gives up its identity: {reason}"));
         let links: Vec<u64> = self.node(slot).links.values().copied().collect();
         for number in links {
@@ -413,7 +472,8 @@ impl World<'_> {
         }
         let core = Core::new(node.options.clone(), Now { monotonic, wall });
         let former_core = std::mem::replace(&mut node.core, core);
-        node.log_was_full |= former_core.report(Now { monotonic, wall }).forced_out > 0;
+        let report = former_core.report(Now { monotonic, wall });
+        node.log_was_full |= report.forced_out > 0;
         let (effects, seen) = former_core.into_own_effects();
         // An identity that never served made no effects but entries of members, which the next one makes anew.
         if node.former.is_none() {
@@ -429,6 +489,12 @@ impl World<'_> {
         node.folding.2 = 0;
         node.import = Import::default();
         node.search.active = false;
+        self.outcome.coverage.take(&report);
+        if has_served && self.scenario.late_writes {
+            self.node(slot).serving = true;
+            self.use_node(slot);
+            self.node(slot).serving = false;
+        }
         self.begin_search(slot);
     }
 
@@ -484,7 +550,10 @@ impl World<'_> {
                 let running = (0..self.nodes.len()).filter(|&to| self.nodes[to].is_some());
                 (Some(running.collect()), self.random.u64(1..50))
             }
-            false => (None, LOOKUP_TIME),
+            false => {
+                self.outcome.coverage.note(Path::DnsFailed);
+                (None, LOOKUP_TIME)
+            }
         }
     }
 
@@ -522,6 +591,7 @@ impl World<'_> {
         self.queue.push(self.now + pause, Event::Search(run, number));
         if !told {
             self.note(slot, || "finds nobody".to_owned());
+            self.outcome.coverage.note(Path::BeganAlone);
             self.step(slot, Input::NobodyFound);
         }
     }

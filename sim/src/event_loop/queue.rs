@@ -37,7 +37,7 @@ pub(super) enum Event {
     /// A connection attempt comes to its end.
     Dialed { from: Run, to: usize },
     /// Something arrives at one end of a connection.
-    Arrival { connection: u64, end: usize, stream: usize, what: Parcel },
+    Arrival { connection: u64, end: usize, sent: Sent },
     /// One end of a connection may have heard nothing for too long.
     Idle { connection: u64, end: usize },
     /// One end of a connection learns that the other is gone.
@@ -53,6 +53,14 @@ pub(super) enum Parcel {
     Header(Box<SnapshotHeader>),
     Shards(Vec<Vec<u8>>),
     Trailer { end: Frontier, time: u64, overflowed: bool },
+}
+
+/// Something that was sent over a connection: on which stream, as which part of it, what.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub stream: usize,
+    pub number: u64,
+    pub what: Parcel,
 }
 
 /// The queue. What happens at the same moment happens in the order in which it was put in.
@@ -92,7 +100,11 @@ pub(super) struct End {
     /// When the latest of what was sent to this end arrives, on each stream.
     pub last_arrival: [u64; 3],
     /// What got as far as a cut.
-    pub held: Vec<(usize, Parcel)>,
+    pub held: Vec<Sent>,
+    /// How many parcels were sent to this end, and how many of a snapshot arrived in order; what arrived before its turn.
+    pub sent: [u64; 3],
+    pub taken: u64,
+    pub early: BTreeMap<u64, Parcel>,
     /// Since when nothing gets here.
     pub silent_since: Option<u64>,
 }

@@ -6,6 +6,7 @@ use swytch::replication::{Input, SnapshotHeader};
 
 use super::queue::{Event, Parcel};
 use super::world::World;
+use crate::coverage::Path;
 
 /// How many shards are exported at one moment.
 const SHARDS_AT_ONCE: usize = 64;
@@ -19,11 +20,18 @@ pub(super) struct Import {
 }
 
 impl Import {
-    /// The core asks this peer for a snapshot, or repeats that it does.
-    pub fn expect(&mut self, peer: NodeId, attempt: u32) {
-        if self.expected != Some((peer, attempt)) {
+    /// The core asks this peer for a snapshot, or repeats that it does. True when it did not before.
+    pub fn expect(&mut self, peer: NodeId, attempt: u32) -> bool {
+        let is_new = self.expected != Some((peer, attempt));
+        if is_new {
             *self = Import { expected: Some((peer, attempt)), current: None };
         }
+        is_new
+    }
+
+    /// Is one coming in?
+    pub fn is_under_way(&self) -> bool {
+        self.current.is_some()
     }
 
     fn is_expected_from(&self, peer: NodeId) -> bool {
@@ -108,6 +116,7 @@ impl World<'_> {
     pub fn import_lost(&mut self, slot: usize, peer: NodeId) {
         let Some(node) = self.nodes[slot].as_mut().filter(|node| node.import.is_expected_from(peer)) else { return };
         if std::mem::take(&mut node.import).current.is_some() {
+            self.outcome.coverage.note(Path::SnapshotLost);
             self.empty_keyspace(slot);
         }
         self.note(slot, || format!("does not get the snapshot of {peer}"));
@@ -117,6 +126,7 @@ impl World<'_> {
     /// The core, which has applied nothing, applies its first effect or serves: what else is here has to go.
     pub fn drop_stale_data(&mut self, slot: usize) {
         if self.nodes[slot].as_ref().is_some_and(|node| node.is_stale) {
+            self.outcome.coverage.note(Path::StaleDropped);
             self.empty_keyspace(slot);
         }
     }

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use swytch::effects::NodeId;
-use swytch::keyspace::Keyspace;
+use swytch::effects::{Dot, NodeId};
+use swytch::keyspace::{Keyspace, Kind};
 
 use super::members;
 use super::node::Node;
 use super::queue::{Connection, Event, Queue, Run};
 use crate::checker::Checker;
-use crate::scenario::{Fault, Links, Outcome, Scenario};
+use crate::coverage::Path;
+use crate::scenario::{Ending, Fault, Links, Outcome, Scenario};
 use crate::trace::Trace;
 
 /// True time when a simulation begins: milliseconds since the Unix epoch.
@@ -41,6 +42,8 @@ pub(super) struct World<'a> {
     pub healed: bool,
     inspections: u64,
     pub next_value: u64,
+    /// Removals of what was over.
+    pub expiries: BTreeSet<Dot>,
 }
 
 impl<'a> World<'a> {
@@ -71,6 +74,7 @@ impl<'a> World<'a> {
             healed: false,
             inspections: 0,
             next_value: 0,
+            expiries: BTreeSet::new(),
         }
     }
 
@@ -103,6 +107,9 @@ impl<'a> World<'a> {
                 break;
             }
         }
+        for slot in 0..self.nodes.len() {
+            self.take_counts(slot);
+        }
         self.outcome.statistics.simulated = self.now;
         self.outcome.violations = self.checker.into_violations();
         self.outcome.trace = self.trace.into_lines();
@@ -134,7 +141,7 @@ impl<'a> World<'a> {
             }
             Event::Named(run, found) => self.on_run(run, |world, slot| world.named(slot, found)),
             Event::Dialed { from, to } => self.dialed(from, to),
-            Event::Arrival { connection, end, stream, what } => self.arrived(connection, end, stream, what),
+            Event::Arrival { connection, end, sent } => self.arrived(connection, end, sent),
             Event::Idle { connection, end } => self.idle(connection, end),
             Event::Closed { connection, end } => self.closed(connection, end),
             Event::Export { connection, end, header, next } => self.export(connection, end, header, next),
@@ -170,7 +177,11 @@ impl<'a> World<'a> {
         match fault {
             Fault::Start(slot) => self.start(slot),
             Fault::Crash(slot) => {
-                if self.nodes[slot].take().is_some() {
+                self.take_counts(slot);
+                if let Some(node) = self.nodes[slot].take() {
+                    let is_early = node.former.is_some();
+                    self.outcome.coverage.count(Path::CrashInTransfer, u64::from(node.import.is_under_way()));
+                    self.outcome.coverage.count(Path::CrashBeforeRemake, u64::from(is_early));
                     self.checker.crashed(slot);
                     self.outcome.statistics.crashes += 1;
                 }
@@ -190,7 +201,11 @@ impl<'a> World<'a> {
             }
             Fault::Mend => self.mend(),
             Fault::Links(links) => self.links = links,
-            Fault::Clock { node, offset } => self.offsets[node] = offset,
+            Fault::Clock { node, offset } => {
+                let is_back = offset < self.offsets[node];
+                self.outcome.coverage.count(Path::ClockBack, u64::from(is_back));
+                self.offsets[node] = offset;
+            }
             Fault::Dns(works) => self.dns_works = works,
         }
         self.update_connections();
@@ -202,7 +217,7 @@ impl<'a> World<'a> {
         }
         self.runs += 1;
         let run = Run { slot, number: self.runs };
-        let node = Node::new(run, self.now, self.wall(slot), self.scenario.log_limit, &mut self.random);
+        let node = Node::new(run, self.now, self.wall(slot), self.scenario, &mut self.random);
         let id = node.id;
         self.checker.started(slot, id);
         self.nodes[slot] = Some(node);
@@ -215,7 +230,9 @@ impl<'a> World<'a> {
 
     fn resume(&mut self, slot: usize) {
         let Some(node) = self.nodes[slot].as_mut() else { return };
-        node.paused = false;
+        if std::mem::take(&mut node.paused) {
+            self.outcome.coverage.note(Path::Resumed);
+        }
         for event in std::mem::take(&mut node.backlog) {
             self.queue.push(self.now, event);
         }
@@ -228,14 +245,51 @@ impl<'a> World<'a> {
     fn heal(&mut self) {
         self.trace.note(self.now, None, || "everything is healed, clients stop".to_owned());
         self.healed = true;
-        self.mend();
+        let core = self.core();
+        if core.len() == self.nodes.len() {
+            self.mend();
+        } else {
+            self.outcome.coverage.note(Path::CoreHealed);
+            let outsiders = (0..self.nodes.len()).filter(|slot| !core.contains(slot) && self.nodes[*slot].is_some());
+            self.outcome.coverage.count(Path::OutsidersRun, outsiders.count() as u64);
+            for &from in &core {
+                core.iter().for_each(|&to| self.cuts[from][to] = false);
+            }
+        }
         self.links = Links::GOOD;
         self.dns_works = true;
-        for slot in 0..self.nodes.len() {
+        for &slot in &core {
             self.resume(slot);
             self.start(slot);
         }
+        self.checker.healed(&core);
         self.update_connections();
+    }
+
+    /// The nodes that are healed in the end, and must have the same then.
+    fn core(&self) -> Vec<usize> {
+        match &self.scenario.ending {
+            Ending::All => (0..self.nodes.len()).collect(),
+            Ending::Core(core) => core.clone(),
+        }
+    }
+
+    /// What a node's core has counted, before it is gone.
+    pub fn take_counts(&mut self, slot: usize) {
+        let Some(node) = &self.nodes[slot] else { return };
+        self.outcome.coverage.take(&node.report(self.now));
+        node.keyspace.conflicts().into_iter().for_each(|(kind, times)| {
+            let path = match kind {
+                None => Path::ConflictAbsent,
+                Some(Kind::String) => Path::ConflictString,
+                Some(Kind::Hash) => Path::ConflictHash,
+                Some(Kind::Set) => Path::ConflictSet,
+                Some(Kind::SortedSet) => Path::ConflictSortedSet,
+                Some(Kind::List) => Path::ConflictList,
+                Some(Kind::Stream) => Path::ConflictStream,
+            };
+            self.outcome.coverage.count(path, times);
+        });
     }
 
     fn inspect(&mut self) {
@@ -256,25 +310,41 @@ impl<'a> World<'a> {
             let Some(node) = node else { continue };
             if node.serving && (self.inspections + slot as u64).is_multiple_of(AUDIT_EVERY) {
                 self.checker.audit(slot, &node.keyspace);
+                if !self.scenario.workload.flushes {
+                    self.checker.count(slot, &node.keyspace);
+                }
             }
-            for what in node.excesses(self.now) {
+            let report = node.report(self.now);
+            for what in node.excesses(&report) {
                 self.checker.violated("P8", format!("node {slot}: {what}"));
+            }
+            self.outcome.coverage.count(Path::Waiting, report.waiting_effects as u64);
+            for member in &report.members {
+                let running = self.nodes.iter().flatten().find(|other| other.id == member.node);
+                if let Some(other) = running {
+                    self.checker.acknowledged(slot, node.id, member.acknowledged, other.run.slot);
+                }
             }
         }
     }
 
-    /// Do all nodes serve, know exactly each other, and have the same?
+    /// Do all nodes that were healed serve, know each other and nobody who does not run, and have the same?
     fn has_converged(&self) -> bool {
-        let Some(nodes) = self.nodes.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else { return false };
+        let core = self.core();
+        let nodes = core.iter().map(|&slot| self.nodes[slot].as_ref()).collect::<Option<Vec<_>>>();
+        let Some(nodes) = nodes else { return false };
         let first = nodes[0].core.frontier();
         let all_have_it = |node: &&Node| node.core.frontier() == first && node.keyspace.frontier() == *first;
         if !nodes.iter().all(|node| node.serving && all_have_it(node)) {
             return false;
         }
         let ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
-        let members =
-            |slot: usize| members::read(&nodes[slot].keyspace, self.wall(slot)).into_keys().collect::<BTreeSet<_>>();
-        (0..nodes.len()).all(|slot| members(slot) == ids)
+        let running: BTreeSet<NodeId> = self.nodes.iter().flatten().map(|node| node.id).collect();
+        nodes.iter().all(|node| {
+            let members = members::read(&node.keyspace, self.wall(node.run.slot));
+            let members: BTreeSet<NodeId> = members.into_keys().collect();
+            members.is_superset(&ids) && members.is_subset(&running)
+        })
     }
 
     fn finish(&mut self) {
@@ -284,10 +354,10 @@ impl<'a> World<'a> {
         let keyspaces: Vec<Option<&Keyspace>> =
             self.nodes.iter().map(|node| node.as_ref().map(|node| &node.keyspace)).collect();
         self.checker.compare(&keyspaces);
-        for (slot, keyspace) in keyspaces.iter().enumerate() {
-            let Some(keyspace) = keyspace else { continue };
+        for (place, slot) in self.core().into_iter().enumerate() {
+            let Some(keyspace) = keyspaces[slot] else { continue };
             self.checker.audit(slot, keyspace);
-            if slot == 0 {
+            if place == 0 {
                 self.checker.at_the_end(slot, keyspace, !self.scenario.workload.flushes);
             }
         }

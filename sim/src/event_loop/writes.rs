@@ -1,7 +1,11 @@
 //! What clients write to the keys of each type.
 
-use swytch::effects::{Elements, End, Ranges, RangesWriter, Score, StreamClaim, StreamId};
-use swytch::keyspace::{Group, GroupOf, Key, Life, ListValue, StreamValue, Transaction, Trim, TrimTo};
+use swytch::effects::{
+    BitAddition, Elements, End, Overflow, Ranges, RangesWriter, Registers, Score, StreamClaim, StreamId,
+};
+use swytch::keyspace::{
+    Group, GroupOf, Key, Life, ListValue, StreamValue, Transaction, Trim, TrimTo, bits, hyperloglog,
+};
 
 /// What the names of keys begin with that are written in every way their type allows; `x`: as any of these types.
 pub const TYPES: [char; 6] = ['s', 'h', 'm', 'z', 'l', 'r'];
@@ -23,6 +27,8 @@ pub fn write(transaction: &mut Transaction<'_>, key: Key<'_>, value: &str, wall:
             'm' => write_set(transaction, key, choice, &element),
             'l' => write_list(transaction, key, choice, value.as_bytes(), random),
             'r' => write_stream(transaction, key, choice, value.as_bytes(), wall, random),
+            'b' => write_bits(transaction, key, choice, value.as_bytes(), random),
+            'p' => write_elements(transaction, key, choice, value.as_bytes(), random),
             _ => write_sorted_set(transaction, key, choice, &element, random),
         },
     }
@@ -45,6 +51,46 @@ fn write_string(
         9 => ignore(transaction.string_add_float(key, b"0.5")),
         10 => ignore(transaction.string_set_range(key, random.usize(..6), value)),
         _ => ignore(transaction.string_append(key, value)),
+    }
+}
+
+fn write_bits(transaction: &mut Transaction<'_>, key: Key<'_>, choice: u8, value: &[u8], random: &mut fastrand::Rng) {
+    let (offset, width) = (random.u64(..40), random.u8(1..64));
+    match choice {
+        2 => transaction.string_set(key, value, Life::Forever),
+        3 => ignore(transaction.string_append(key, value)),
+        4..7 => ignore(transaction.string_set_bits(key, offset, 1, u64::from(random.bool()))),
+        7 => ignore(transaction.string_set_bits(key, offset, width, random.u64(..))),
+        _ => {
+            let overflow = [Overflow::Wrap, Overflow::Saturate, Overflow::Fail][random.usize(..3)];
+            let (signed, increment) = (random.bool(), random.i64(-100..200));
+            let addition = BitAddition { offset, width, signed, overflow, increment };
+            if let Ok(text) = transaction.string(key)
+                && bits::sum(text.unwrap_or_default(), &addition).is_some()
+            {
+                ignore(transaction.string_add_bits(key, addition));
+            }
+        }
+    }
+}
+
+fn write_elements(
+    transaction: &mut Transaction<'_>,
+    key: Key<'_>,
+    choice: u8,
+    value: &[u8],
+    random: &mut fastrand::Rng,
+) {
+    match choice {
+        2 => transaction.string_set(key, value, Life::Forever),
+        3 => ignore(transaction.string_append(key, value)),
+        _ => {
+            let packed: Vec<u8> = (0..random.usize(..4))
+                .flat_map(|_| hyperloglog::register_of(&[b'a' + random.u8(..16)]).packed())
+                .collect();
+            let (dense, recount) = (random.u8(..12) == 0, random.bool());
+            ignore(transaction.raise_registers(key, Registers { packed: &packed[..], dense, recount }));
+        }
     }
 }
 

@@ -65,7 +65,7 @@ fn simulate(scenario: &Scenario, seed: u64, stranger: bool) -> Outcome {
         check_stranger(&world, scenario, &mut violations);
     }
     let statistics = statistics(&world, converged_after);
-    Outcome { trace: world.record.take(), violations, statistics }
+    Outcome { trace: world.record.take(), violations, statistics, ..Outcome::default() }
 }
 
 /// Lets the faults happen while clients work.

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::effects::{CodecError, NodeId, Reader, write_varint};
+use crate::planted::{Bug, planted};
 
 /// The name of an entry, and its place in the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,7 +62,8 @@ impl StreamId {
             None => 0,
             Some(node) => {
                 let count = if same { (last.sequence >> TAG_BITS) + 1 } else { 0 };
-                (count < 1 << (u64::BITS - TAG_BITS)).then_some(count << TAG_BITS | tag(node))?
+                let tag = if planted(Bug::ReuseStreamIds) { 0 } else { tag(node) };
+                (count < 1 << (u64::BITS - TAG_BITS)).then_some(count << TAG_BITS | tag)?
             }
         };
         Some(StreamId { milliseconds, sequence })

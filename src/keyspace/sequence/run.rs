@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Place;
 use crate::effects::{Dot, Stamp};
 use crate::keyspace::causality::Seen;
+use crate::planted::{Bug, planted};
 
 /// The name of an item, valid within one sequence only.
 pub(super) type Name = u64;
@@ -138,6 +139,7 @@ impl Rank {
 impl Ord for Rank {
     fn cmp(&self, other: &Self) -> Ordering {
         self.class.cmp(&other.class).then_with(|| match self.class {
+            _ if planted(Bug::PushInOrderOfArrival) => Ordering::Equal,
             Class::LeftEnd => other.stamp.cmp(&self.stamp),
             Class::Position | Class::RightEnd => self.stamp.cmp(&other.stamp),
         })

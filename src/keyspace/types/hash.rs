@@ -16,6 +16,7 @@ use crate::keyspace::entry::Entry;
 use crate::keyspace::register::{self, Change, Register};
 use crate::keyspace::slot::KeySlot;
 use crate::keyspace::value::{Collection, Element, HashValue};
+use crate::planted::{Bug, planted};
 
 /// What is not stable about the fields of a hash.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -161,7 +162,7 @@ impl FieldCauses {
     fn settle(&mut self, hash: &mut HashValue, field: &[u8], life: Life, mark: &Mark<'_>) {
         if hash.get(field).is_some() {
             let winner = self.fields.get(field).and_then(Register::winner);
-            hash.set_deadline(field, life.deadline(winner));
+            hash.set_deadline(field, life.deadline(winner).filter(|_| !planted(Bug::DropFieldLife)));
             self.keep_life(field, life);
         } else if !life.is_plain() {
             let mut ghost = Ghost { life, until: Frontier::EMPTY };

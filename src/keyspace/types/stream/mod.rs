@@ -29,6 +29,7 @@ use self::position::Position;
 use crate::effects::{Action, Family, Frontier, Stamp, StreamId};
 use crate::keyspace::causality::{Mark, Seen};
 use crate::keyspace::value::StreamValue;
+use crate::planted::{Bug, planted};
 
 pub use apply::apply;
 pub use image::{Image, image, rebuild, restore};
@@ -73,7 +74,9 @@ impl StreamCauses {
             Action::StreamAdd { id, entry } => {
                 let ended = record.add(&mut stream, id, entry, mark);
                 self.depart(&mut stream, &ended);
-                self.arrive(&mut stream, id, mark);
+                if !planted(Bug::SkipLateEntry) {
+                    self.arrive(&mut stream, id, mark);
+                }
             }
             Action::StreamRemove { ids } => {
                 let ended = record.remove(&mut stream, ids.iter(), mark);
