@@ -63,7 +63,7 @@ struct Slot {
     uncollected: VecDeque<(u64, Frontier)>,
     /// What the headers of the collected own effects add up to.
     told: Frontier,
-    /// Own effects of identities given up, until they are made again.
+    /// Effects of identities given up and of nodes that are gone, until they are made again, here or by another.
     former: Vec<Dot>,
     /// Members that clients of this node have written to or seen in the sets that only grow.
     session: BTreeMap<String, BTreeSet<String>>,

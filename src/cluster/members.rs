@@ -30,6 +30,9 @@ struct Entry {
     /// The ids that it had before.
     #[serde(default)]
     former: Vec<String>,
+    /// The ids of other nodes whose effects it makes or made anew, and up to which seq.
+    #[serde(default)]
+    legacy: Vec<(String, u64)>,
     /// The node's id again, for who sees only the value.
     incarnation: String,
 }
@@ -90,6 +93,7 @@ fn encode(node: NodeId, member: &Member) -> Vec<u8> {
         started: member.started,
         serving: member.serving,
         former: member.former.iter().map(|&former| field(former)).collect(),
+        legacy: member.legacy.iter().map(|&(origin, upto)| (field(origin), upto)).collect(),
         incarnation: field(node),
     };
     serde_json::to_vec(&entry).expect("strings and numbers always have a JSON form")
@@ -98,6 +102,7 @@ fn encode(node: NodeId, member: &Member) -> Vec<u8> {
 fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
     let node = node_of(std::str::from_utf8(field).ok()?)?;
     let entry: Entry = serde_json::from_slice(value).ok()?;
+    let legacy = entry.legacy.iter().filter_map(|(origin, upto)| Some((node_of(origin)?, *upto)));
     let member = Member {
         name: entry.name,
         address: entry.address,
@@ -106,6 +111,7 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
         started: entry.started,
         serving: entry.serving,
         former: entry.former.iter().filter_map(|former| node_of(former)).take(MAX_FORMER).collect(),
+        legacy: legacy.take(MAX_FORMER).collect(),
     };
     Some((node, member))
 }
@@ -123,6 +129,7 @@ mod tests {
             started: 1_700_000_000_000,
             serving: true,
             former: vec![NodeId(3)],
+            legacy: vec![(NodeId(4), 17)],
         }
     }
 

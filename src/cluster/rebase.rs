@@ -1,9 +1,9 @@
 //! Giving up an identity: when the cluster has forgotten what this node lacks, it joins again under a new node id, and
-//! makes those of its own effects again that nobody else has.
+//! makes those of its own effects again that nobody else has, and of nodes that are gone what the core says.
 //!
 //! Until the first word of the snapshot, the data stays as it is; `inheritance` tells what becomes of it when nobody is
 //! left to send one. From the first word of the snapshot until its end, the node that sends it is the one that keeps the
-//! data of others; this node keeps only its own effects.
+//! data of others; this node keeps only what may have to be made again.
 
 use std::time::Duration;
 
@@ -11,11 +11,10 @@ use super::discovery::Discovery;
 use super::import::Import;
 use super::inheritance::Heritage;
 use super::mesh::Mesh;
-use super::runtime::{ClusterLoop, bind_transport, new_core};
+use super::runtime::{ClusterLoop, bind_transport};
 use super::start::fresh_identity;
 use super::{ClusterError, Identity, Transport, members};
 use crate::effects::{Effect, Frontier, NodeId};
-use crate::keyspace::Millis;
 use crate::replication::{Input, is_covered};
 
 /// The socket of the former identity may take so long to close: QUIC sees its connections off in three round trips, as it
@@ -50,14 +49,6 @@ impl OwnPast {
     }
 }
 
-/// The identity before, until its effects are made again.
-#[derive(Debug)]
-pub(super) struct Former {
-    node: NodeId,
-    effects: Vec<Effect>,
-    seen: Vec<Frontier>,
-}
-
 impl ClusterLoop {
     /// Leaves the current identity behind and joins as another node.
     pub(super) async fn give_up_identity(&mut self, reason: &str) -> Result<(), ClusterError> {
@@ -82,14 +73,14 @@ impl ClusterLoop {
         }
         // One of two starts within a millisecond still has to be the later one.
         self.member.started = self.clock.wall().max(member.started + 1);
-        let (core, _) = new_core(&self.settings, self.node, self.member.clone(), &*self.clock);
-        let ended = std::mem::replace(&mut self.core, core);
+        // What the core of an identity that never served has of others, they have.
         if has_served {
-            self.shown.join(ended.frontier());
-            self.heritage = Some(Heritage { node, member, header: ended.snapshot_header() });
-            let (effects, seen) = ended.into_own_effects();
-            self.formers.push(Former { node, effects, seen });
+            self.shown.join(self.core.frontier());
+            self.heritage = Some(Heritage { node, member, header: self.core.snapshot_header() });
+            self.remains.join(self.core.remains());
+            self.member.legacy = self.remains.made();
         }
+        self.core = self.new_core();
         let waiting = std::mem::take(&mut self.inputs);
         for input in waiting {
             if let Input::LocalEffects(effects) = input {
@@ -121,10 +112,9 @@ impl ClusterLoop {
     /// Keeps effects that were committed under the former identity after its core had ended.
     pub(super) fn keep_late_effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            let seen = self.own_past.follow(&effect);
-            if let Some(former) = self.formers.last_mut().filter(|former| former.node == effect.dot.node) {
-                former.seen.push(seen.clone());
-                former.effects.push(effect);
+            let seen = self.own_past.follow(&effect).clone();
+            if self.member.former.last() == Some(&effect.dot.node) {
+                self.remains.add_late(effect, seen);
             }
         }
     }
@@ -139,11 +129,13 @@ impl ClusterLoop {
         others.filter(|address| *address != self.member.address).collect()
     }
 
-    /// The core says that clients can be served.
-    pub(super) fn begin_to_serve(&mut self) {
+    /// The core says that clients can be served, when this is made again.
+    pub(super) fn begin_to_serve(&mut self, again: &[(NodeId, u64)]) {
         self.drop_stale_data();
-        for former in std::mem::take(&mut self.formers) {
-            self.make_again(former);
+        self.make_again(again);
+        // Only now: the former identities end after all that they made.
+        for node in self.member.former.clone() {
+            self.members_changed |= members::remove(&self.keyspace, self.clock.wall(), node);
         }
         let now = self.clock.monotonic();
         self.opens_at = Some(now + SESSION_PATIENCE);
@@ -170,31 +162,21 @@ impl ClusterLoop {
         tracing::info!(node = %self.node, "serving");
     }
 
-    /// Makes those effects of a former identity again that are not here. With an inheritance all of them are here; they
-    /// are kept in case this identity has to be given up, too, before another node has them.
-    fn make_again(&mut self, former: Former) {
-        let applied = self.keyspace.frontier();
-        let is_here = former.effects.iter().all(|effect| applied.includes(effect.dot));
-        let now = self.clock.wall();
-        let node = former.node;
-        if is_here {
-            self.formers.push(former);
-        } else {
-            self.make_lacking_again(former, &applied, now);
+    /// Makes effects of these nodes again, after these seqs, as far as they are not here. With an inheritance all of them are
+    /// here; they are kept in case this identity has to be given up, too, before another node has them.
+    pub(super) fn make_again(&mut self, again: &[(NodeId, u64)]) {
+        let effects = self.remains.take(again, &self.keyspace.frontier());
+        if !effects.is_empty() {
+            self.keyspace.reissue(&effects, self.core.folded(), self.clock.wall());
+            tracing::info!(node = %self.node, effects = effects.len(), "effects of identities given up made again");
         }
-        // Only now: the former identity ends after all that it made.
-        self.members_changed |= members::remove(&self.keyspace, now, node);
-    }
-
-    fn make_lacking_again(&mut self, former: Former, applied: &Frontier, now: Millis) {
-        let lacking = former.effects.into_iter().zip(former.seen).filter(|(effect, _)| !applied.includes(effect.dot));
-        let (effects, seen): (Vec<_>, Vec<_>) = lacking.unzip();
-        self.keyspace.reissue(&effects, &seen, former.node, self.core.folded(), now);
-        tracing::info!(node = %self.node, former = %former.node, effects = effects.len(), "own effects made again");
+        self.remains_are_settled = false;
     }
 
     /// Another node has applied an effect of the current identity, and so everything that was here before it.
-    pub(super) fn forget_formers(&mut self) {
-        self.formers.clear();
+    pub(super) fn forget_remains(&mut self) {
+        if !std::mem::replace(&mut self.remains_are_settled, true) {
+            self.remains.forget(&self.keyspace.frontier());
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::inheritance::Heritage;
 use super::leaving::Leaving;
 use super::mesh::{Change, Lead, Mesh};
 use super::options::Tune;
-use super::rebase::{Former, OwnPast};
+use super::rebase::OwnPast;
 use super::start::random_bytes;
 use super::upkeep::{Folding, Reports};
 use super::{
@@ -29,7 +29,7 @@ use super::{
 use crate::effects::{Frontier, NodeId};
 use crate::keyspace::Keyspace;
 use crate::pubsub::Channels;
-use crate::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output, Stream};
+use crate::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output, Remains, Stream};
 
 /// Events that may wait for the loop. Those of links are bounded in bytes as well.
 const EVENTS: usize = 1024;
@@ -72,7 +72,10 @@ pub struct ClusterLoop {
     pub(super) import: Import,
     pub(super) folding: Folding,
     pub(super) own_past: OwnPast,
-    pub(super) formers: Vec<Former>,
+    /// What identities given up left to be made again.
+    pub(super) remains: Remains,
+    /// None of that is here: what is, was forgotten when another node had it.
+    pub(super) remains_are_settled: bool,
     /// The data of the identity before, for as long as it is untouched.
     pub(super) heritage: Option<Heritage>,
     pub(super) unserved_since: Option<Duration>,
@@ -119,7 +122,7 @@ impl ClusterLoop {
         let member = Member { name, address, client_port, version, started, ..Member::default() };
         let (event_sender, events) = mpsc::channel(EVENTS);
         let now = clock.monotonic();
-        let (core, tick_interval) = new_core(&settings, node, member.clone(), &*clock);
+        let (core, tick_interval) = new_core(&settings, node, member.clone(), &Remains::default(), &*clock);
         let mut cluster = ClusterLoop {
             mesh: Mesh::start(transport, 0, event_sender.clone()),
             settings,
@@ -142,7 +145,8 @@ impl ClusterLoop {
             import: Import::default(),
             folding: Folding::default(),
             own_past: OwnPast::default(),
-            formers: Vec::new(),
+            remains: Remains::default(),
+            remains_are_settled: true,
             heritage: None,
             unserved_since: None,
             shown: Frontier::EMPTY,
@@ -362,10 +366,11 @@ impl ClusterLoop {
             Output::Fold(stable) => self.folding.begin(stable),
             Output::SendSnapshot { peer, header } => self.send_snapshot(peer, header),
             Output::CatchUpComplete => self.keyspace.end_catch_up(),
-            Output::Serving => self.begin_to_serve(),
-            Output::Heartbeat if self.leaving.is_some() => {}
-            Output::Heartbeat => {
-                let member = Member { serving: true, ..self.member.clone() };
+            Output::Serving { again } => self.begin_to_serve(&again),
+            Output::MakeAgain { origin, after } => self.make_again(&[(origin, after)]),
+            Output::Forgo(origin) => self.remains.forgo(origin),
+            Output::Heartbeat(_) if self.leaving.is_some() => {}
+            Output::Heartbeat(member) => {
                 members::write(&self.keyspace, wall, self.node, &member);
                 self.members_changed = true;
             }
@@ -434,6 +439,11 @@ impl ClusterLoop {
         }
     }
 
+    /// A core for the current identity.
+    pub(super) fn new_core(&self) -> Core {
+        new_core(&self.settings, self.node, self.member.clone(), &self.remains, &*self.clock).0
+    }
+
     /// Begins to look for peers, or finds at once that nobody was named.
     fn search(&mut self, now: Duration) {
         if self.settings.join.is_some() || self.heritage.is_some() {
@@ -493,8 +503,15 @@ impl ClusterLoop {
 }
 
 /// A core for one identity, and how often it wants to be told the time.
-pub(super) fn new_core(settings: &Settings, node: NodeId, member: Member, clock: &dyn Clock) -> (Core, Duration) {
+fn new_core(
+    settings: &Settings,
+    node: NodeId,
+    member: Member,
+    remains: &Remains,
+    clock: &dyn Clock,
+) -> (Core, Duration) {
     let mut options = CoreOptions::new(node, member);
+    (options.legacy, options.holders) = (remains.legacy(), remains.holders());
     (settings.tune)(&mut options);
     let tick_interval = Duration::from_millis(options.tick_interval);
     let monotonic = u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX);

@@ -114,7 +114,7 @@ impl ClusterLoop {
         let report = self.report();
         let acknowledged = report.members.iter().map(|member| member.acknowledged).sum();
         if report.serving && acknowledged > 0 {
-            self.forget_formers();
+            self.forget_remains();
         }
         let reports = &mut self.reports;
         let news = reports.acknowledged != acknowledged || reports.published.borrow().serving != report.serving;

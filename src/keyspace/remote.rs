@@ -4,7 +4,7 @@ use super::causality::{Mark, Seen};
 use super::events::Heard;
 use super::shard::Spared;
 use super::{Keyspace, Millis};
-use crate::effects::{Effect, Frontier, NodeId, Operation, Reissue};
+use crate::effects::{Effect, Frontier, Operation, Reissue};
 use crate::planted::{Bug, planted};
 
 /// Databases above this are not taken from peers.
@@ -75,16 +75,15 @@ impl Keyspace {
         transaction.origin().observe(effect.dot, time);
     }
 
-    /// Makes own effects of a former identity again, as new ones, on top of a snapshot that lacks them. `seen[i]` is what
-    /// `effects[i]` had seen. What they removed and overwrote stays limited to that: of what is within `folded`, and so
+    /// Makes effects of former identities and of nodes that are gone again, as new ones, on top of a snapshot that lacks them; each
+    /// with all that it had seen, in order. What they removed and overwrote stays limited to that: of what is within `folded`, and so
     /// has no metadata here, it reaches all or nothing (see `Reissue`).
-    pub fn reissue(&self, effects: &[Effect], seen: &[Frontier], old: NodeId, folded: &Frontier, now: Millis) {
-        assert_eq!(effects.len(), seen.len(), "every effect has its past");
-        let mut reissue = Reissue::new(old, folded);
-        for (effect, past) in effects.iter().zip(seen) {
+    pub fn reissue(&self, effects: &[(Effect, Frontier)], folded: &Frontier, now: Millis) {
+        let mut reissue = Reissue::new(folded);
+        for (effect, past) in effects {
             let mut transaction = self.lock_all(now, 0);
             let (dot, stamp) = transaction.origin().open(now);
-            // Own effects are among what it had seen, under their new names.
+            // What was made again before is among what it had seen, under new names.
             let reach = reissue.reach(effect, past, dot.node);
             let applied = transaction.origin().frontier().clone();
             let seen = Seen { frontier: &reach.frontier, own: dot, stable: reach.stable };
@@ -107,7 +106,7 @@ impl Keyspace {
             }
             transaction.origin().restrict(reach);
             if let Some(seq) = transaction.commit() {
-                reissue.made(effect.dot.seq, seq);
+                reissue.made(effect.dot, seq);
             }
         }
     }

@@ -359,8 +359,7 @@ fn what_is_reissued_lands_on_top_and_removes_only_its_own() {
     }
     lone.keyspace.finish_import(&a.keyspace.frontier(), a.keyspace.latest_time());
     lone.keyspace.end_catch_up();
-    let (effects, seen): (Vec<_>, Vec<_>) = own.into_iter().unzip();
-    lone.keyspace.reissue(&effects, &seen, NodeId(2), &stable, 10);
+    lone.keyspace.reissue(&own, &stable, 10);
     assert_eq!(lone.dump(), "0 count string [4]; 0 kept string [cluster]");
     let mut past = stable;
     for effect in lone.keyspace.drain_effects() {
@@ -658,8 +657,7 @@ fn a_life_that_is_reissued_is_the_same_where_more_is_folded() {
         }
         lone.keyspace.finish_import(&a.keyspace.frontier(), a.keyspace.latest_time());
         lone.keyspace.end_catch_up();
-        let (effects, seen): (Vec<_>, Vec<_>) = own.into_iter().unzip();
-        lone.keyspace.reissue(&effects, &seen, NodeId(2), &stable, 10);
+        lone.keyspace.reissue(&own, &stable, 10);
         let mut past = stable;
         for effect in lone.keyspace.drain_effects() {
             for (node, seq) in &effect.seen_changes {

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::delivery::{Delivered, Delivery, MAX_ORIGINS};
 use super::frame::Frame;
 use super::joining::{Joining, Phase};
+use super::legacy::Legacy;
 use super::log::Log;
 use super::membership::Membership;
-use super::peers::{MAX_SEQ, Peer, Violation};
-use super::rebase::OwnPast;
+use super::peers::{MAX_SEQ, Peer, Violation, check_member};
+use super::remains::Pasts;
 use super::repair::Repair;
 use super::stability::Stability;
 use super::unmet::Unmet;
@@ -26,13 +27,14 @@ pub struct Core {
     /// What was applied when the local effects were handed over last: every later own effect has seen it.
     pub(super) claimed: Frontier,
     pub(super) log: Log,
-    pub(super) own_past: OwnPast,
+    pub(super) past: Pasts,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) repair: Repair,
     pub(super) stability: Stability,
     pub(super) membership: Membership,
     pub(super) unmet: Unmet,
     pub(super) joining: Joining,
+    pub(super) legacy: Legacy,
     pub(super) counters: Counters,
 }
 
@@ -61,13 +63,14 @@ impl Core {
             delivery,
             claimed: Frontier::default(),
             log: Log::new(options.log_limit),
-            own_past: OwnPast::default(),
+            past: Pasts::default(),
             peers: BTreeMap::new(),
             repair: Repair::default(),
             stability: Stability::default(),
             membership: Membership::new(options.seed, now),
             unmet: Unmet::new(options.seed, now),
             joining: Joining::new(now),
+            legacy: Legacy::new(&options.legacy),
             counters: Counters::default(),
             options,
         }
@@ -130,17 +133,6 @@ impl Core {
         self.stability.folded()
     }
 
-    /// The own effects that are still in the log, in order, with all that each had seen: for a rebase.
-    pub fn into_own_effects(self) -> (Vec<Effect>, Vec<Frontier>) {
-        let own = self.options.node;
-        let after = self.stability.floor().get(own);
-        let encoded = self.log.range(own, after, self.delivery.frontier().get(own), usize::MAX);
-        let decode = |encoded| Effect::decode(encoded).expect("an effect of our own is well formed");
-        let effects: Vec<Effect> = encoded.into_iter().map(decode).collect();
-        let seen = self.own_past.seen(&effects);
-        (effects, seen)
-    }
-
     pub(super) fn peer_ids(&self) -> Vec<NodeId> {
         self.peers.keys().copied().collect()
     }
@@ -158,6 +150,7 @@ impl Core {
             return;
         }
         self.advance_floor(now, out);
+        self.tend_legacy(now, out);
         self.tend_membership(now, out);
         self.tend_unmet(now, out);
         self.request_lacking(now, out);
@@ -173,8 +166,8 @@ impl Core {
         let is_new = !effects.is_empty();
         for effect in effects {
             assert_eq!(effect.dot.node, self.options.node, "local effects are this node's own");
-            self.delivery.local(&effect);
-            self.own_past.append(&effect);
+            let seen = self.delivery.local(&effect);
+            self.past.append(&effect, seen);
             self.log.append(effect.dot, effect.encoded().clone());
         }
         self.claimed.clone_from(self.delivery.frontier());
@@ -194,8 +187,8 @@ impl Core {
             Frame::Hello(hello) => self.received_hello(now, peer, *hello, out),
             gossip @ Frame::Gossip { .. } => self.received_gossip(now, peer, gossip, out),
             Frame::Introduce { nodes } => {
-                self.membership.introduced(nodes, now);
-                Ok(())
+                let checked = nodes.iter().try_for_each(|(_, member)| check_member(member));
+                checked.map(|()| self.membership.introduced(nodes, now))
             }
             Frame::Ack { seq } => self.received_ack(now, peer, seq, out),
             Frame::Effects(effects) => self.received_effects(now, peer, effects, out),
@@ -282,6 +275,7 @@ impl Core {
     /// Hands over what delivery released.
     pub(super) fn apply(&mut self, now: u64, delivered: Vec<Delivered>, out: &mut Vec<Output>) {
         for (effect, seen) in delivered {
+            self.past.append(&effect, &seen);
             self.log.append(effect.dot, effect.encoded().clone());
             self.membership.heard(effect.dot.node, now);
             out.push(Output::Apply { effect, seen });

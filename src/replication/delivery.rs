@@ -94,15 +94,15 @@ impl Delivery {
         self.waiting_bytes > self.limit / 2
     }
 
-    /// Notes an effect of this node, which is applied already.
-    pub(super) fn local(&mut self, effect: &Effect) {
+    /// Notes an effect of this node, which is applied already. Returns all that it had seen.
+    pub(super) fn local(&mut self, effect: &Effect) -> &Frontier {
         assert_eq!(
             effect.dot.seq,
             self.frontier.get(effect.dot.node) + 1,
             "own effects come in order and without gaps"
         );
         let seen = self.seen_of(effect);
-        self.advance(effect.dot, seen);
+        self.advance(effect.dot, seen)
     }
 
     /// Takes an effect from a peer; appends to `delivered` what is to be applied in consequence, in this order.
@@ -240,6 +240,18 @@ impl Delivery {
         self.dropped += self.remove_waiting(origin);
     }
 
+    /// Drops what waits of this origin after this seq.
+    pub(super) fn discard_beyond(&mut self, origin: NodeId, seq: u64) {
+        let Some(queue) = self.waiting.get_mut(&origin) else { return };
+        let beyond = queue.split_off(&(seq + 1));
+        if queue.is_empty() {
+            self.waiting.remove(&origin);
+        }
+        self.dropped += beyond.len() as u64;
+        self.waiting_effects -= beyond.len();
+        self.waiting_bytes -= beyond.values().map(cost).sum::<usize>();
+    }
+
     fn remove_waiting(&mut self, origin: NodeId) -> u64 {
         let queue = self.waiting.remove(&origin).unwrap_or_default();
         self.waiting_effects -= queue.len();
@@ -247,9 +259,11 @@ impl Delivery {
         queue.len() as u64
     }
 
-    fn advance(&mut self, dot: Dot, seen: Frontier) {
+    fn advance(&mut self, dot: Dot, seen: Frontier) -> &Frontier {
         self.frontier.set(dot.node, dot.seq);
-        self.last_seen.insert(dot.node, seen);
+        let last = self.last_seen.entry(dot.node).or_default();
+        *last = seen;
+        last
     }
 
     fn wait(&mut self, effect: Effect) {

@@ -33,8 +33,10 @@ pub(super) struct Machine {
     origin: Origin,
     /// Parts of an imported snapshot hold effects up to here.
     imported: Frontier,
-    /// Own effects of identities given up.
-    to_reissue: (Vec<Effect>, Vec<Frontier>),
+    /// What identities given up left to be made again.
+    remains: Remains,
+    /// How many effects were made again.
+    pub(super) reissued: usize,
     members_changed: bool,
     pub(super) serving: bool,
     pub(super) rebases: usize,
@@ -133,14 +135,15 @@ impl Cluster {
 
     pub(super) fn add_machine(&mut self) -> usize {
         let machine = self.machines.len();
-        let (core, origin) = self.fresh_node(machine, Vec::new());
+        let (core, origin) = self.fresh_node(machine, Vec::new(), &Remains::default());
         self.machines.push(Machine {
             alive: true,
             core,
             data: Data::new(),
             origin,
             imported: Frontier::EMPTY,
-            to_reissue: Default::default(),
+            remains: Remains::default(),
+            reissued: 0,
             members_changed: false,
             serving: false,
             rebases: 0,
@@ -155,7 +158,7 @@ impl Cluster {
     }
 
     /// A node with an id that says nothing about its age.
-    fn fresh_node(&mut self, machine: usize, former: Vec<NodeId>) -> (Core, Origin) {
+    fn fresh_node(&mut self, machine: usize, former: Vec<NodeId>, remains: &Remains) -> (Core, Origin) {
         self.next_node += 1;
         let node = NodeId(self.rng.u64(1..1_000) * 1_000 + self.next_node);
         let member = Member {
@@ -163,9 +166,11 @@ impl Cluster {
             address: machine.to_string(),
             started: (self.wall_offset)(machine, self.now),
             former,
+            legacy: remains.made(),
             ..Member::default()
         };
         let mut options = CoreOptions::new(node, member);
+        (options.legacy, options.holders) = (remains.legacy(), remains.holders());
         (self.adjust)(&mut options);
         (Core::new(options, self.time()), Origin::new(node))
     }
@@ -266,9 +271,13 @@ impl Cluster {
                 let machine = &mut self.machines[machine];
                 assert!(machine.imported.within(machine.core.frontier()));
             }
-            Output::Serving => self.reissue(machine),
-            Output::Heartbeat => {
-                let member = Member { serving: true, ..self.machines[machine].core.options.member.clone() };
+            Output::Serving { again } => {
+                self.machines[machine].serving = true;
+                self.reissue(machine, &again);
+            }
+            Output::MakeAgain { origin, after } => self.reissue(machine, &[(origin, after)]),
+            Output::Forgo(origin) => self.machines[machine].remains.forgo(origin),
+            Output::Heartbeat(member) => {
                 let node = self.machines[machine].node();
                 self.write_member(machine, node, Some(&member));
             }
@@ -475,7 +484,9 @@ impl Cluster {
 
     /// A new node on a machine that crashed.
     pub(super) fn restart(&mut self, machine: usize) {
-        (self.machines[machine].core, self.machines[machine].origin) = self.fresh_node(machine, Vec::new());
+        (self.machines[machine].core, self.machines[machine].origin) =
+            self.fresh_node(machine, Vec::new(), &Remains::default());
+        self.machines[machine].remains = Remains::default();
         self.machines[machine].data = Data::new();
         self.machines[machine].imported = Frontier::EMPTY;
         self.machines[machine].alive = true;
@@ -511,11 +522,11 @@ impl Cluster {
         let mut former = self.machines[machine].core.options.member.former.clone();
         former.push(self.machines[machine].node());
         self.machines[machine].lost += self.machines[machine].core.report(self.time()).lost_effects;
-        let (core, origin) = self.fresh_node(machine, former);
+        let mut remains = std::mem::take(&mut self.machines[machine].remains);
+        remains.join(self.machines[machine].core.remains());
+        let (core, origin) = self.fresh_node(machine, former, &remains);
         let machine = &mut self.machines[machine];
-        let (effects, seen) = std::mem::replace(&mut machine.core, core).into_own_effects();
-        machine.to_reissue.0.extend(effects);
-        machine.to_reissue.1.extend(seen);
+        (machine.core, machine.remains) = (core, remains);
         machine.origin = origin;
         machine.data = Data::new();
         machine.imported = Frontier::EMPTY;
@@ -523,26 +534,19 @@ impl Cluster {
         machine.rebases += 1;
     }
 
-    fn reissue(&mut self, machine: usize) {
-        self.machines[machine].serving = true;
-        let (effects, seen) = std::mem::take(&mut self.machines[machine].to_reissue);
+    fn reissue(&mut self, machine: usize, again: &[(NodeId, u64)]) {
+        let applied = self.machines[machine].origin.frontier().clone();
+        let effects = self.machines[machine].remains.take(again, &applied);
         let folded = self.machines[machine].core.folded().clone();
-        let mut former: Option<(NodeId, Reissue<'_>)> = None;
-        for (effect, seen) in effects.iter().zip(seen) {
-            if self.machines[machine].origin.frontier().includes(effect.dot) || touches_members(effect) {
-                continue;
-            }
-            assert_eq!(self.truth.get(&effect.dot), Some(&seen));
-            let origin = effect.dot.node;
-            let (_, reissue) = match &mut former {
-                Some(former) if former.0 == origin => former,
-                former => former.insert((origin, Reissue::new(origin, &folded))),
-            };
+        let mut reissue = Reissue::new(&folded);
+        for (effect, seen) in effects.iter().filter(|(effect, _)| !touches_members(effect)) {
+            assert_eq!(self.truth.get(&effect.dot), Some(seen));
             let node = self.machines[machine].node();
+            self.machines[machine].reissued += 1;
             for operation in effect.operations() {
-                let reach = reissue.reach(effect, &seen, node);
+                let reach = reissue.reach(effect, seen, node);
                 self.write(machine, operation, Some(&reach));
-                reissue.made(effect.dot.seq, self.machines[machine].origin.frontier().get(node));
+                reissue.made(effect.dot, self.machines[machine].origin.frontier().get(node));
             }
         }
     }

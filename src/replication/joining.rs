@@ -81,9 +81,12 @@ pub(super) struct Joining {
     unserved_since: Option<u64>,
     /// Since when nothing lacks but effects of identities given up.
     complete_since: Option<u64>,
+    /// Since when it is known which of these have to be made again.
+    decided_since: Option<u64>,
     /// What calls for a rebase.
     pub(super) hopeless: Option<Hopeless>,
     goodbye_at: u64,
+    pub(super) given_up_at: u64,
 }
 
 impl Joining {
@@ -96,8 +99,10 @@ impl Joining {
             met_at: now,
             unserved_since: None,
             complete_since: None,
+            decided_since: None,
             hopeless: None,
             goodbye_at: now,
+            given_up_at: now,
         }
     }
 
@@ -169,7 +174,7 @@ impl Core {
         }
         let former_effects = |source: &NodeId| {
             let said = self.peers.get(source).and_then(|state| state.said.as_ref());
-            said.map_or(0, |said| self.options.member.former.iter().map(|&node| said.frontier.get(node)).sum::<u64>())
+            said.map_or(0, |said| self.to_be_made_again().map(|node| said.frontier.get(node)).sum::<u64>())
         };
         let fresh = sources.difference(&self.joining.failed);
         let order = |source: &&NodeId| (self.is_on_losing_side(**source), Reverse(former_effects(source)), **source);
@@ -249,7 +254,7 @@ impl Core {
             return;
         }
         if !self.delivery.frontier().is_empty() {
-            self.give_up("this node made effects while it was joining", out);
+            self.give_up(now, "this node made effects while it was joining", out);
             return;
         }
         let SnapshotHeader { begin, folded, seen, participants, forced_out } = header;
@@ -312,23 +317,32 @@ impl Core {
             return;
         }
         let since = *self.joining.complete_since.get_or_insert(now);
+        if !self.has_decided(now, since) {
+            return;
+        }
+        let since = *self.joining.decided_since.get_or_insert(now);
         if self.has_former_effects() || now >= since + self.options.rebase_grace {
             self.serve(now, out);
         }
     }
 
-    /// Is everything here that peers have of the identities that this node gave up?
+    /// The nodes whose effects this one may have to make again.
+    fn to_be_made_again(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.options.member.former.iter().copied().chain(self.legacy.pending())
+    }
+
+    /// Is everything here that peers have of the nodes whose effects this one may have to make again?
     fn has_former_effects(&self) -> bool {
         let frontier = self.delivery.frontier();
-        let has_all =
-            |said: &Said| self.options.member.former.iter().all(|&node| said.frontier.get(node) <= frontier.get(node));
+        let has_all = |said: &Said| self.to_be_made_again().all(|node| said.frontier.get(node) <= frontier.get(node));
         self.serving_peers().all(|(_, said)| has_all(said))
     }
 
     /// Begins to serve clients.
     pub(super) fn serve(&mut self, now: u64, out: &mut Vec<Output>) {
         self.joining.phase = Phase::Serving;
-        out.push(Output::Serving);
+        let again = self.begin_making_again(now, out);
+        out.push(Output::Serving { again });
         self.release(now, out);
         self.include_members();
         self.stability.settle(now + self.options.settle);

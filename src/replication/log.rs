@@ -101,6 +101,19 @@ impl Log {
         fitting.map(|(_, entry)| entry.encoded.clone()).collect()
     }
 
+    /// The nodes of which effects are here.
+    pub(super) fn origins(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.origins.iter().filter(|(_, log)| !log.entries.is_empty()).map(|(&origin, _)| origin)
+    }
+
+    /// The effects of these origins, in the order in which they were applied.
+    pub(super) fn in_order(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<Bytes> {
+        let logs = self.origins.iter().filter(|(origin, _)| wanted(**origin));
+        let mut entries: Vec<&Entry> = logs.flat_map(|(_, log)| &log.entries).collect();
+        entries.sort_unstable_by_key(|entry| entry.place);
+        entries.into_iter().map(|entry| entry.encoded.clone()).collect()
+    }
+
     /// The bytes of the effects of `origin` in (after, upto] that are here.
     pub(super) fn bytes_between(&self, origin: NodeId, after: u64, upto: u64) -> u64 {
         let Some(log) = self.origins.get(&origin) else { return 0 };

@@ -236,7 +236,7 @@ impl Core {
         let interval = if missing { WISH_INTERVAL } else { self.options.heartbeat_interval };
         if self.membership.heartbeat_at.is_none_or(|at| now >= at + interval) {
             self.membership.heartbeat_at = Some(now);
-            out.push(Output::Heartbeat);
+            out.push(Output::Heartbeat(Member { serving: true, ..self.options.member.clone() }));
         }
     }
 

@@ -17,7 +17,9 @@
 //! | `unmet` | whom DNS names and nobody has met: other clusters that began apart |
 //! | `membership` | who belongs to the cluster, who is alive, whom to connect to |
 //! | `joining` | from start to serving, by logs or by snapshot; the end |
-//! | `rebase` | when an identity has to be given up, by whom, and what is kept for the next one |
+//! | `rebase` | when an identity has to be given up, and by whom |
+//! | `remains` | what is kept for the next identity, to be made again |
+//! | `legacy` | who makes effects of a node again that is gone, when all who have them give up their identities |
 //! | `frame` | what peers say to each other, and its wire form |
 //! | `report`, `delay` | what operators and `WAIT` see |
 //!
@@ -44,11 +46,13 @@ mod frame;
 #[cfg(test)]
 mod harness;
 mod joining;
+mod legacy;
 mod log;
 mod membership;
 mod peers;
 mod push;
 mod rebase;
+mod remains;
 mod repair;
 mod report;
 #[cfg(test)]
@@ -67,6 +71,7 @@ pub use self::core::Core;
 pub use delay::DelayHistogram;
 pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stage, Stream};
 pub use rebase::is_covered;
+pub use remains::{Holder, Remains};
 pub use report::{ClusterReport, MemberReport};
 
 /// The time at which an input is handled.
@@ -85,6 +90,10 @@ pub struct CoreOptions {
     pub node: NodeId,
     /// This node's own entry for `__swytch:members`, told to peers at the first word.
     pub member: Member,
+    /// Nodes that are gone, and up to which seq this one could make their effects again: [`Remains::legacy`] of the identity before.
+    pub legacy: Vec<(NodeId, u64)>,
+    /// Who is known to have what would have to be made again: [`Remains::holders`] of the identity before.
+    pub holders: Vec<Holder>,
     /// Starts by finding a cluster to join (true), or serves at once.
     pub joining: bool,
     /// Seed for the jitter of connection attempts.
@@ -116,6 +125,8 @@ impl CoreOptions {
         CoreOptions {
             node,
             member,
+            legacy: Vec::new(),
+            holders: Vec::new(),
             joining: true,
             seed: node.0,
             log_limit: 128 << 20,
@@ -150,9 +161,12 @@ pub struct Member {
     /// [`MAX_FORMER`]. As long as it joins, it takes its snapshot from who has most of them, and waits for those that
     /// others have: nothing is made anew that exists.
     pub former: Vec<NodeId>,
+    /// Other nodes, and up to which seq: of a node that serves, those whose effects it made anew as far as they were lacking; of one
+    /// that joins, those whose effects it may have to (see `legacy`). At most [`MAX_FORMER`].
+    pub legacy: Vec<(NodeId, u64)>,
 }
 
-/// So many identities given up are told of.
+/// So many identities given up are told of, and so many others whose effects are made anew.
 pub const MAX_FORMER: usize = 16;
 
 impl Member {
@@ -161,6 +175,19 @@ impl Member {
         self.former.push(former);
         let old = self.former.len().saturating_sub(MAX_FORMER);
         self.former.drain(..old);
+    }
+
+    /// It makes the effects of this other node anew, up to this seq.
+    fn made_again(&mut self, origin: NodeId, upto: u64) {
+        self.legacy.retain(|(node, _)| *node != origin);
+        self.legacy.push((origin, upto));
+        let old = self.legacy.len().saturating_sub(MAX_FORMER);
+        self.legacy.drain(..old);
+    }
+
+    /// Up to which seq it has effects of this other node to make anew, or has made them.
+    pub(crate) fn has_legacy(&self, node: NodeId) -> u64 {
+        self.legacy.iter().filter(|(origin, _)| *origin == node).map(|&(_, upto)| upto).max().unwrap_or(0)
     }
 }
 
@@ -269,10 +296,22 @@ pub enum Output {
     },
     /// All that any part of the imported snapshot may contain is applied: its filters are not needed any more.
     CatchUpComplete,
-    /// This node may serve clients from now on.
-    Serving,
-    /// Write this node's own entry to `__swytch:members`, as an ordinary effect, and that it serves.
-    Heartbeat,
+    /// This node may serve clients from now on, when it has made again what [`Remains::take`] says.
+    Serving {
+        /// Of which nodes, and after which seqs: its own former identities, and those that are gone.
+        again: Vec<(NodeId, u64)>,
+    },
+    /// The same, later, for one node that is gone.
+    MakeAgain {
+        /// Of which node.
+        origin: NodeId,
+        /// After which seq.
+        after: u64,
+    },
+    /// The effects of this node that were kept to be made again are made again by another: forgo them.
+    Forgo(NodeId),
+    /// Write this node's own entry to `__swytch:members`, as an ordinary effect.
+    Heartbeat(Member),
     /// Write the entry of a node that joins, as an ordinary effect. Its snapshot follows when the entry is there, so
     /// that every node that could forget something which the newcomer lacks, knows of it first (see `joining`).
     Admit {
@@ -306,9 +345,9 @@ pub enum Output {
     LookUp,
     /// No peer is left: ask DNS again.
     Discover,
-    /// This identity has to be given up: empty the keyspace, make a new core with a fresh node id that joins, connect
-    /// anew, and at [`Output::Serving`] issue those effects of [`Core::into_own_effects`] again that its frontier lacks
-    /// by then. Should the new identity have to be given up before that, the same effects wait for the next.
+    /// This identity has to be given up: empty the keyspace, make a new core with a fresh node id that joins and knows of
+    /// [`Remains::legacy`], connect anew, and at [`Output::Serving`] issue those effects of [`Core::remains`] again that are
+    /// lacking by then. Should the new identity have to be given up before that, the same effects wait for the next.
     /// This core does nothing any more.
     Rebase {
         /// Why, for the log.

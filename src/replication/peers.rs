@@ -14,7 +14,7 @@
 use super::core::Core;
 use super::delivery::MAX_ORIGINS;
 use super::frame::{Frame, Hello, Stage};
-use super::{Member, Output};
+use super::{MAX_FORMER, Member, Output};
 use crate::effects::{Frontier, NodeId};
 
 /// The most peers that may be connected.
@@ -126,7 +126,7 @@ impl Core {
 
     fn hello(&self) -> Frame {
         Frame::Hello(Box::new(Hello {
-            member: self.options.member.clone(),
+            member: self.introduction(),
             frontier: self.claimed.clone(),
             floor: self.stability.floor().clone(),
             stage: self.stage(),
@@ -147,6 +147,7 @@ impl Core {
         if hello.participants.len() > MAX_ORIGINS {
             return Err("absurdly many participants");
         }
+        check_member(&hello.member)?;
         let Some(state) = self.peers.get_mut(&peer) else { return Ok(()) };
         if state.said.is_some() {
             // It repeats itself because our first word has not reached it.
@@ -217,6 +218,15 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// What no correct node says of itself or of another.
+pub(super) fn check_member(member: &Member) -> Result<(), Violation> {
+    let absurd = member.legacy.iter().any(|&(_, upto)| upto > MAX_SEQ);
+    if absurd || member.former.len().max(member.legacy.len()) > MAX_FORMER {
+        return Err("an absurd list of identities that were given up");
+    }
+    Ok(())
 }
 
 /// What no correct node can send as a frontier.

@@ -24,64 +24,26 @@
 //! A node that has not begun to serve has nothing to make anew and gives way to anybody: but only when there is no peer left
 //! that it can join as it is.
 //!
-//! # Bounds
-//!
-//! What own effects had seen is kept for those in the log, where it changed.
+//! What is kept for the next identity is told in `remains`, and who makes what anew in `legacy`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::core::Core;
 use super::joining::Phase;
 use super::peers::Said;
 use super::{Member, Output};
-use crate::effects::{Effect, Frontier, NodeId, SeenChanges};
+use crate::effects::{Frontier, NodeId};
 
-/// What own effects had seen, for those still in the log: so that they can be made anew.
-#[derive(Debug, Default)]
-pub(super) struct OwnPast {
-    /// All that was seen by the last own effect that is not in the log any more.
-    base: Frontier,
-    /// The changes of those in the log, where there are any. At most one per effect in the log.
-    changes: VecDeque<(u64, SeenChanges)>,
-}
+/// Peers gossip each second. One of which nothing was heard for so many milliseconds may be dead, its connection yet to end.
+pub(super) const SILENCE: u64 = 2_000;
 
-impl OwnPast {
-    pub(super) fn append(&mut self, effect: &Effect) {
-        if !effect.seen_changes.is_empty() {
-            self.changes.push_back((effect.dot.seq, effect.seen_changes.clone()));
-        }
-    }
-
-    /// Own effects up to `seq` have left the log.
-    pub(super) fn trim(&mut self, seq: u64) {
-        while let Some((at, changes)) = self.changes.front()
-            && *at <= seq
-        {
-            for &(node, seen) in changes {
-                self.base.raise(node, seen);
-            }
-            self.changes.pop_front();
-        }
-    }
-
-    /// All that each of these own effects, the next after those that left the log, had seen.
-    pub(super) fn seen(&self, effects: &[Effect]) -> Vec<Frontier> {
-        let mut seen = self.base.clone();
-        let each = effects.iter().map(|effect| {
-            for &(node, seq) in &effect.seen_changes {
-                seen.raise(node, seq);
-            }
-            seen.set(effect.dot.node, effect.dot.seq - 1);
-            seen.clone()
-        });
-        each.collect()
-    }
-}
-
-/// Is everything of `seen` applied here, under its own name or made anew by who gave that name up?
+/// Is everything of `seen` applied here, under its own name or made anew by who gave that name up, or took it over?
 pub fn is_covered(seen: &Frontier, applied: &Frontier, members: &BTreeMap<NodeId, Member>) -> bool {
-    let is_made_anew = |node: NodeId| members.values().any(|member| member.serving && member.former.contains(&node));
-    seen.iter().all(|(node, seq)| applied.get(node) >= seq || is_made_anew(node))
+    let is_made_anew = |node: NodeId, seq: u64| {
+        let made_by = |member: &Member| member.former.contains(&node) || member.has_legacy(node) >= seq;
+        members.values().any(|member| member.serving && made_by(member))
+    };
+    seen.iter().all(|(node, seq)| applied.get(node) >= seq || is_made_anew(node, seq))
 }
 
 /// What decides who gives way.
@@ -139,7 +101,7 @@ impl Hopeless {
 impl Core {
     /// Gives up this identity when nothing else helps, and has not for a while.
     pub(super) fn consider_rebase(&mut self, now: u64, out: &mut Vec<Output>) {
-        let Some((reason, winner)) = self.reason_to_rebase() else {
+        let Some((reason, winner)) = self.reason_to_rebase(now) else {
             self.joining.hopeless = None;
             return;
         };
@@ -150,7 +112,7 @@ impl Core {
         hopeless.look(now, winners.map(|(_, said)| &said.frontier));
         if now >= hopeless.waited_since + self.options.rebase_grace {
             self.count_loss(winner, out);
-            self.give_up(reason, out);
+            self.give_up(now, reason, out);
         } else {
             self.joining.hopeless = Some(hopeless);
         }
@@ -171,7 +133,7 @@ impl Core {
     }
 
     /// Why this identity has to be given up, and to which peer it gives way, if to one.
-    fn reason_to_rebase(&self) -> Option<(&'static str, Option<NodeId>)> {
+    fn reason_to_rebase(&self, now: u64) -> Option<(&'static str, Option<NodeId>)> {
         match self.joining.phase {
             Phase::Serving | Phase::Following { .. } | Phase::CatchingUp => {}
             Phase::Seeking if !self.delivery.frontier().is_empty() => {}
@@ -198,7 +160,9 @@ impl Core {
             }
         };
         if self.joining.phase == Phase::Serving {
-            return self.serving_peers().find_map(|(peer, said)| {
+            // Nobody gives way to the dead.
+            let is_heard = |peer: NodeId| self.membership.silent_for(peer, now) < SILENCE;
+            return self.serving_peers().filter(|(peer, _)| is_heard(*peer)).find_map(|(peer, said)| {
                 let reason = hopeless(said).filter(|_| self.gives_way_to(peer, said))?;
                 Some((reason, Some(peer)))
             });
@@ -235,8 +199,9 @@ impl Core {
     }
 
     /// Ends this identity.
-    pub(super) fn give_up(&mut self, reason: &'static str, out: &mut Vec<Output>) {
+    pub(super) fn give_up(&mut self, now: u64, reason: &'static str, out: &mut Vec<Output>) {
         self.joining.phase = Phase::GivenUp;
+        self.joining.given_up_at = now;
         self.counters.rebases += 1;
         out.push(Output::Rebase { reason });
     }

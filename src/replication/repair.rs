@@ -20,12 +20,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Output;
 use super::core::Core;
 use super::delivery::Missing;
 use super::frame::Frame;
 use super::joining::Phase;
 use super::peers::Violation;
+use super::{Member, Output};
 use crate::effects::{Dot, NodeId};
 use crate::planted::{Bug, planted};
 
@@ -104,6 +104,7 @@ impl Core {
         }
         self.repair.lacking.retain(|origin, _| lacking.contains(origin));
         for origin in lacking {
+            self.discard_given_up(origin);
             self.request(now, origin, false, out);
         }
     }
@@ -153,6 +154,18 @@ impl Core {
         lack.outstanding = Some(Outstanding { peer, after, at: now });
         self.counters.repairs += 1;
         out.push(Output::Send { peer, frame: Frame::Request { origin, after, upto } });
+    }
+
+    /// Drops what waits of an origin that is gone, if nobody has applied it and somebody says that it makes it again.
+    fn discard_given_up(&mut self, origin: NodeId) {
+        let takes_over = |member: &Member| member.former.contains(&origin) || member.has_legacy(origin) > 0;
+        let said = || self.peers.values().filter_map(|state| state.said.as_ref());
+        let is_given_up = !self.peers.contains_key(&origin)
+            && (self.membership.members().values().any(takes_over) || said().any(|said| takes_over(&said.member)));
+        if is_given_up {
+            let exists = said().map(|said| said.frontier.get(origin)).max().unwrap_or(0);
+            self.delivery.discard_beyond(origin, exists);
+        }
     }
 
     /// The effects whose arrival from this peer answers a request.

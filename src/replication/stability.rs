@@ -335,7 +335,7 @@ impl Core {
             "only what is applied is forgotten"
         );
         self.log.trim(&stability.floor);
-        self.own_past.trim(stability.floor.get(self.options.node));
+        self.past.trim(&stability.floor);
     }
 
     fn fold(&mut self, out: &mut Vec<Output>) {

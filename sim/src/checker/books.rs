@@ -103,8 +103,8 @@ impl Checker {
         self.slots[slot].applied.raise(dot.node, dot.seq);
     }
 
-    /// A node empties its keyspace, which then makes effects as `node`. Of what it had, it keeps its own effects `kept`,
-    /// to be made again. What is lost by that is a breach, unless its log was over its budget: then it had said so.
+    /// A node empties its keyspace, which then makes effects as `node`. Of what it had, it keeps the effects `kept`, its own and
+    /// those of nodes that are gone, to be made again. What is lost by that is a breach, unless its log was over its budget: then it had said so.
     pub fn emptied(&mut self, slot: usize, node: NodeId, kept: &[Dot], log_was_full: bool) {
         let book = &mut self.slots[slot];
         let had = std::mem::take(&mut book.applied);
@@ -146,13 +146,18 @@ impl Checker {
         self.slots[slot].importing = false;
     }
 
-    /// A node has made effects of a former identity again: `old`, in this order, as its latest effects from `first` on.
+    /// A node has made effects of former identities and of nodes that are gone again: `old`, in this order, as its latest effects
+    /// from `first` on.
     pub fn made_again(&mut self, slot: usize, old: &[Dot], first: u64) {
         let node = self.slots[slot].origin;
         let old = old.iter().filter(|dot| !self.of_the_system.contains(dot));
         let renamed: Vec<_> = old.zip(first..).map(|(&dot, seq)| (dot, Dot { node, seq })).collect();
         self.renamed.extend(renamed);
-        self.slots[slot].former.clear();
+    }
+
+    /// Of what it kept to be made again, a node has this left.
+    pub fn keeps(&mut self, slot: usize, left: Vec<Dot>) {
+        self.slots[slot].former = left;
     }
 
     /// Faults are over. Unless all nodes were healed, only what those that were have counts from now on.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use swytch::effects::{Dot, Effect, Frontier, NodeId, Operation};
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
-use swytch::replication::{ClusterReport, Core, CoreOptions, Frame, Input, Member, Now, Output, is_covered};
+use swytch::replication::{ClusterReport, Core, CoreOptions, Frame, Input, Member, Now, Output, Remains, is_covered};
 
 use super::members;
 use super::queue::{Event, Run};
@@ -55,18 +55,15 @@ pub(super) struct Node {
     folding: (Frontier, usize, usize),
     /// All that the latest own effect had seen.
     own_past: Frontier,
-    pub former: Option<Former>,
+    /// The identity before, until this one serves.
+    former: Option<NodeId>,
+    /// What identities given up left to be made again.
+    remains: Remains,
     /// A core of this node could not keep all that its peers lacked, or a snapshot came from such a node: what it holds
     /// may be more than it and others could send or make again.
     pub log_was_full: bool,
     rebase: Option<&'static str>,
     search: Search,
-}
-
-/// The identity before, until its effects are made again.
-pub(super) struct Former {
-    node: NodeId,
-    pub effects: Vec<(Effect, Frontier)>,
 }
 
 /// A search for peers.
@@ -117,6 +114,7 @@ impl Node {
             folding: (Frontier::EMPTY, 0, 0),
             own_past: Frontier::EMPTY,
             former: None,
+            remains: Remains::default(),
             log_was_full: false,
             rebase: None,
             search: Search::default(),
@@ -151,8 +149,8 @@ impl Node {
 
     fn keep_late(&mut self, effect: Effect) {
         let seen = self.follow(&effect);
-        if let Some(former) = self.former.as_mut().filter(|former| former.node == effect.dot.node) {
-            former.effects.push((effect, seen));
+        if self.former == Some(effect.dot.node) {
+            self.remains.add_late(effect, seen);
         }
     }
 }
@@ -332,10 +330,15 @@ impl World<'_> {
                 self.node(slot).keyspace.end_catch_up();
                 self.checker.caught_up(slot);
             }
-            Output::Serving => self.begin_to_serve(slot),
-            Output::Heartbeat => {
+            Output::Serving { again } => self.begin_to_serve(slot, &again),
+            Output::MakeAgain { origin, after } => self.make_again(slot, &[(origin, after)]),
+            Output::Forgo(origin) => {
+                self.node(slot).remains.forgo(origin);
+                self.note(slot, || format!("leaves the effects of {origin} to be made again by another"));
+                self.keeps(slot);
+            }
+            Output::Heartbeat(member) => {
                 let node = self.node(slot);
-                let member = Member { serving: true, ..node.options.member.clone() };
                 members::write(&node.keyspace, wall, node.id, &member);
                 node.members_changed = true;
                 self.noted(slot);
@@ -397,29 +400,49 @@ impl World<'_> {
         }
     }
 
-    fn begin_to_serve(&mut self, slot: usize) {
+    fn begin_to_serve(&mut self, slot: usize, again: &[(NodeId, u64)]) {
         self.note(slot, || "serves".to_owned());
         self.drop_stale_data(slot);
         let wall = self.wall(slot);
-        let node = self.node(slot);
-        if let Some(former) = node.former.take() {
-            let applied = node.keyspace.frontier();
-            let lacking = former.effects.into_iter().filter(|(effect, _)| !applied.includes(effect.dot));
-            let (effects, seen): (Vec<_>, Vec<_>) = lacking.unzip();
-            let first = applied.get(node.id) + 1;
-            node.keyspace.reissue(&effects, &seen, former.node, node.core.folded(), wall);
-            let dots: Vec<Dot> = effects.iter().map(|effect| effect.dot).collect();
-            self.checker.made_again(slot, &dots, first);
-            self.note(slot, || format!("makes {} effects of its former identity again", dots.len()));
-            self.outcome.coverage.count(Path::Remade, dots.len() as u64);
-            self.outcome.coverage.count(Path::RemadeNone, u64::from(dots.is_empty()));
+        let former = self.node(slot).former.take();
+        if let Some(former) = former {
+            self.make_again(slot, again);
             let node = self.node(slot);
-            node.members_changed |= members::remove(&node.keyspace, wall, former.node);
+            node.remains.forget(&node.keyspace.frontier());
+            node.members_changed |= members::remove(&node.keyspace, wall, former);
             self.noted(slot);
+            self.keeps(slot);
         }
         let now = self.now;
         self.node(slot).opens_at = Some(now + SESSION_PATIENCE);
         self.consider_opening(slot);
+    }
+
+    /// Makes effects of these nodes again, after these seqs, as far as they are lacking.
+    fn make_again(&mut self, slot: usize, again: &[(NodeId, u64)]) {
+        self.noted(slot);
+        let wall = self.wall(slot);
+        let node = self.node(slot);
+        let applied = node.keyspace.frontier();
+        let effects = node.remains.take(again, &applied);
+        let first = applied.get(node.id) + 1;
+        node.keyspace.reissue(&effects, node.core.folded(), wall);
+        let dots: Vec<Dot> = effects.iter().map(|(effect, _)| effect.dot).collect();
+        self.checker.made_again(slot, &dots, first);
+        self.note(slot, || {
+            let origins: BTreeSet<String> = dots.iter().map(|dot| dot.node.to_string()).collect();
+            format!("makes {} effects of {origins:?} again", dots.len())
+        });
+        self.outcome.coverage.count(Path::Remade, dots.len() as u64);
+        self.outcome.coverage.count(Path::RemadeNone, u64::from(dots.is_empty()));
+        self.noted(slot);
+        self.keeps(slot);
+    }
+
+    /// The checker takes note of what a node still keeps to be made again.
+    fn keeps(&mut self, slot: usize) {
+        let node = self.nodes[slot].as_ref().expect("only nodes that run are asked for");
+        self.checker.keeps(slot, node.remains.dots().collect());
     }
 
     /// Serves clients as soon as everything is here that they may have seen before, or will not come.
@@ -470,15 +493,16 @@ impl World<'_> {
             node.options.member.was(former);
             node.shown.join(node.core.frontier());
         }
-        let core = Core::new(node.options.clone(), Now { monotonic, wall });
-        let former_core = std::mem::replace(&mut node.core, core);
-        let report = former_core.report(Now { monotonic, wall });
+        let report = node.core.report(Now { monotonic, wall });
         node.log_was_full |= report.forced_out > 0;
-        let (effects, seen) = former_core.into_own_effects();
-        // An identity that never served made no effects but entries of members, which the next one makes anew.
-        if node.former.is_none() {
-            node.former = Some(Former { node: former, effects: effects.into_iter().zip(seen).collect() });
+        // What the core of an identity that never served has of others, they have.
+        if has_served {
+            node.former = Some(former);
+            node.remains.join(node.core.remains());
+            node.options.member.legacy = node.remains.made();
         }
+        (node.options.legacy, node.options.holders) = (node.remains.legacy(), node.remains.holders());
+        node.core = Core::new(node.options.clone(), Now { monotonic, wall });
         for input in waiting {
             if let Input::LocalEffects(effects) = input {
                 effects.into_iter().for_each(|effect| node.keep_late(effect));
@@ -507,8 +531,7 @@ impl World<'_> {
         let late = node.keyspace.begin_import(node.id);
         assert!(late.is_empty(), "everything was collected just before");
         node.own_past = Frontier::EMPTY;
-        let (id, former) = (node.id, node.former.as_ref());
-        let kept: Vec<Dot> = former.iter().flat_map(|former| &former.effects).map(|(effect, _)| effect.dot).collect();
+        let (id, kept) = (node.id, node.remains.dots().collect::<Vec<Dot>>());
         let log_was_full = self.node(slot).log_was_full;
         self.checker.emptied(slot, id, &kept, log_was_full);
     }
@@ -569,7 +592,7 @@ impl World<'_> {
         if node.search.number != number || !node.search.active {
             return;
         }
-        if let Some(former) = node.former.as_ref().map(|former| former.node) {
+        if let Some(former) = node.former {
             let members = members::read(&node.keyspace, 0);
             found.extend(
                 members.into_iter().filter(|(id, _)| *id != former).filter_map(|(_, member)| slot_of(&member.address)),

@@ -1,0 +1,286 @@
+//! Who makes effects of a node again that is gone, when all who have them give up their identities.
+//!
+//! A group of nodes can have to give way to another cluster as a whole (see `rebase`). Each makes its own effects again. Those of a
+//! member that is gone by then each of the others may have in its log, and one of them has to make them again: exactly one, as
+//! effects made again twice count twice. Each says for which nodes it could ([`Member::legacy`]), in its first word and in
+//! the entry of the membership by which it is admitted. Admission comes before the snapshot, and from the end of that until it decides a node
+//! waits a little, so that those who give way at about the same time know of each other. Then, for each node that is gone:
+//!
+//! 1. What is here under its own name is here: peers may have had it all the same.
+//! 2. A member that serves and says that it has made it anew did. So did a later identity of the node itself, if there is one.
+//! 3. A later identity of the node that joins will; else the one with the lowest id of those that join and have it. Should that
+//!    one go before it serves, its entry expires, and the next one does it.
+//! 4. A node of which somebody has heard lately may only be cut off, and bring its effects itself. It is waited for until it expires.
+//! 5. Else it is this node that makes them anew.
+//!
+//! Nor is anything made anew, of this node or of another, while somebody is known to have it under its own name who may only be cut off.
+//!
+//! A node that is gone may come back all the same. If it has to give up its identity, it makes only those of its effects anew that
+//! no member says it has made. If it has not, because the others can apply its effects by then, these count twice.
+//!
+//! Clients wait for the first decision, as what a node makes anew itself has to come in order: what removes after what it removes. A
+//! node that serves looks again and again at what it left to others.
+//!
+//! This module decides from what nodes say. It knows no effect.
+//!
+//! # Bounds
+//!
+//! At most [`MAX_FORMER`] nodes. Clients wait as long as a member takes to expire, and not for what is left to others.
+
+use super::core::Core;
+use super::frame::Stage;
+use super::joining::Phase;
+use super::{Holder, MAX_FORMER, Member, Output};
+use crate::effects::NodeId;
+
+/// From the moment when everything else is here until a node that joins decides, in milliseconds: others may be about to say that
+/// they have the same effects.
+const PAUSE: u64 = 1_500;
+
+/// The nodes that are gone whose effects this node could make again.
+#[derive(Debug)]
+pub(super) struct Legacy {
+    /// Undecided, or left to others: which nodes, and up to which seq.
+    pending: Vec<(NodeId, u64)>,
+}
+
+/// What becomes of the effects of a node that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// They are here under their own names.
+    Here,
+    /// Another node has made them again.
+    Made,
+    /// Another node will make or bring them.
+    Left,
+    /// The node may be alive.
+    Unknown,
+    /// This node makes those again that come after this seq.
+    Ours { after: u64 },
+}
+
+impl Legacy {
+    pub(super) fn new(pending: &[(NodeId, u64)]) -> Self {
+        Legacy { pending: pending.iter().copied().take(MAX_FORMER).collect() }
+    }
+
+    /// The nodes that are not decided on.
+    pub(super) fn pending(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.pending.iter().map(|&(node, _)| node)
+    }
+}
+
+impl Core {
+    /// This node's entry as it is told to others while it joins.
+    pub(super) fn introduction(&self) -> Member {
+        let mut member = self.options.member.clone();
+        self.legacy.pending.iter().for_each(|&(origin, upto)| member.made_again(origin, upto));
+        member
+    }
+
+    fn fate(&self, now: u64, origin: NodeId, upto: u64) -> Fate {
+        if self.delivery.frontier().get(origin) >= upto {
+            return Fate::Here;
+        }
+        let own = self.options.node;
+        let others = || self.membership.members().iter().filter(|(node, _)| **node != own);
+        let after = self.made_upto(origin);
+        if after >= upto || others().any(|(_, member)| member.serving && member.former.contains(&origin)) {
+            return Fate::Made;
+        }
+        let comes_first = |node: NodeId, member: &Member| {
+            member.former.contains(&origin) || (node < own && member.has_legacy(origin) > after)
+        };
+        let joins = |stage: Stage| matches!(stage, Stage::Seeking | Stage::CatchingUp);
+        let mut said = self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
+        let is_left = self.peers.contains_key(&origin)
+            || others().any(|(&node, member)| !member.serving && comes_first(node, member))
+            || said.any(|(peer, said)| joins(said.stage) && comes_first(peer, &said.member));
+        if is_left {
+            Fate::Left
+        } else if self.may_be_cut_off(now, origin) {
+            Fate::Unknown
+        } else {
+            Fate::Ours { after }
+        }
+    }
+
+    /// Up to which seq a member that serves says it has made the effects of this node anew.
+    fn made_upto(&self, origin: NodeId) -> u64 {
+        let others = self.membership.members().iter().filter(|(node, _)| **node != self.options.node);
+        others.filter(|(_, member)| member.serving).map(|(_, member)| member.has_legacy(origin)).max().unwrap_or(0)
+    }
+
+    /// Can this node tell what it has to make again? It has had everything else since then.
+    pub(super) fn has_decided(&self, now: u64, since: u64) -> bool {
+        let fates = || self.legacy.pending.iter().map(|&(origin, upto)| self.fate(now, origin, upto));
+        let is_settled = fates().all(|fate| matches!(fate, Fate::Here | Fate::Made))
+            || (now >= since + PAUSE && fates().all(|fate| fate != Fate::Unknown));
+        let are_met = self.options.holders.iter().all(|holder| self.is_met_or_gone(now, holder));
+        (is_settled && are_met) || now >= since + self.options.expiry + self.options.rebase_grace
+    }
+
+    /// Does this node have what the holder has, or learn of it from the holder, or can the holder not bring it any more?
+    fn is_met_or_gone(&self, now: u64, holder: &Holder) -> bool {
+        let node = holder.node;
+        let has_given_up = |member: &Member| member.former.contains(&node);
+        let mut said = self.peers.values().filter_map(|state| state.said.as_ref());
+        self.delivery.frontier().get(holder.origin) >= holder.upto
+            || self.peers.get(&node).is_some_and(|state| state.said.is_some())
+            || self.membership.members().values().any(has_given_up)
+            || said.any(|said| has_given_up(&said.member))
+            || !self.may_be_cut_off(now, node)
+    }
+
+    /// Is this a member that somebody has heard of lately, and that was not replaced?
+    fn may_be_cut_off(&self, now: u64, node: NodeId) -> bool {
+        self.membership.is_member(node)
+            && self.membership.silent_for(node, now) < self.options.expiry
+            && !self.membership.is_replaced(node)
+    }
+
+    /// This node is about to serve: whose effects does it make again, and after which seqs?
+    pub(super) fn begin_making_again(&mut self, now: u64, out: &mut Vec<Output>) -> Vec<(NodeId, u64)> {
+        let own = self.options.member.former.iter().map(|&former| (former, self.made_upto(former)));
+        let mut again: Vec<(NodeId, u64)> = own.collect();
+        for (origin, upto) in std::mem::take(&mut self.legacy.pending) {
+            match self.fate(now, origin, upto) {
+                // Kept until another node has it as well.
+                Fate::Here => {}
+                Fate::Made => out.push(Output::Forgo(origin)),
+                Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
+                Fate::Ours { after } => {
+                    again.push((origin, after));
+                    self.options.member.made_again(origin, upto);
+                }
+            }
+        }
+        again
+    }
+
+    /// Looks again at what was left to others.
+    pub(super) fn tend_legacy(&mut self, now: u64, out: &mut Vec<Output>) {
+        if self.joining.phase != Phase::Serving {
+            return;
+        }
+        for (origin, upto) in std::mem::take(&mut self.legacy.pending) {
+            match self.fate(now, origin, upto) {
+                Fate::Here | Fate::Made => out.push(Output::Forgo(origin)),
+                Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
+                Fate::Ours { after } => {
+                    out.push(Output::MakeAgain { origin, after });
+                    self.options.member.made_again(origin, upto);
+                    self.membership.beat_at_once();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::Input;
+    use super::super::harness::{Cluster, TICK};
+
+    /// Two clusters that began apart, of which the first has forgotten what the second has not seen, and the second has forgotten
+    /// nothing. Returns what was added in the second, by these.
+    fn apart(cluster: &mut Cluster, writers: &[usize]) -> BTreeSet<Vec<u8>> {
+        cluster.strict_folds = false;
+        across(cluster, true);
+        for machine in 2..5 {
+            cluster.feed(machine, Input::Named(vec!["0".into(), "1".into()]));
+        }
+        cluster.run(10_000);
+        let mut added = BTreeSet::new();
+        for _ in 0..12 {
+            for machine in 0..2 {
+                cluster.add(machine, 30);
+            }
+            for &machine in writers {
+                added.insert(cluster.add(machine, 30));
+                cluster.run(TICK);
+            }
+        }
+        cluster.run(5_000);
+        added
+    }
+
+    fn across(cluster: &mut Cluster, blocked: bool) {
+        for (one, other) in [(0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4)] {
+            cluster.block(one, other, blocked);
+        }
+    }
+
+    fn assert_made_again_once(cluster: &mut Cluster, added: &BTreeSet<Vec<u8>>, seed: u64) {
+        cluster.assert_converged();
+        let contents = cluster.machines[0].contents();
+        let lost = added.difference(&contents).count();
+        let made_again: Vec<usize> = cluster.machines.iter().map(|machine| machine.reissued).collect();
+        assert_eq!((lost, made_again.iter().sum()), (0, added.len()), "seed {seed}: made again {made_again:?}");
+        assert_eq!(cluster.machines.iter().map(|machine| machine.lost).sum::<u64>(), 0, "seed {seed}");
+    }
+
+    #[test]
+    fn of_a_group_that_gives_way_one_makes_the_effects_of_its_dead_member_again() {
+        for seed in 0..40 {
+            let mut cluster = Cluster::new(seed, 5, |_| ());
+            let added = apart(&mut cluster, &[2, 3, 4]);
+            cluster.crash(4);
+            across(&mut cluster, false);
+            cluster.run(60_000);
+            assert_made_again_once(&mut cluster, &added, seed);
+            let rebases: Vec<usize> = cluster.machines.iter().map(|machine| machine.rebases).collect();
+            assert_eq!(rebases, [0, 0, 1, 1, 0], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn who_was_only_cut_off_does_not_make_again_what_others_have() {
+        for seed in 0..40 {
+            let mut cluster = Cluster::new(seed, 5, |_| ());
+            let mut added = apart(&mut cluster, &[2, 3, 4]);
+            cluster.isolate(4, true);
+            added.insert(cluster.add(4, 30));
+            for (one, other) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+                cluster.block(one, other, false);
+            }
+            cluster.run(40_000);
+            added.insert(cluster.add(4, 30));
+            cluster.isolate(4, false);
+            cluster.run(90_000);
+            assert_made_again_once(&mut cluster, &added, seed);
+        }
+    }
+
+    #[test]
+    fn who_dies_on_the_way_leaves_it_to_the_next() {
+        let mut tried = 0;
+        for seed in 0..40 {
+            let mut cluster = Cluster::new(seed, 5, |_| ());
+            let added = apart(&mut cluster, &[4]);
+            cluster.crash(4);
+            across(&mut cluster, false);
+            let both_join = |cluster: &Cluster| {
+                cluster.machines[2..4].iter().all(|machine| machine.rebases == 1 && !machine.serving)
+            };
+            for _ in 0..1_000 {
+                cluster.run(10);
+                if both_join(&cluster) {
+                    break;
+                }
+            }
+            cluster.run(600);
+            // One may have been done before the other began.
+            if both_join(&cluster) {
+                let first = if cluster.machines[2].node() < cluster.machines[3].node() { 2 } else { 3 };
+                cluster.crash(first);
+                cluster.run(100_000);
+                assert_made_again_once(&mut cluster, &added, seed);
+                tried += 1;
+            }
+        }
+        assert!(tried >= 20, "{tried}");
+    }
+}

@@ -1,0 +1,222 @@
+//! What an identity that is given up leaves to the next one, to be made again.
+//!
+//! The next identity takes a snapshot. What that lacks is made again under the new name: the own effects that are in the log, and
+//! those of nodes that are gone (who makes those is told in `legacy`). What each of them had seen goes with it, as its removals
+//! are to reach that and nothing else. They stay in the order in which they were applied here: what one had seen comes before it,
+//! whoever made it.
+//!
+//! This module knows what there is to be made again, not who makes it, nor how.
+//!
+//! # Bounds
+//!
+//! [`Pasts`] has an entry per origin with effects in the log, of what these had seen, where it changed. [`Remains`] are parts of
+//! one log, and so within its budget, of the own effects and those of at most [`MAX_FORMER`] other nodes; at most [`MAX_HOLDERS`]
+//! holders.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+
+use super::MAX_FORMER;
+use super::core::Core;
+use super::rebase::SILENCE;
+use crate::effects::{Dot, Effect, Frontier, NodeId, SeenChanges};
+
+/// The most entries of who is known to have what.
+const MAX_HOLDERS: usize = 64;
+
+/// What the effects in the log had seen.
+#[derive(Debug, Default)]
+pub(super) struct Pasts {
+    origins: BTreeMap<NodeId, Past>,
+}
+
+#[derive(Debug)]
+struct Past {
+    /// Within what the first effect of this origin in the log had seen; with its changes, all of it.
+    base: Frontier,
+    /// The changes of those in the log, where there are any. At most one per effect in the log.
+    changes: VecDeque<(u64, SeenChanges)>,
+    /// The latest effect.
+    last: u64,
+}
+
+impl Pasts {
+    /// An effect is appended to the log, which had seen this.
+    pub(super) fn append(&mut self, effect: &Effect, seen: &Frontier) {
+        let fresh = || Past { base: seen.clone(), changes: VecDeque::new(), last: 0 };
+        let past = self.origins.entry(effect.dot.node).or_insert_with(fresh);
+        past.last = effect.dot.seq;
+        if !effect.seen_changes.is_empty() {
+            past.changes.push_back((effect.dot.seq, effect.seen_changes.clone()));
+        }
+    }
+
+    /// Everything within `floor` has left the log.
+    pub(super) fn trim(&mut self, floor: &Frontier) {
+        self.origins.retain(|&node, past| {
+            let upto = floor.get(node);
+            while let Some((at, changes)) = past.changes.front()
+                && *at <= upto
+            {
+                for &(node, seen) in changes {
+                    past.base.raise(node, seen);
+                }
+                past.changes.pop_front();
+            }
+            past.last > upto
+        });
+    }
+
+    /// Adds to each of these effects, which are all that the log has of their origins and in its order, what it had seen.
+    fn complete(&self, effects: Vec<Effect>) -> Vec<(Effect, Frontier)> {
+        let mut seen: BTreeMap<NodeId, Frontier> = BTreeMap::new();
+        let each = effects.into_iter().map(|effect| {
+            let Dot { node, seq } = effect.dot;
+            let base = || self.origins.get(&node).map_or(Frontier::EMPTY, |past| past.base.clone());
+            let seen = seen.entry(node).or_insert_with(base);
+            for &(node, seq) in &effect.seen_changes {
+                seen.raise(node, seq);
+            }
+            seen.set(node, seq - 1);
+            let seen = seen.clone();
+            (effect, seen)
+        });
+        each.collect()
+    }
+}
+
+/// Effects that are to be made again as far as they are lacking then, and what each of them had seen.
+#[derive(Debug, Default)]
+pub struct Remains {
+    effects: Vec<(Effect, Frontier)>,
+    /// Other nodes that are gone, and up to which seq their effects are among these.
+    legacy: BTreeMap<NodeId, u64>,
+    /// Of which nodes effects were made again before, up to which seq; the latest last. These are own ones since then.
+    made: Vec<(NodeId, u64)>,
+    holders: Vec<Holder>,
+}
+
+/// A node that is known to have effects that might be made again.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// Who has them.
+    pub(super) node: NodeId,
+    /// Whose effects.
+    pub(super) origin: NodeId,
+    /// Up to which seq.
+    pub(super) upto: u64,
+}
+
+impl Remains {
+    /// Is there nothing?
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty() && self.legacy.is_empty() && self.made.is_empty()
+    }
+
+    /// The names of the effects.
+    pub fn dots(&self) -> impl Iterator<Item = Dot> + '_ {
+        self.effects.iter().map(|(effect, _)| effect.dot)
+    }
+
+    /// For [`super::CoreOptions::legacy`] of the next identity.
+    pub fn legacy(&self) -> Vec<(NodeId, u64)> {
+        self.legacy.iter().map(|(&node, &upto)| (node, upto)).collect()
+    }
+
+    /// For [`super::CoreOptions::holders`] of the next identity.
+    pub fn holders(&self) -> Vec<Holder> {
+        self.holders.clone()
+    }
+
+    /// For [`super::Member::legacy`] of the next identity.
+    pub fn made(&self) -> Vec<(NodeId, u64)> {
+        self.made.clone()
+    }
+
+    /// Adds what a later identity leaves.
+    pub fn join(&mut self, later: Remains) {
+        self.effects.extend(later.effects);
+        for (node, upto) in later.legacy {
+            let known = self.legacy.entry(node).or_default();
+            *known = upto.max(*known);
+        }
+        while self.legacy.len() > MAX_FORMER
+            && let Some(&least) = self.legacy.keys().next()
+        {
+            self.forgo(least);
+        }
+        self.made = later.made;
+        self.holders.extend(later.holders);
+        let old = self.holders.len().saturating_sub(MAX_HOLDERS);
+        self.holders.drain(..old);
+    }
+
+    /// Adds an own effect that was committed when the core of its identity had ended.
+    pub fn add_late(&mut self, effect: Effect, seen: Frontier) {
+        self.effects.push((effect, seen));
+    }
+
+    /// Takes out what is to be made again now: effects of these origins, after these seqs, that are not within `applied`. If there
+    /// are none, everything stays: it is here, but may be nowhere else.
+    pub fn take(&mut self, again: &[(NodeId, u64)], applied: &Frontier) -> Vec<(Effect, Frontier)> {
+        let after = |node: NodeId| again.iter().find(|(origin, _)| *origin == node).map(|&(_, after)| after);
+        let is_lacking = |(effect, _): &(Effect, Frontier)| {
+            !applied.includes(effect.dot) && after(effect.dot.node).is_some_and(|after| effect.dot.seq > after)
+        };
+        self.legacy.retain(|&node, _| after(node).is_none());
+        if !self.effects.iter().any(is_lacking) {
+            return Vec::new();
+        }
+        let effects = std::mem::take(&mut self.effects);
+        self.holders.clear();
+        let (due, kept): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|(effect, _)| after(effect.dot.node).is_some());
+        self.effects = kept;
+        due.into_iter().filter(is_lacking).collect()
+    }
+
+    /// The effects of this node are made again elsewhere.
+    pub fn forgo(&mut self, origin: NodeId) {
+        self.effects.retain(|(effect, _)| effect.dot.node != origin);
+        self.legacy.remove(&origin);
+    }
+
+    /// What is applied here, others have as well.
+    pub fn forget(&mut self, applied: &Frontier) {
+        self.effects.retain(|(effect, _)| !applied.includes(effect.dot));
+        self.legacy.retain(|&node, &mut upto| upto > applied.get(node));
+        self.holders.clear();
+    }
+}
+
+impl Core {
+    /// What is to be made again, as far as it is lacking then, now that this identity has been given up: the own effects in the log,
+    /// and those of nodes that are gone.
+    pub fn remains(&self) -> Remains {
+        let own = self.options.node;
+        let is_heard = |node| self.membership.silent_for(node, self.joining.given_up_at) < SILENCE;
+        let is_gone = |node: &NodeId| *node != own && !(self.peers.contains_key(node) && is_heard(*node));
+        let mut joinable = Frontier::EMPTY;
+        for (_, said) in self.serving_peers().filter(|(peer, _)| !self.is_on_losing_side(*peer)) {
+            joinable.join(&said.frontier);
+        }
+        // Rather those that nobody seems to have.
+        let logged = self.log.origins().filter(is_gone).map(|node| (node, self.delivery.frontier().get(node)));
+        let mut logged: Vec<(NodeId, u64)> = logged.collect();
+        logged.sort_by_key(|&(node, upto)| (Reverse(upto.saturating_sub(joinable.get(node))), node));
+        logged.truncate(MAX_FORMER);
+        let legacy: BTreeMap<NodeId, u64> = logged.into_iter().collect();
+
+        let encoded = self.log.in_order(|node| node == own || legacy.contains_key(&node));
+        let decode = |encoded| Effect::decode(encoded).expect("an effect in the log is well formed");
+        let effects = self.past.complete(encoded.into_iter().map(decode).collect());
+        let mut holders = Vec::new();
+        for origin in [own].into_iter().chain(legacy.keys().copied()) {
+            let claims = self.stability.remembered().filter_map(|node| Some((node, self.stability.claimed_by(node)?)));
+            let has = claims.map(|(node, claim)| Holder { node, origin, upto: claim.get(origin) });
+            holders.extend(has.filter(|holder| holder.upto > self.stability.floor().get(origin)));
+        }
+        holders.truncate(MAX_HOLDERS);
+        Remains { effects, legacy, made: self.options.member.legacy.clone(), holders }
+    }
+}
