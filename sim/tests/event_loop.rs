@@ -40,7 +40,7 @@ fn past_failures_stay_fixed() {
     }
 }
 
-const PAST_FAILURES: [(&str, u64); 6] = [
+const PAST_FAILURES: [(&str, u64); 11] = [
     // A removed element took the value; the key's life went before the removals that others had not seen were stable.
     ("one-way", 41),
     // A flush of stable lists forgot the elements that concurrent effects count.
@@ -50,6 +50,16 @@ const PAST_FAILURES: [(&str, u64); 6] = [
     ("swarm", 260),
     ("swarm", 279),
     ("swarm", 286),
+    // A group gave way, and nobody made the effects of its dead member again.
+    ("swarm", 5074),
+    // What waited somewhere when its origin gave up its identity was applied there after it had been made again.
+    ("swarm", 5083),
+    // What a node had given to others was made again by it while these were cut off.
+    ("swarm", 5085),
+    // A node forwent what the origin could not make again, as its log had overflowed.
+    ("swarm", 5492),
+    // A node gave up its identity to one that was dead.
+    ("swarm", 272336640850804),
 ];
 
 /// The same of runs of which everything is drawn.

@@ -33,6 +33,9 @@ struct Entry {
     /// The ids of other nodes whose effects it makes or made anew, and up to which seq.
     #[serde(default)]
     legacy: Vec<(String, u64)>,
+    /// Up to which seq it could not make the effects of its former ids anew.
+    #[serde(default)]
+    forgotten: Vec<(String, u64)>,
     /// The node's id again, for who sees only the value.
     incarnation: String,
 }
@@ -93,7 +96,8 @@ fn encode(node: NodeId, member: &Member) -> Vec<u8> {
         started: member.started,
         serving: member.serving,
         former: member.former.iter().map(|&former| field(former)).collect(),
-        legacy: member.legacy.iter().map(|&(origin, upto)| (field(origin), upto)).collect(),
+        legacy: texts(&member.legacy),
+        forgotten: texts(&member.forgotten),
         incarnation: field(node),
     };
     serde_json::to_vec(&entry).expect("strings and numbers always have a JSON form")
@@ -102,7 +106,6 @@ fn encode(node: NodeId, member: &Member) -> Vec<u8> {
 fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
     let node = node_of(std::str::from_utf8(field).ok()?)?;
     let entry: Entry = serde_json::from_slice(value).ok()?;
-    let legacy = entry.legacy.iter().filter_map(|(origin, upto)| Some((node_of(origin)?, *upto)));
     let member = Member {
         name: entry.name,
         address: entry.address,
@@ -111,9 +114,18 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
         started: entry.started,
         serving: entry.serving,
         former: entry.former.iter().filter_map(|former| node_of(former)).take(MAX_FORMER).collect(),
-        legacy: legacy.take(MAX_FORMER).collect(),
+        legacy: seqs(&entry.legacy),
+        forgotten: seqs(&entry.forgotten),
     };
     Some((node, member))
+}
+
+fn texts(seqs: &[(NodeId, u64)]) -> Vec<(String, u64)> {
+    seqs.iter().map(|&(node, seq)| (field(node), seq)).collect()
+}
+
+fn seqs(texts: &[(String, u64)]) -> Vec<(NodeId, u64)> {
+    texts.iter().filter_map(|(node, seq)| Some((node_of(node)?, *seq))).take(MAX_FORMER).collect()
 }
 
 #[cfg(test)]
@@ -130,6 +142,7 @@ mod tests {
             serving: true,
             former: vec![NodeId(3)],
             legacy: vec![(NodeId(4), 17)],
+            forgotten: vec![(NodeId(3), 5)],
         }
     }
 

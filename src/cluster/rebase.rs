@@ -14,8 +14,8 @@ use super::mesh::Mesh;
 use super::runtime::{ClusterLoop, bind_transport};
 use super::start::fresh_identity;
 use super::{ClusterError, Identity, Transport, members};
-use crate::effects::{Effect, Frontier, NodeId};
-use crate::replication::{Input, is_covered};
+use crate::effects::{Effect, Frontier};
+use crate::replication::{Again, Input, is_covered};
 
 /// The socket of the former identity may take so long to close: QUIC sees its connections off in three round trips, as it
 /// estimates them.
@@ -78,7 +78,7 @@ impl ClusterLoop {
             self.shown.join(self.core.frontier());
             self.heritage = Some(Heritage { node, member, header: self.core.snapshot_header() });
             self.remains.join(self.core.remains());
-            self.member.legacy = self.remains.made();
+            (self.member.legacy, self.member.forgotten) = (self.remains.made(), self.remains.forgotten());
         }
         self.core = self.new_core();
         let waiting = std::mem::take(&mut self.inputs);
@@ -130,7 +130,7 @@ impl ClusterLoop {
     }
 
     /// The core says that clients can be served, when this is made again.
-    pub(super) fn begin_to_serve(&mut self, again: &[(NodeId, u64)]) {
+    pub(super) fn begin_to_serve(&mut self, again: &[Again]) {
         self.drop_stale_data();
         self.make_again(again);
         // Only now: the former identities end after all that they made.
@@ -162,9 +162,9 @@ impl ClusterLoop {
         tracing::info!(node = %self.node, "serving");
     }
 
-    /// Makes effects of these nodes again, after these seqs, as far as they are not here. With an inheritance all of them are
+    /// Makes these effects again, as far as they are not here. With an inheritance all of them are
     /// here; they are kept in case this identity has to be given up, too, before another node has them.
-    pub(super) fn make_again(&mut self, again: &[(NodeId, u64)]) {
+    pub(super) fn make_again(&mut self, again: &[Again]) {
         let effects = self.remains.take(again, &self.keyspace.frontier());
         if !effects.is_empty() {
             self.keyspace.reissue(&effects, self.core.folded(), self.clock.wall());

@@ -367,7 +367,7 @@ impl ClusterLoop {
             Output::SendSnapshot { peer, header } => self.send_snapshot(peer, header),
             Output::CatchUpComplete => self.keyspace.end_catch_up(),
             Output::Serving { again } => self.begin_to_serve(&again),
-            Output::MakeAgain { origin, after } => self.make_again(&[(origin, after)]),
+            Output::MakeAgain(again) => self.make_again(&[again]),
             Output::Forgo(origin) => self.remains.forgo(origin),
             Output::Heartbeat(_) if self.leaving.is_some() => {}
             Output::Heartbeat(member) => {

@@ -167,6 +167,7 @@ impl Cluster {
             started: (self.wall_offset)(machine, self.now),
             former,
             legacy: remains.made(),
+            forgotten: remains.forgotten(),
             ..Member::default()
         };
         let mut options = CoreOptions::new(node, member);
@@ -275,7 +276,7 @@ impl Cluster {
                 self.machines[machine].serving = true;
                 self.reissue(machine, &again);
             }
-            Output::MakeAgain { origin, after } => self.reissue(machine, &[(origin, after)]),
+            Output::MakeAgain(again) => self.reissue(machine, &[again]),
             Output::Forgo(origin) => self.machines[machine].remains.forgo(origin),
             Output::Heartbeat(member) => {
                 let node = self.machines[machine].node();
@@ -534,7 +535,7 @@ impl Cluster {
         machine.rebases += 1;
     }
 
-    fn reissue(&mut self, machine: usize, again: &[(NodeId, u64)]) {
+    fn reissue(&mut self, machine: usize, again: &[Again]) {
         let applied = self.machines[machine].origin.frontier().clone();
         let effects = self.machines[machine].remains.take(again, &applied);
         let folded = self.machines[machine].core.folded().clone();

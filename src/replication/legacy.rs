@@ -7,7 +7,8 @@
 //! waits a little, so that those who give way at about the same time know of each other. Then, for each node that is gone:
 //!
 //! 1. What is here under its own name is here: peers may have had it all the same.
-//! 2. A member that serves and says that it has made it anew did. So did a later identity of the node itself, if there is one.
+//! 2. A member that serves and says that it has made it anew did. So did a later identity of the node itself, if there is one that
+//!    serves, but for what had left its log ([`Member::forgotten`]).
 //! 3. A later identity of the node that joins will; else the one with the lowest id of those that join and have it. Should that
 //!    one go before it serves, its entry expires, and the next one does it.
 //! 4. A node of which somebody has heard lately may only be cut off, and bring its effects itself. It is waited for until it expires.
@@ -30,7 +31,8 @@
 use super::core::Core;
 use super::frame::Stage;
 use super::joining::Phase;
-use super::{Holder, MAX_FORMER, Member, Output};
+use super::peers::MAX_SEQ;
+use super::{Again, Holder, MAX_FORMER, Member, Output};
 use crate::effects::NodeId;
 
 /// From the moment when everything else is here until a node that joins decides, in milliseconds: others may be about to say that
@@ -55,8 +57,8 @@ enum Fate {
     Left,
     /// The node may be alive.
     Unknown,
-    /// This node makes those again that come after this seq.
-    Ours { after: u64 },
+    /// This node makes these again.
+    Ours(Again),
 }
 
 impl Legacy {
@@ -85,7 +87,10 @@ impl Core {
         let own = self.options.node;
         let others = || self.membership.members().iter().filter(|(node, _)| **node != own);
         let after = self.made_upto(origin);
-        if after >= upto || others().any(|(_, member)| member.serving && member.former.contains(&origin)) {
+        // What the node itself could not make anew any more, as it was not in its log, others may still have.
+        let itself = others().filter(|(_, member)| member.serving).filter_map(|(_, member)| member.makes_after(origin));
+        let upto = upto.min(itself.max().unwrap_or(upto));
+        if after.max(self.delivery.frontier().get(origin)) >= upto {
             return Fate::Made;
         }
         let comes_first = |node: NodeId, member: &Member| {
@@ -101,7 +106,7 @@ impl Core {
         } else if self.may_be_cut_off(now, origin) {
             Fate::Unknown
         } else {
-            Fate::Ours { after }
+            Fate::Ours(Again { origin, after, upto })
         }
     }
 
@@ -140,17 +145,17 @@ impl Core {
     }
 
     /// This node is about to serve: whose effects does it make again, and after which seqs?
-    pub(super) fn begin_making_again(&mut self, now: u64, out: &mut Vec<Output>) -> Vec<(NodeId, u64)> {
-        let own = self.options.member.former.iter().map(|&former| (former, self.made_upto(former)));
-        let mut again: Vec<(NodeId, u64)> = own.collect();
+    pub(super) fn begin_making_again(&mut self, now: u64, out: &mut Vec<Output>) -> Vec<Again> {
+        let all = |former| Again { origin: former, after: self.made_upto(former), upto: MAX_SEQ };
+        let mut again: Vec<Again> = self.options.member.former.iter().map(|&former| all(former)).collect();
         for (origin, upto) in std::mem::take(&mut self.legacy.pending) {
             match self.fate(now, origin, upto) {
                 // Kept until another node has it as well.
                 Fate::Here => {}
                 Fate::Made => out.push(Output::Forgo(origin)),
                 Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
-                Fate::Ours { after } => {
-                    again.push((origin, after));
+                Fate::Ours(ours) => {
+                    again.push(ours);
                     self.options.member.made_again(origin, upto);
                 }
             }
@@ -167,8 +172,8 @@ impl Core {
             match self.fate(now, origin, upto) {
                 Fate::Here | Fate::Made => out.push(Output::Forgo(origin)),
                 Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
-                Fate::Ours { after } => {
-                    out.push(Output::MakeAgain { origin, after });
+                Fate::Ours(ours) => {
+                    out.push(Output::MakeAgain(ours));
                     self.options.member.made_again(origin, upto);
                     self.membership.beat_at_once();
                 }

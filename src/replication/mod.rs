@@ -71,7 +71,7 @@ pub use self::core::Core;
 pub use delay::DelayHistogram;
 pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stage, Stream};
 pub use rebase::is_covered;
-pub use remains::{Holder, Remains};
+pub use remains::{Again, Holder, Remains};
 pub use report::{ClusterReport, MemberReport};
 
 /// The time at which an input is handled.
@@ -164,6 +164,9 @@ pub struct Member {
     /// Other nodes, and up to which seq: of a node that serves, those whose effects it made anew as far as they were lacking; of one
     /// that joins, those whose effects it may have to (see `legacy`). At most [`MAX_FORMER`].
     pub legacy: Vec<(NodeId, u64)>,
+    /// Of identities that it gave up, up to which seq it had no effects in its log any more: these it could not make anew. At most
+    /// [`MAX_FORMER`].
+    pub forgotten: Vec<(NodeId, u64)>,
 }
 
 /// So many identities given up are told of, and so many others whose effects are made anew.
@@ -175,6 +178,12 @@ impl Member {
         self.former.push(former);
         let old = self.former.len().saturating_sub(MAX_FORMER);
         self.former.drain(..old);
+    }
+
+    /// It gave up this identity, and makes anew what came after this seq.
+    pub(crate) fn makes_after(&self, former: NodeId) -> Option<u64> {
+        let forgotten = || self.forgotten.iter().find(|(node, _)| *node == former).map_or(0, |&(_, upto)| upto);
+        self.former.contains(&former).then(forgotten)
     }
 
     /// It makes the effects of this other node anew, up to this seq.
@@ -298,16 +307,11 @@ pub enum Output {
     CatchUpComplete,
     /// This node may serve clients from now on, when it has made again what [`Remains::take`] says.
     Serving {
-        /// Of which nodes, and after which seqs: its own former identities, and those that are gone.
-        again: Vec<(NodeId, u64)>,
+        /// Of its own former identities, and of nodes that are gone.
+        again: Vec<Again>,
     },
     /// The same, later, for one node that is gone.
-    MakeAgain {
-        /// Of which node.
-        origin: NodeId,
-        /// After which seq.
-        after: u64,
-    },
+    MakeAgain(Again),
     /// The effects of this node that were kept to be made again are made again by another: forgo them.
     Forgo(NodeId),
     /// Write this node's own entry to `__swytch:members`, as an ordinary effect.

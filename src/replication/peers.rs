@@ -222,8 +222,8 @@ impl Core {
 
 /// What no correct node says of itself or of another.
 pub(super) fn check_member(member: &Member) -> Result<(), Violation> {
-    let absurd = member.legacy.iter().any(|&(_, upto)| upto > MAX_SEQ);
-    if absurd || member.former.len().max(member.legacy.len()) > MAX_FORMER {
+    let absurd = member.legacy.iter().chain(&member.forgotten).any(|&(_, upto)| upto > MAX_SEQ);
+    if absurd || member.former.len().max(member.legacy.len()).max(member.forgotten.len()) > MAX_FORMER {
         return Err("an absurd list of identities that were given up");
     }
     Ok(())

@@ -93,7 +93,26 @@ pub struct Remains {
     legacy: BTreeMap<NodeId, u64>,
     /// Of which nodes effects were made again before, up to which seq; the latest last. These are own ones since then.
     made: Vec<(NodeId, u64)>,
+    /// Up to which seq effects of own identities had left the log; the latest last.
+    forgotten: Vec<(NodeId, u64)>,
     holders: Vec<Holder>,
+}
+
+/// Effects that are to be made again as far as they are lacking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// Whose effects.
+    pub(super) origin: NodeId,
+    /// After which seq.
+    pub(super) after: u64,
+    /// Up to which seq.
+    pub(super) upto: u64,
+}
+
+impl Again {
+    fn includes(&self, dot: Dot) -> bool {
+        dot.node == self.origin && dot.seq > self.after && dot.seq <= self.upto
+    }
 }
 
 /// A node that is known to have effects that might be made again.
@@ -133,6 +152,11 @@ impl Remains {
         self.made.clone()
     }
 
+    /// For [`super::Member::forgotten`] of the next identity.
+    pub fn forgotten(&self) -> Vec<(NodeId, u64)> {
+        self.forgotten.clone()
+    }
+
     /// Adds what a later identity leaves.
     pub fn join(&mut self, later: Remains) {
         self.effects.extend(later.effects);
@@ -146,6 +170,9 @@ impl Remains {
             self.forgo(least);
         }
         self.made = later.made;
+        self.forgotten.extend(later.forgotten);
+        let old = self.forgotten.len().saturating_sub(MAX_FORMER);
+        self.forgotten.drain(..old);
         self.holders.extend(later.holders);
         let old = self.holders.len().saturating_sub(MAX_HOLDERS);
         self.holders.drain(..old);
@@ -156,23 +183,20 @@ impl Remains {
         self.effects.push((effect, seen));
     }
 
-    /// Takes out what is to be made again now: effects of these origins, after these seqs, that are not within `applied`. If there
-    /// are none, everything stays: it is here, but may be nowhere else.
-    pub fn take(&mut self, again: &[(NodeId, u64)], applied: &Frontier) -> Vec<(Effect, Frontier)> {
-        let after = |node: NodeId| again.iter().find(|(origin, _)| *origin == node).map(|&(_, after)| after);
-        let is_lacking = |(effect, _): &(Effect, Frontier)| {
-            !applied.includes(effect.dot) && after(effect.dot.node).is_some_and(|after| effect.dot.seq > after)
-        };
-        self.legacy.retain(|&node, _| after(node).is_none());
-        if !self.effects.iter().any(is_lacking) {
+    /// Takes out what is to be made again now: of these effects those that are not within `applied`. If there are none,
+    /// everything stays: it is here, but may be nowhere else.
+    pub fn take(&mut self, again: &[Again], applied: &Frontier) -> Vec<(Effect, Frontier)> {
+        let is_decided = |node: NodeId| again.iter().any(|again| again.origin == node);
+        let is_lacking = |dot: Dot| !applied.includes(dot) && again.iter().any(|again| again.includes(dot));
+        self.legacy.retain(|&node, _| !is_decided(node));
+        if !self.dots().any(is_lacking) {
             return Vec::new();
         }
-        let effects = std::mem::take(&mut self.effects);
         self.holders.clear();
-        let (due, kept): (Vec<_>, Vec<_>) =
-            effects.into_iter().partition(|(effect, _)| after(effect.dot.node).is_some());
+        let effects = std::mem::take(&mut self.effects);
+        let (due, kept): (Vec<_>, Vec<_>) = effects.into_iter().partition(|(effect, _)| is_decided(effect.dot.node));
         self.effects = kept;
-        due.into_iter().filter(is_lacking).collect()
+        due.into_iter().filter(|(effect, _)| is_lacking(effect.dot)).collect()
     }
 
     /// The effects of this node are made again elsewhere.
@@ -217,6 +241,7 @@ impl Core {
             holders.extend(has.filter(|holder| holder.upto > self.stability.floor().get(origin)));
         }
         holders.truncate(MAX_HOLDERS);
-        Remains { effects, legacy, made: self.options.member.legacy.clone(), holders }
+        let (made, forgotten) = (self.options.member.legacy.clone(), vec![(own, self.stability.floor().get(own))]);
+        Remains { effects, legacy, made, forgotten, holders }
     }
 }

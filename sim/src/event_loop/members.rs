@@ -24,10 +24,12 @@ pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member>
 /// Writes the entry of a node.
 pub(super) fn write(keyspace: &Keyspace, now: Millis, node: NodeId, member: &Member) {
     let key = keyspace.key(KEY);
-    let Member { name, address, client_port, started, serving, former, legacy, .. } = member;
+    let Member { name, address, client_port, started, serving, former, legacy, forgotten, .. } = member;
     let former: Vec<String> = former.iter().map(NodeId::to_string).collect();
-    let legacy: Vec<String> = legacy.iter().map(|(origin, upto)| format!("{origin}:{upto}")).collect();
-    let value = format!("{name} {address} {client_port} {started} {serving} {} {}", former.join(","), legacy.join(","));
+    let texts =
+        |seqs: &[(NodeId, u64)]| seqs.iter().map(|(node, seq)| format!("{node}:{seq}")).collect::<Vec<_>>().join(",");
+    let (former, legacy, forgotten) = (former.join(","), texts(legacy), texts(forgotten));
+    let value = format!("{name} {address} {client_port} {started} {serving} {former} {legacy} {forgotten}");
     let mut transaction = keyspace.lock_one(now, 0, key);
     transaction.hash_set(key, node.to_string().as_bytes(), value.as_bytes()).expect("nobody else writes this key");
 }
@@ -47,10 +49,16 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
     let (client_port, started) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let serving = parts.next()?.parse().ok()?;
     let former = parts.next()?.split(',').filter_map(node_of).collect();
-    let legacy = parts.next()?.split(',').filter_map(|text| {
-        let (origin, upto) = text.split_once(':')?;
-        Some((node_of(origin)?, upto.parse().ok()?))
-    });
-    let legacy = legacy.collect();
-    Some((node, Member { name, address, client_port, version: String::new(), started, serving, former, legacy }))
+    let seqs = |text: &str| {
+        let each = text.split(',').filter_map(|text| {
+            let (node, seq) = text.split_once(':')?;
+            Some((node_of(node)?, seq.parse().ok()?))
+        });
+        each.collect::<Vec<(NodeId, u64)>>()
+    };
+    let (legacy, forgotten) = (seqs(parts.next()?), seqs(parts.next()?));
+    Some((
+        node,
+        Member { name, address, client_port, version: String::new(), started, serving, former, legacy, forgotten },
+    ))
 }

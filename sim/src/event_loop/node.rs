@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use swytch::effects::{Dot, Effect, Frontier, NodeId, Operation};
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
-use swytch::replication::{ClusterReport, Core, CoreOptions, Frame, Input, Member, Now, Output, Remains, is_covered};
+use swytch::replication::{
+    Again, ClusterReport, Core, CoreOptions, Frame, Input, Member, Now, Output, Remains, is_covered,
+};
 
 use super::members;
 use super::queue::{Event, Run};
@@ -331,7 +333,7 @@ impl World<'_> {
                 self.checker.caught_up(slot);
             }
             Output::Serving { again } => self.begin_to_serve(slot, &again),
-            Output::MakeAgain { origin, after } => self.make_again(slot, &[(origin, after)]),
+            Output::MakeAgain(again) => self.make_again(slot, &[again]),
             Output::Forgo(origin) => {
                 self.node(slot).remains.forgo(origin);
                 self.note(slot, || format!("leaves the effects of {origin} to be made again by another"));
@@ -400,7 +402,7 @@ impl World<'_> {
         }
     }
 
-    fn begin_to_serve(&mut self, slot: usize, again: &[(NodeId, u64)]) {
+    fn begin_to_serve(&mut self, slot: usize, again: &[Again]) {
         self.note(slot, || "serves".to_owned());
         self.drop_stale_data(slot);
         let wall = self.wall(slot);
@@ -418,8 +420,8 @@ impl World<'_> {
         self.consider_opening(slot);
     }
 
-    /// Makes effects of these nodes again, after these seqs, as far as they are lacking.
-    fn make_again(&mut self, slot: usize, again: &[(NodeId, u64)]) {
+    /// Makes these effects again, as far as they are lacking.
+    fn make_again(&mut self, slot: usize, again: &[Again]) {
         self.noted(slot);
         let wall = self.wall(slot);
         let node = self.node(slot);
@@ -500,6 +502,7 @@ impl World<'_> {
             node.former = Some(former);
             node.remains.join(node.core.remains());
             node.options.member.legacy = node.remains.made();
+            node.options.member.forgotten = node.remains.forgotten();
         }
         (node.options.legacy, node.options.holders) = (node.remains.legacy(), node.remains.holders());
         node.core = Core::new(node.options.clone(), Now { monotonic, wall });
