@@ -98,8 +98,14 @@ impl Core {
         };
         let joins = |stage: Stage| matches!(stage, Stage::Seeking | Stage::CatchingUp);
         let mut said = self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
+        // An identity that ended before it served, of this node or of another, is still a member until it expires.
+        let is_superseded = |member: &Member| {
+            let mut later = others().map(|(_, other)| other).chain([&self.options.member]);
+            later.any(|other| other.address == member.address && other.started > member.started)
+        };
+        let will = |node: NodeId, member: &Member| comes_first(node, member) && !is_superseded(member);
         let is_left = self.peers.contains_key(&origin)
-            || others().any(|(&node, member)| !member.serving && comes_first(node, member))
+            || others().any(|(&node, member)| !member.serving && will(node, member))
             || said.any(|(peer, said)| joins(said.stage) && comes_first(peer, &said.member));
         if is_left {
             Fate::Left

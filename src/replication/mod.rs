@@ -157,7 +157,7 @@ pub struct Member {
     pub started: Millis,
     /// Written by itself, when it serves: whatever it makes anew of a former identity comes before.
     pub serving: bool,
-    /// Identities that it gave up, whose effects it makes anew where they are lacking; the latest last, at most
+    /// Identities that it gave up, whose effects it makes anew where they are lacking (see `legacy`); the latest last, at most
     /// [`MAX_FORMER`]. As long as it joins, it takes its snapshot from who has most of them, and waits for those that
     /// others have: nothing is made anew that exists.
     pub former: Vec<NodeId>,

@@ -16,7 +16,8 @@
 //! The other can usually apply what it lacks under the names that it has, as metadata is kept for longer than the log. So the one
 //! that gives way first hands over what nobody would make anew: effects of nodes that are not there. It waits with giving way as
 //! long as the winning side comes to have more of those that were here when the state was noticed. (That ends: it is a fixed set of
-//! effects.) Its own it makes anew as far as they are lacking by then.
+//! effects.) Its own it makes anew as far as they are lacking by then, and of those that nobody could apply some node of its side does
+//! (see `legacy`). Nobody gives way to a peer that has fallen silent.
 //!
 //! For a while after, its data may lack what its clients saw before: effects of others that have to give up their identity as
 //! well. The next identity takes part in everything but lets clients wait until it [`is_covered`].

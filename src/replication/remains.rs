@@ -127,9 +127,9 @@ pub struct Holder {
 }
 
 impl Remains {
-    /// Is there nothing?
-    pub fn is_empty(&self) -> bool {
-        self.effects.is_empty() && self.legacy.is_empty() && self.made.is_empty()
+    /// Is nothing left to be made again?
+    pub fn is_settled(&self) -> bool {
+        self.effects.is_empty()
     }
 
     /// The names of the effects.
@@ -183,13 +183,14 @@ impl Remains {
         self.effects.push((effect, seen));
     }
 
-    /// Takes out what is to be made again now: of these effects those that are not within `applied`. If there are none,
-    /// everything stays: it is here, but may be nowhere else.
+    /// Takes out what is to be made again now: of these effects those that are not within `applied`. If there are none, what is within
+    /// stays: it may be nowhere else.
     pub fn take(&mut self, again: &[Again], applied: &Frontier) -> Vec<(Effect, Frontier)> {
         let is_decided = |node: NodeId| again.iter().any(|again| again.origin == node);
         let is_lacking = |dot: Dot| !applied.includes(dot) && again.iter().any(|again| again.includes(dot));
         self.legacy.retain(|&node, _| !is_decided(node));
         if !self.dots().any(is_lacking) {
+            self.effects.retain(|(effect, _)| !is_decided(effect.dot.node) || applied.includes(effect.dot));
             return Vec::new();
         }
         self.holders.clear();

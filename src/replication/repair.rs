@@ -10,6 +10,9 @@
 //! each further attempt. One request per origin is outstanding, for [`REQUEST_TIMEOUT`] at most. Its answer is a single
 //! frame; when that is here and something is still missing, the next request goes out at once.
 //!
+//! When somebody says that it makes the effects of a node again that is gone, those that wait here and that nobody has applied are
+//! dropped: they are about to come under another name, and would count twice.
+//!
 //! So lost frames, half-open links and pairs of nodes that only reach each other through a third heal in the same way,
 //! and nothing needs to know which of these it was.
 //!

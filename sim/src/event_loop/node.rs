@@ -60,7 +60,7 @@ pub(super) struct Node {
     /// The identity before, until this one serves.
     former: Option<NodeId>,
     /// What identities given up left to be made again.
-    remains: Remains,
+    pub remains: Remains,
     /// A core of this node could not keep all that its peers lacked, or a snapshot came from such a node: what it holds
     /// may be more than it and others could send or make again.
     pub log_was_full: bool,

@@ -335,7 +335,7 @@ impl<'a> World<'a> {
         let Some(nodes) = nodes else { return false };
         let first = nodes[0].core.frontier();
         let all_have_it = |node: &&Node| node.core.frontier() == first && node.keyspace.frontier() == *first;
-        if !nodes.iter().all(|node| node.serving && all_have_it(node)) {
+        if !nodes.iter().all(|node| node.serving && node.remains.is_settled() && all_have_it(node)) {
             return false;
         }
         let ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
