@@ -58,7 +58,7 @@ pub(super) struct Node {
     /// All that the latest own effect had seen.
     own_past: Frontier,
     /// The identity before, until this one serves.
-    former: Option<NodeId>,
+    pub former: Option<NodeId>,
     /// What identities given up left to be made again.
     pub remains: Remains,
     /// A core of this node could not keep all that its peers lacked, or a snapshot came from such a node: what it holds
