@@ -58,6 +58,10 @@ pub(super) type HandOver<S> = Box<dyn Fn(usize, Box<Connection<S>>) + Send + Syn
 
 /// Serves a client until it leaves, asks to be disconnected, breaks the protocol, or its handle says so, or until the connection
 /// goes to another thread.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "what an async function is handed has room twice: as it comes, and where it is used"
+)]
 pub(super) fn attend<S>(mut connection: Connection<S>) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
