@@ -28,7 +28,7 @@ use super::front::Front;
 use super::serve::stopped;
 
 /// A thread that is busy for more than this part of the time has too much to do.
-const CROWDED: f64 = 0.8;
+const CROWDED: f64 = 0.9;
 /// How busy the threads are to be when more take part.
 const COMFORTABLE: f64 = 0.55;
 /// With so little for each of one thread fewer, one is left out.
@@ -267,9 +267,9 @@ mod tests {
     fn who_has_too_much_to_do_gets_help_and_hands_over() {
         let balance = with(&[25, 25, 0, 0], 4);
         let mut calm = 0;
-        balance.look(&[0.75, 0.75, 0.0, 0.0], &mut calm);
+        balance.look(&[0.85, 0.85, 0.0, 0.0], &mut calm);
         assert_eq!((balance.width(), settle(&balance)), (2, vec![25, 25, 0, 0]));
-        balance.look(&[0.9, 0.7, 0.0, 0.0], &mut calm);
+        balance.look(&[0.95, 0.65, 0.0, 0.0], &mut calm);
         assert_eq!((balance.width(), settle(&balance)), (3, vec![17, 17, 16, 0]));
         balance.look(&[1.0, 1.0, 1.0, 0.0], &mut calm);
         assert_eq!((balance.width(), settle(&balance)), (4, vec![13, 13, 13, 11]));
