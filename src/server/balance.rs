@@ -32,9 +32,11 @@ const CROWDED: f64 = 0.9;
 /// How busy the threads are to be when more take part.
 const COMFORTABLE: f64 = 0.55;
 /// With so little for each of one thread fewer, one is left out.
-const CALM: f64 = 0.4;
+const CALM: f64 = 0.6;
+/// The same where a single thread is left, which has no neighbours that are busier than itself.
+const CALM_ALONE: f64 = 0.85;
 /// After so many looks.
-const PATIENCE: u32 = 30;
+const PATIENCE: u32 = 10;
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// All connections are to leave a thread.
@@ -140,13 +142,16 @@ impl Balance {
     /// since the last at which one thread fewer would not have been enough.
     fn look(&self, busy: &[f64], calm: &mut u32) {
         let width = self.width();
-        let total: f64 = busy.iter().sum();
-        let crowded = busy.iter().any(|&busy| busy > CROWDED);
+        // Scripts run one after the other, on however many threads: more of these would not help their own.
+        let of_scripts = self.script_thread();
+        let busy = || busy.iter().enumerate().filter(|(thread, _)| Some(*thread) != of_scripts).map(|(_, busy)| *busy);
+        let total: f64 = busy().sum();
+        let crowded = busy().any(|busy| busy > CROWDED);
         if width < self.most && crowded {
             let needed = (total / COMFORTABLE).ceil() as usize;
             *calm = 0;
             self.spread(needed.clamp(width + 1, self.most));
-        } else if width > self.least && total <= CALM * (width - 1) as f64 {
+        } else if width > self.least && total <= calm_for(width - 1) {
             *calm += 1;
             if *calm >= PATIENCE {
                 *calm = 0;
@@ -177,6 +182,11 @@ impl Balance {
         let text = std::fs::read_to_string(format!("/proc/self/task/{task}/schedstat")).ok()?;
         text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
     }
+}
+
+/// So much is little for that many threads.
+fn calm_for(threads: usize) -> f64 {
+    if threads == 1 { CALM_ALONE } else { CALM * threads as f64 }
 }
 
 /// Looks after the balance of a process until `stop` turns true.
@@ -285,7 +295,7 @@ mod tests {
         for _ in 1..PATIENCE {
             balance.look(&[0.1, 0.2], &mut calm);
         }
-        balance.look(&[0.3, 0.3], &mut calm);
+        balance.look(&[0.5, 0.5], &mut calm);
         assert_eq!((balance.width(), calm), (2, 0), "the calm has to last");
         for _ in 0..PATIENCE {
             balance.look(&[0.1, 0.2], &mut calm);
@@ -307,6 +317,10 @@ mod tests {
         balance.spread(2);
         assert_eq!(balance.script_thread(), None);
         // With one thread for clients, the other is there for scripts all the time.
+        // However busy it is: scripts run one after the other.
+        let busy_with_scripts = Balance::new(2, 2);
+        busy_with_scripts.look(&[0.5, 1.0], &mut 0);
+        assert_eq!(busy_with_scripts.width(), 1);
         let alone = Balance::new(2, 1);
         alone.look(&[1.0, 1.0], &mut 0);
         assert_eq!(alone.script_thread(), Some(1));
