@@ -173,20 +173,7 @@ impl FromStr for Plan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Plan, String> {
-        let mut scenario = Scenario {
-            name: "plan".to_owned(),
-            nodes: 3,
-            faults: Vec::new(),
-            links: Links::GOOD,
-            workload: Workload::USUAL,
-            duration: 40_000,
-            convergence: 120_000,
-            ending: Ending::All,
-            log_limit: None,
-            waiting_limit: None,
-            metadata_limit: None,
-            late_writes: false,
-        };
+        let mut scenario = Scenario::plain("plan");
         let mut seed = 0;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
         for (number, line) in lines {

@@ -32,6 +32,26 @@ pub struct Scenario {
     pub late_writes: bool,
 }
 
+impl Scenario {
+    /// Three nodes with good links and the usual clients, to which nothing happens.
+    pub fn plain(name: &str) -> Scenario {
+        Scenario {
+            name: name.to_owned(),
+            nodes: 3,
+            faults: Vec::new(),
+            links: Links::GOOD,
+            workload: Workload::USUAL,
+            duration: 40_000,
+            convergence: 120_000,
+            ending: Ending::All,
+            log_limit: None,
+            waiting_limit: None,
+            metadata_limit: None,
+            late_writes: false,
+        }
+    }
+}
+
 /// What is healed in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {

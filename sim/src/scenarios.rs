@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::scenario::{Ending, Fault, Links, Scenario, Workload};
+use crate::scenario::{Fault, Links, Scenario, Workload};
 
 /// Every scenario, and what it is for.
 pub const ALL: [(&str, &str); 12] = [
@@ -25,20 +25,8 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
     // Not the sequence that the run itself draws from.
     let mut random = Rng::with_seed(seed ^ 0x5eed_0f5c_e7a2_1051);
     let random = &mut random;
-    let mut scenario = Scenario {
-        name: name.to_owned(),
-        nodes: 3,
-        faults: Vec::new(),
-        links: Links::GOOD,
-        workload: Workload { flushes: random.u8(..8) == 0, ..Workload::USUAL },
-        duration: 40_000,
-        convergence: 120_000,
-        ending: Ending::All,
-        log_limit: None,
-        waiting_limit: None,
-        metadata_limit: None,
-        late_writes: false,
-    };
+    let mut scenario =
+        Scenario { workload: Workload { flushes: random.u8(..8) == 0, ..Workload::USUAL }, ..Scenario::plain(name) };
     match name {
         "partition" => partition(&mut scenario, random),
         "one-way" => one_way(&mut scenario, random),

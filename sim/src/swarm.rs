@@ -111,20 +111,7 @@ fn own(random: &mut Rng) -> Scenario {
         1..8 => random.usize(5..9),
         _ => random.usize(2..6),
     };
-    let mut scenario = Scenario {
-        name: "own".to_owned(),
-        nodes,
-        faults: Vec::new(),
-        links: Links::GOOD,
-        workload: Workload::USUAL,
-        duration: random.u64(15_000..70_000),
-        convergence: 120_000,
-        ending: Ending::All,
-        log_limit: None,
-        waiting_limit: None,
-        metadata_limit: None,
-        late_writes: false,
-    };
+    let mut scenario = Scenario { nodes, duration: random.u64(15_000..70_000), ..Scenario::plain("own") };
     match random.u8(..6) {
         // In two groups that do not know of each other.
         2 | 3 => {

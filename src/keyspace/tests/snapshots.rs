@@ -50,6 +50,16 @@ fn snapshot_while_effects_arrive(hash_seed: u64) {
     assert_eq!(c.keyspace.frontier(), a.keyspace.frontier());
 }
 
+/// Has a node begin anew, under another name, with all that another one has.
+fn take_snapshot(node: &Node, source: &Node) {
+    node.keyspace.begin_import(NodeId(9));
+    for shard in 0..Keyspace::SHARDS {
+        node.keyspace.import_shard(&source.keyspace.export_shard(shard)).expect("well formed");
+    }
+    node.keyspace.finish_import(&source.keyspace.frontier(), source.keyspace.latest_time());
+    node.keyspace.end_catch_up();
+}
+
 #[test]
 fn what_is_reissued_lands_on_top_and_removes_only_its_own() {
     let [mut a, mut lone, _] = nodes();
@@ -63,12 +73,7 @@ fn what_is_reissued_lands_on_top_and_removes_only_its_own() {
     own.push(lone.write(3, "kept", |t, key| assert_eq!(t.set_add(key, b"m"), Ok(true))));
     own.push(lone.write(4, "kept", |t, key| assert!(t.remove(key))));
     own.push(lone.write(5, "count", |t, key| assert_eq!(t.string_add(key, 4), Ok(4))));
-    lone.keyspace.begin_import(NodeId(9));
-    for shard in 0..Keyspace::SHARDS {
-        lone.keyspace.import_shard(&a.keyspace.export_shard(shard)).expect("well formed");
-    }
-    lone.keyspace.finish_import(&a.keyspace.frontier(), a.keyspace.latest_time());
-    lone.keyspace.end_catch_up();
+    take_snapshot(&lone, &a);
     lone.keyspace.reissue(&own, &stable, 10);
     assert_eq!(lone.dump(), "0 count string [4]; 0 kept string [cluster]");
     let mut past = stable;
@@ -127,12 +132,7 @@ fn a_life_that_is_reissued_is_the_same_where_more_is_folded() {
         let stable = a.keyspace.frontier();
         fold(&a, &stable);
         let own = [lone.write(2, "k", change), lone.write(3, "k", live)];
-        lone.keyspace.begin_import(NodeId(9));
-        for shard in 0..Keyspace::SHARDS {
-            lone.keyspace.import_shard(&a.keyspace.export_shard(shard)).expect("well formed");
-        }
-        lone.keyspace.finish_import(&a.keyspace.frontier(), a.keyspace.latest_time());
-        lone.keyspace.end_catch_up();
+        take_snapshot(&lone, &a);
         lone.keyspace.reissue(&own, &stable, 10);
         let mut past = stable;
         for effect in lone.keyspace.drain_effects() {
