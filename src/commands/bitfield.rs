@@ -6,6 +6,7 @@ use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_optio
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, KeySpec};
 use crate::effects::{BitAddition, Overflow};
 use crate::keyspace::{EventClasses, Key, Transaction, WrongType, bits, integer};
+use crate::resp::Reply;
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const FIELDS: &[KeySpec] = &[KeySpec {
@@ -153,37 +154,53 @@ fn run(transaction: &mut Transaction<'_>, key: Key<'_>, task: Task) -> Result<Op
     }
 }
 
-/// What a subcommand may change: the length of the string and a number in it.
-fn written(transaction: &mut Transaction<'_>, key: Key<'_>, task: Task) -> Result<Option<(usize, u64)>, WrongType> {
+/// The number that a subcommand may change.
+fn written(transaction: &mut Transaction<'_>, key: Key<'_>, task: Task) -> Result<Option<u64>, WrongType> {
     let (offset, width) = match task {
         Task::Get(_) => return Ok(None),
         Task::Set(Field { offset, width, .. }, ..) | Task::Add(BitAddition { offset, width, .. }) => (offset, width),
     };
     let text = transaction.string(key)?.unwrap_or_default();
-    Ok(Some((text.len(), bits::get(text, offset, width))))
+    Ok(Some(bits::get(text, offset, width)))
+}
+
+/// Carries subcommands out. What one writes that does not fail counts as a change if its number
+/// changes, or the command lets the string grow. Only of changes anybody is told.
+fn write_all(
+    transaction: &mut Transaction<'_>,
+    key: Key<'_>,
+    tasks: &[Task],
+    reply: &mut Reply,
+) -> Result<bool, WrongType> {
+    let length = transaction.string(key)?.map(<[u8]>::len);
+    let (mut wrote, mut changes) = (false, false);
+    for &task in tasks {
+        let before = written(transaction, key, task)?;
+        match run(transaction, key, task)? {
+            Some(number) => {
+                wrote |= before.is_some();
+                changes |= written(transaction, key, task)? != before;
+                reply.integer(number);
+            }
+            None => reply.null(),
+        }
+    }
+    Ok(changes || (wrote && transaction.string(key)?.map(<[u8]>::len) != length))
 }
 
 fn run_all(context: &mut Context<'_>, tasks: &[Task]) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let there = transaction.string(key)?.is_some();
-    let only_reads = tasks.iter().all(|task| matches!(task, Task::Get(_)));
-    if only_reads {
-        context.count_read(key, there);
-    }
     context.reply.array(tasks.len());
-    let mut changes = false;
-    for &task in tasks {
-        let before = written(&mut transaction, key, task)?;
-        match run(&mut transaction, key, task)? {
-            Some(number) => {
-                changes |= written(&mut transaction, key, task)? != before;
-                context.reply.integer(number);
-            }
-            None => context.reply.null(),
-        }
+    if tasks.iter().all(|task| matches!(task, Task::Get(_))) {
+        context.count_read(key, there);
+        write_all(&mut transaction, key, tasks, context.reply)?;
+        return Ok(Flow::Continue);
     }
-    if changes {
+    let reply = &mut *context.reply;
+    if transaction.unnoticed(key, |transaction| write_all(transaction, key, tasks, reply))? {
+        transaction.count_as_changed(key);
         transaction.announce(EventClasses::STRING, "setbit", key);
     }
     context.commit(transaction);
@@ -256,6 +273,32 @@ mod tests {
             ("bitfield q2 overflow x", "-ERR Invalid OVERFLOW type specified\r\n"),
             ("bitfield q2 overflow sat", "*0\r\n"),
         ]);
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_string_that_only_grew_for_what_failed() {
+        // Each with a client that watches the key: is its transaction carried out?
+        let cases = [
+            ("", "bitfield s overflow fail incrby u4 #3 -207", true),
+            ("", "bitfield s set u8 0 0", false),
+            ("set s x", "bitfield s overflow fail set u8 100 300", true),
+            ("set s x", "bitfield s overflow fail set u8 100 300 set u8 0 121", false),
+            ("set s x", "bitfield s overflow fail set u8 100 300 set u8 0 120", false),
+            ("set s x", "bitfield s set u8 0 120", true),
+            ("set s x", "bitfield s incrby u8 0 0 get u8 0", true),
+            ("set s x", "bitfield s overflow fail set u8 0 300", true),
+        ];
+        for (setup, command, is_carried_out) in cases {
+            let mut fixture = Fixture::new();
+            if !setup.is_empty() {
+                fixture.run(setup);
+            }
+            fixture.run("watch s");
+            fixture.run(command);
+            fixture.run("multi");
+            let expected = if is_carried_out { "*0\r\n" } else { "*-1\r\n" };
+            assert_eq!(fixture.run("exec"), expected, "{setup}, {command}");
+        }
     }
 
     #[test]

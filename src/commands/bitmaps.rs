@@ -62,9 +62,12 @@ fn setbit(context: &mut Context<'_>) -> Outcome {
     let mut transaction = context.lock(key);
     let text = transaction.string(key)?.unwrap_or_default();
     let (before, length) = (bits::get(text, offset, 1), text.len());
-    transaction.string_set_bits(key, offset, 1, value)?;
     if before != value || offset / 8 >= length as u64 {
+        transaction.string_set_bits(key, offset, 1, value)?;
         transaction.announce(EventClasses::STRING, "setbit", key);
+    } else {
+        // Other nodes may have to know that it was set, but nothing has changed.
+        transaction.unnoticed(key, |transaction| transaction.string_set_bits(key, offset, 1, value))?;
     }
     context.commit(transaction);
     context.reply_flag(before == 1)

@@ -39,6 +39,8 @@ pub struct Shard {
     pub reported_memory: usize,
     /// And about `metadata()`.
     pub reported_metadata: usize,
+    /// What is changed now, nobody learns of who watches keys or keeps copies of them.
+    pub unnoticed: bool,
     conflicts: Arc<Conflicts>,
     random: fastrand::Rng,
 }
@@ -66,6 +68,7 @@ impl Shard {
             changes: 0,
             reported_memory: 0,
             reported_metadata: 0,
+            unnoticed: false,
             conflicts,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -198,6 +201,9 @@ impl Shard {
 
     /// A key was changed: whoever watches it or keeps a copy of it learns of it.
     pub fn tell_changed(&mut self, now: Millis, place: &Place<'_>) {
+        if self.unnoticed {
+            return;
+        }
         if !self.watching.is_empty() {
             let there = self.entry(place).is_some_and(|entry| entry.is_live(now));
             self.watching.touch(place.database, place.key, there);

@@ -493,6 +493,17 @@ impl<'k> Transaction<'k> {
         self.shard_mut(key).tell_changed(now, &place);
     }
 
+    /// Whoever watches the key, or keeps a copy of it, learns of no change by `work`; of the end of its time they do.
+    pub fn unnoticed<T>(&mut self, key: Key<'_>, work: impl FnOnce(&mut Self) -> T) -> T {
+        if self.has_expired(key) {
+            self.prepare(key);
+        }
+        self.shard_mut(key).unnoticed = true;
+        let result = work(self);
+        self.shard_mut(key).unnoticed = false;
+        result
+    }
+
     /// From now on the watcher is touched when the key changes.
     pub fn watch(&mut self, key: Key<'_>, watcher: &Arc<Watcher>) {
         let watched = Watched { database: self.database, key: key.bytes.into(), absent: self.live(key).is_none() };
