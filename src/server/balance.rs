@@ -5,9 +5,13 @@
 //! threads serve as long as that is enough, and all of them when it is not:
 //!
 //! - Those that take part are the first [`Balance::width`] ones; new connections go to them in turn.
-//! - [`watch`] looks ten times a second at how much processor time each of them has used. Is one busy for more than
-//!   [`CROWDED`] of the time, as many take part as the work needs, and connections are handed over until all have as
-//!   many. Would one thread fewer have been [`CALM`] for [`PATIENCE`] looks, the last one hands all of its over.
+//! - [`watch`] looks ten times a second at how much processor time each of them has used, and for how long it had to
+//!   wait for a processor. Is one crowded, that is without rest for more than [`CROWDED`] of the time, as many take part
+//!   as the work needs, and connections are handed over until all have as many. Would one thread fewer have been
+//!   [`CALM`] for [`PATIENCE`] looks, the last one hands all of its over.
+//! - One more thread needs a processor. Where none is idle, as clients on the same machine keep the others busy, it would
+//!   only take from them what it gives; so then it stays as it is, unless others take the processors away from the
+//!   threads that are there ([`CONTENDED`]).
 //! - A connection goes after it has answered a batch, by its own task: nothing is in flight then. A silent one stays
 //!   where it is until it speaks.
 //!
@@ -27,8 +31,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::front::Front;
 use super::serve::stopped;
 
-/// A thread that is busy for more than this part of the time has too much to do.
+/// A thread that works, or waits for a processor to work, for more than this part of the time has too much to do.
 const CROWDED: f64 = 0.9;
+/// A thread that waits for a processor for more than this part of the time shares it with others.
+const CONTENDED: f64 = 0.2;
+/// So many processors of the machine are to be idle for one more thread.
+const ROOM: f64 = 0.4;
 /// How busy the threads are to be when more take part.
 const COMFORTABLE: f64 = 0.55;
 /// With so little for each of one thread fewer, one is left out.
@@ -51,6 +59,31 @@ struct Load {
     connections: AtomicUsize,
     /// As the system numbers it; 0: it has not begun.
     task: AtomicI32,
+}
+
+/// What a thread did with the time between two looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Spent {
+    /// The part in which it had a processor.
+    busy: f64,
+    /// The part in which it waited for one.
+    waiting: f64,
+}
+
+/// How a thread spent its life, as far as the system tells.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    busy: Duration,
+    waiting: Duration,
+}
+
+/// What was seen at earlier looks.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Counts the looks since the last at which one thread fewer would not have been enough.
+    calm: u32,
+    /// How much idle time the machine's processors had when a thread was first found crowded.
+    idle: Option<Duration>,
 }
 
 /// See the module's text.
@@ -138,27 +171,43 @@ impl Balance {
         (all || self.connections(to) < self.connections(thread)).then_some(to)
     }
 
-    /// Decides who takes part, after a time in which each thread was busy for this part of it. `calm` counts the looks
-    /// since the last at which one thread fewer would not have been enough.
-    fn look(&self, busy: &[f64], calm: &mut u32) {
+    /// Decides who takes part, after a time that the threads spent like this. `idle` tells of the idle time of the
+    /// machine's processors since some moment; it is asked only while a thread is crowded, as that costs something.
+    fn look(&self, spent: &[Spent], elapsed: Duration, memory: &mut Memory, idle: impl FnOnce() -> Option<Duration>) {
         let width = self.width();
         // Scripts run one after the other, on however many threads: more of these would not help their own.
         let of_scripts = self.script_thread();
-        let busy = || busy.iter().enumerate().filter(|(thread, _)| Some(*thread) != of_scripts).map(|(_, busy)| *busy);
-        let total: f64 = busy().sum();
-        let crowded = busy().any(|busy| busy > CROWDED);
-        if width < self.most && crowded {
-            let needed = (total / COMFORTABLE).ceil() as usize;
-            *calm = 0;
-            self.spread(needed.clamp(width + 1, self.most));
-        } else if width > self.least && total <= calm_for(width - 1) {
-            *calm += 1;
-            if *calm >= PATIENCE {
-                *calm = 0;
+        let spent =
+            || spent.iter().enumerate().filter(|(thread, _)| Some(*thread) != of_scripts).map(|(_, spent)| spent);
+        let total: f64 = spent().map(|spent| spent.busy).sum();
+        let crowded = |spent: &&Spent| spent.busy + spent.waiting > CROWDED;
+        if width < self.most && spent().any(|spent| crowded(&spent)) {
+            memory.calm = 0;
+            let idle = idle();
+            let is_contended = spent().filter(crowded).any(|spent| spent.waiting > CONTENDED);
+            let has_room = match (idle, memory.idle) {
+                (None, _) => true,
+                (Some(_), None) => is_contended,
+                (Some(now), Some(before)) => {
+                    is_contended || now.saturating_sub(before).as_secs_f64() >= ROOM * elapsed.as_secs_f64()
+                }
+            };
+            memory.idle = idle;
+            if has_room {
+                let needed = (total / COMFORTABLE).ceil() as usize;
+                self.spread(needed.clamp(width + 1, self.most));
+            }
+            return;
+        }
+        memory.idle = None;
+        if width > self.least && total <= calm_for(width - 1) {
+            memory.calm += 1;
+            if memory.calm >= PATIENCE {
+                memory.calm = 0;
                 self.spread(width - 1);
             }
         } else {
-            *calm = 0;
+            memory.calm = 0;
         }
     }
 
@@ -173,15 +222,25 @@ impl Balance {
         }
     }
 
-    /// The processor time that a thread has used since it began; none: the system does not tell.
-    fn used(&self, thread: usize) -> Option<Duration> {
+    /// How a thread has spent its time since it began; none: the system does not tell.
+    fn times(&self, thread: usize) -> Option<Times> {
         let task = self.threads[thread].task.load(Ordering::Relaxed);
         if task == 0 {
-            return Some(Duration::ZERO);
+            return Some(Times::default());
         }
         let text = std::fs::read_to_string(format!("/proc/self/task/{task}/schedstat")).ok()?;
-        text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+        let mut numbers = text.split_whitespace().map(|number| number.parse().ok().map(Duration::from_nanos));
+        Some(Times { busy: numbers.next()??, waiting: numbers.next()?? })
     }
+}
+
+/// The idle time of all processors of the machine since it started; none: the system does not tell.
+fn idle_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    // "cpu", then the time spent for programs, for nice ones, and in the kernel; idle; and waiting for a disk.
+    let mut fields = text.lines().next()?.split_whitespace().skip(4).map(|ticks| ticks.parse::<u64>().ok());
+    let ticks = fields.next()?? + fields.next()??;
+    Some(Duration::from_millis(1000 / rustix::param::clock_ticks_per_second() * ticks))
 }
 
 /// So much is little for that many threads.
@@ -203,35 +262,38 @@ pub(super) async fn watch(front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     }
     let mut looks = interval(INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut used = vec![None; balance.threads.len()];
-    let (mut calm, mut last) = (0, Instant::now());
+    let mut known: Vec<Option<Times>> = vec![None; balance.threads.len()];
+    let (mut memory, mut last) = (Memory::default(), Instant::now());
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut stop) => return,
             now = looks.tick() => {
-                let elapsed = (now - last).as_secs_f64();
+                let elapsed = now - last;
                 last = now;
-                let mut busy = Vec::with_capacity(used.len());
-                for (thread, before) in used.iter_mut().enumerate() {
+                let mut spent = Vec::with_capacity(known.len());
+                for (thread, before) in known.iter_mut().enumerate() {
                     if balance.connections(thread) == 0 {
                         // Not worth a look.
                         *before = None;
-                        busy.push(0.0);
+                        spent.push(Spent::default());
                         continue;
                     }
-                    let Some(now) = balance.used(thread) else {
+                    let Some(now) = balance.times(thread) else {
                         // Where the system does not tell, all take part.
                         balance.spread(balance.most);
                         return tell();
                     };
-                    let taken = before.map_or(Duration::ZERO, |before| now.saturating_sub(before));
-                    *before = Some(now);
-                    busy.push(if elapsed > 0.0 { taken.as_secs_f64() / elapsed } else { 0.0 });
+                    let before = before.replace(now).unwrap_or(now);
+                    let part = |time: Duration| time.as_secs_f64() / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+                    spent.push(Spent {
+                        busy: part(now.busy.saturating_sub(before.busy)),
+                        waiting: part(now.waiting.saturating_sub(before.waiting)),
+                    });
                 }
                 // A thread that a script holds up is no sign of too many clients.
                 if scripting.held_up().is_none() {
-                    balance.look(&busy, &mut calm);
+                    balance.look(&spent, elapsed, &mut memory, idle_time);
                     tell();
                 }
             }
@@ -273,36 +335,76 @@ mod tests {
         assert_eq!(Balance::new(2, 1).next_place(Some(0)), 1);
     }
 
+    /// One look, on a machine with so many idle processors.
+    fn look(balance: &Balance, spent: &[(f64, f64)], memory: &mut Memory, idle: f64) {
+        let spent: Vec<Spent> = spent.iter().map(|&(busy, waiting)| Spent { busy, waiting }).collect();
+        let since = memory.idle.unwrap_or(Duration::ZERO);
+        balance.look(&spent, INTERVAL, memory, || Some(since + INTERVAL.mul_f64(idle)));
+    }
+
     #[test]
     fn who_has_too_much_to_do_gets_help_and_hands_over() {
         let balance = with(&[25, 25, 0, 0], 4);
-        let mut calm = 0;
-        balance.look(&[0.85, 0.85, 0.0, 0.0], &mut calm);
+        let mut memory = Memory::default();
+        look(&balance, &[(0.85, 0.0), (0.85, 0.0), (0.0, 0.0), (0.0, 0.0)], &mut memory, 2.0);
         assert_eq!((balance.width(), settle(&balance)), (2, vec![25, 25, 0, 0]));
-        balance.look(&[0.95, 0.65, 0.0, 0.0], &mut calm);
+        look(&balance, &[(0.95, 0.0), (0.65, 0.0), (0.0, 0.0), (0.0, 0.0)], &mut memory, 2.0);
+        assert_eq!(balance.width(), 2, "it takes two looks to know whether a processor is idle");
+        look(&balance, &[(0.85, 0.1), (0.65, 0.0), (0.0, 0.0), (0.0, 0.0)], &mut memory, 2.0);
         assert_eq!((balance.width(), settle(&balance)), (3, vec![17, 17, 16, 0]));
-        balance.look(&[1.0, 1.0, 1.0, 0.0], &mut calm);
+        look(&balance, &[(1.0, 0.0), (1.0, 0.0), (1.0, 0.0), (0.0, 0.0)], &mut memory, 1.0);
         assert_eq!((balance.width(), settle(&balance)), (4, vec![13, 13, 13, 11]));
-        balance.look(&[1.0; 4], &mut calm);
+        look(&balance, &[(1.0, 0.0); 4], &mut memory, 0.0);
         assert_eq!(balance.width(), 4);
+    }
+
+    #[test]
+    fn without_an_idle_processor_one_more_thread_is_of_no_use() {
+        let balance = with(&[50, 0], 2);
+        let mut memory = Memory::default();
+        for _ in 0..20 {
+            look(&balance, &[(1.0, 0.0), (0.0, 0.0)], &mut memory, 0.1);
+        }
+        assert_eq!(balance.width(), 1);
+        // What others take away from it, it gets back with two.
+        look(&balance, &[(0.5, 0.5), (0.0, 0.0)], &mut memory, 0.0);
+        assert_eq!(balance.width(), 2);
+        // Where the system does not tell, it is tried.
+        let balance = with(&[50, 0], 2);
+        balance.look(&[Spent { busy: 1.0, waiting: 0.0 }, Spent::default()], INTERVAL, &mut memory, || None);
+        assert_eq!(balance.width(), 2);
+    }
+
+    #[test]
+    fn the_system_tells_how_a_thread_and_the_machine_spend_their_time() {
+        let balance = Balance::new(1, 1);
+        balance.begins(0);
+        let (times, idle) = (balance.times(0).expect("Linux tells"), idle_time().expect("Linux tells"));
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_millis(30) {
+            std::hint::spin_loop();
+        }
+        let now = balance.times(0).expect("Linux tells");
+        assert!(now.busy + now.waiting >= times.busy + times.waiting + Duration::from_millis(20));
+        assert!(idle_time().expect("Linux tells") >= idle);
     }
 
     #[test]
     fn who_is_not_needed_for_a_while_hands_all_over() {
         let balance = with(&[5, 5], 2);
         balance.spread(2);
-        let mut calm = 0;
+        let mut memory = Memory::default();
         for _ in 1..PATIENCE {
-            balance.look(&[0.1, 0.2], &mut calm);
+            look(&balance, &[(0.1, 0.0), (0.2, 0.0)], &mut memory, 1.0);
         }
-        balance.look(&[0.5, 0.5], &mut calm);
-        assert_eq!((balance.width(), calm), (2, 0), "the calm has to last");
+        look(&balance, &[(0.5, 0.0), (0.5, 0.0)], &mut memory, 1.0);
+        assert_eq!((balance.width(), memory.calm), (2, 0), "the calm has to last");
         for _ in 0..PATIENCE {
-            balance.look(&[0.1, 0.2], &mut calm);
+            look(&balance, &[(0.1, 0.0), (0.2, 0.0)], &mut memory, 1.0);
         }
         assert_eq!((balance.width(), settle(&balance)), (1, vec![10, 0]));
         for _ in 0..2 * PATIENCE {
-            balance.look(&[0.0, 0.0], &mut calm);
+            look(&balance, &[(0.0, 0.0), (0.0, 0.0)], &mut memory, 1.0);
         }
         assert_eq!(balance.width(), 1);
     }
@@ -319,10 +421,12 @@ mod tests {
         // With one thread for clients, the other is there for scripts all the time.
         // However busy it is: scripts run one after the other.
         let busy_with_scripts = Balance::new(2, 2);
-        busy_with_scripts.look(&[0.5, 1.0], &mut 0);
+        let (first, later) = (&mut Memory::default(), &mut Memory { idle: Some(Duration::ZERO), ..Memory::default() });
+        look(&busy_with_scripts, &[(0.5, 0.0), (1.0, 0.0)], first, 1.0);
+        look(&busy_with_scripts, &[(0.5, 0.0), (1.0, 0.0)], later, 1.0);
         assert_eq!(busy_with_scripts.width(), 1);
         let alone = Balance::new(2, 1);
-        alone.look(&[1.0, 1.0], &mut 0);
+        look(&alone, &[(1.0, 0.0), (1.0, 0.0)], later, 1.0);
         assert_eq!(alone.script_thread(), Some(1));
     }
 }
