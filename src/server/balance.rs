@@ -10,8 +10,8 @@
 //!   as the work needs, and connections are handed over until all have as many. Would one thread fewer have been
 //!   [`CALM`] for [`PATIENCE`] looks, the last one hands all of its over.
 //! - One more thread needs a processor. Where none is idle, as clients on the same machine keep the others busy, it would
-//!   only take from them what it gives; so then it stays as it is, unless others take the processors away from the
-//!   threads that are there ([`CONTENDED`]).
+//!   only take from them what it gives; so then there are no more than can do the work at all, unless others take the
+//!   processors away from the threads that are there, for as many looks ([`CONTENDED`]).
 //! - A connection goes after it has answered a batch, by its own task: nothing is in flight then. A silent one stays
 //!   where it is until it speaks.
 //!
@@ -37,6 +37,8 @@ const CROWDED: f64 = 0.9;
 const CONTENDED: f64 = 0.2;
 /// So many processors of the machine are to be idle for one more thread.
 const ROOM: f64 = 0.4;
+/// For so many looks: clients that come or have no more to say leave a processor idle for a moment.
+const ROOM_LOOKS: u32 = 3;
 /// How busy the threads are to be when more take part.
 const COMFORTABLE: f64 = 0.55;
 /// With so little for each of one thread fewer, one is left out.
@@ -82,7 +84,11 @@ struct Times {
 struct Memory {
     /// Counts the looks since the last at which one thread fewer would not have been enough.
     calm: u32,
-    /// How much idle time the machine's processors had when a thread was first found crowded.
+    /// Counts the looks at which a thread was crowded because it shares its processor.
+    contended: u32,
+    /// Counts the looks at which a thread was crowded and there was room for one more.
+    room: u32,
+    /// How much idle time the machine's processors had had, if that mattered.
     idle: Option<Duration>,
 }
 
@@ -172,7 +178,7 @@ impl Balance {
     }
 
     /// Decides who takes part, after a time that the threads spent like this. `idle` tells of the idle time of the
-    /// machine's processors since some moment; it is asked only while a thread is crowded, as that costs something.
+    /// machine's processors since some moment; it is asked only while it matters, as that costs something.
     fn look(&self, spent: &[Spent], elapsed: Duration, memory: &mut Memory, idle: impl FnOnce() -> Option<Duration>) {
         let width = self.width();
         // Scripts run one after the other, on however many threads: more of these would not help their own.
@@ -181,26 +187,30 @@ impl Balance {
             || spent.iter().enumerate().filter(|(thread, _)| Some(*thread) != of_scripts).map(|(_, spent)| spent);
         let total: f64 = spent().map(|spent| spent.busy).sum();
         let crowded = |spent: &&Spent| spent.busy + spent.waiting > CROWDED;
-        if width < self.most && spent().any(|spent| crowded(&spent)) {
+        let is_crowded = width < self.most && spent().any(|spent| crowded(&spent));
+        if !is_crowded && width == self.least {
+            *memory = Memory::default();
+            return;
+        }
+        let now = idle();
+        let before = std::mem::replace(&mut memory.idle, now);
+        // None: not known yet.
+        let has_room = match (now, before) {
+            (None, _) => Some(true),
+            (Some(_), None) => None,
+            (Some(now), Some(before)) => Some(now.saturating_sub(before).as_secs_f64() >= ROOM * elapsed.as_secs_f64()),
+        };
+        if is_crowded {
             memory.calm = 0;
-            let idle = idle();
             let is_contended = spent().filter(crowded).any(|spent| spent.waiting > CONTENDED);
-            let has_room = match (idle, memory.idle) {
-                (None, _) => true,
-                (Some(_), None) => is_contended,
-                (Some(now), Some(before)) => {
-                    is_contended || now.saturating_sub(before).as_secs_f64() >= ROOM * elapsed.as_secs_f64()
-                }
-            };
-            memory.idle = idle;
-            if has_room {
+            memory.contended = if is_contended { memory.contended + 1 } else { 0 };
+            memory.room = if has_room == Some(true) { memory.room + 1 } else { 0 };
+            if memory.contended >= PATIENCE || memory.room >= ROOM_LOOKS {
+                (memory.contended, memory.room) = (0, 0);
                 let needed = (total / COMFORTABLE).ceil() as usize;
                 self.spread(needed.clamp(width + 1, self.most));
             }
-            return;
-        }
-        memory.idle = None;
-        if width > self.least && total <= calm_for(width - 1) {
+        } else if total <= calm_for(width - 1, has_room != Some(false)) {
             memory.calm += 1;
             if memory.calm >= PATIENCE {
                 memory.calm = 0;
@@ -243,9 +253,14 @@ fn idle_time() -> Option<Duration> {
     Some(Duration::from_millis(1000 / rustix::param::clock_ticks_per_second() * ticks))
 }
 
-/// So much is little for that many threads.
-fn calm_for(threads: usize) -> f64 {
-    if threads == 1 { CALM_ALONE } else { CALM * threads as f64 }
+/// So much is little for that many threads. Without an idle processor, whatever they can do at all: one more takes from
+/// others what it gives.
+fn calm_for(threads: usize, has_room: bool) -> f64 {
+    match threads {
+        threads if !has_room => threads as f64,
+        1 => CALM_ALONE,
+        _ => CALM * threads as f64,
+    }
 }
 
 /// Looks after the balance of a process until `stop` turns true.
@@ -348,11 +363,15 @@ mod tests {
         let mut memory = Memory::default();
         look(&balance, &[(0.85, 0.0), (0.85, 0.0), (0.0, 0.0), (0.0, 0.0)], &mut memory, 2.0);
         assert_eq!((balance.width(), settle(&balance)), (2, vec![25, 25, 0, 0]));
-        look(&balance, &[(0.95, 0.0), (0.65, 0.0), (0.0, 0.0), (0.0, 0.0)], &mut memory, 2.0);
-        assert_eq!(balance.width(), 2, "it takes two looks to know whether a processor is idle");
+        for _ in 0..ROOM_LOOKS {
+            look(&balance, &[(0.95, 0.0), (0.65, 0.0), (0.0, 0.0), (0.0, 0.0)], &mut memory, 2.0);
+        }
+        assert_eq!(balance.width(), 2, "the first look only tells from when on a processor is idle");
         look(&balance, &[(0.85, 0.1), (0.65, 0.0), (0.0, 0.0), (0.0, 0.0)], &mut memory, 2.0);
         assert_eq!((balance.width(), settle(&balance)), (3, vec![17, 17, 16, 0]));
-        look(&balance, &[(1.0, 0.0), (1.0, 0.0), (1.0, 0.0), (0.0, 0.0)], &mut memory, 1.0);
+        for _ in 0..ROOM_LOOKS {
+            look(&balance, &[(1.0, 0.0), (1.0, 0.0), (1.0, 0.0), (0.0, 0.0)], &mut memory, 1.0);
+        }
         assert_eq!((balance.width(), settle(&balance)), (4, vec![13, 13, 13, 11]));
         look(&balance, &[(1.0, 0.0); 4], &mut memory, 0.0);
         assert_eq!(balance.width(), 4);
@@ -366,12 +385,32 @@ mod tests {
             look(&balance, &[(1.0, 0.0), (0.0, 0.0)], &mut memory, 0.1);
         }
         assert_eq!(balance.width(), 1);
+        // Nor is one that is there, if it can be done without.
+        let two = with(&[5, 5], 2);
+        two.spread(2);
+        let mut memory = Memory::default();
+        for _ in 0..2 * PATIENCE {
+            look(&two, &[(0.5, 0.1), (0.45, 0.1)], &mut memory, 0.5);
+        }
+        assert_eq!(two.width(), 2);
+        for _ in 0..PATIENCE {
+            look(&two, &[(0.5, 0.1), (0.45, 0.1)], &mut memory, 0.1);
+        }
+        assert_eq!(two.width(), 1);
         // What others take away from it, it gets back with two.
+        let mut memory = Memory::default();
+        for _ in 1..PATIENCE {
+            look(&balance, &[(0.5, 0.5), (0.0, 0.0)], &mut memory, 0.0);
+        }
+        assert_eq!(balance.width(), 1, "a moment is no sign of others");
         look(&balance, &[(0.5, 0.5), (0.0, 0.0)], &mut memory, 0.0);
         assert_eq!(balance.width(), 2);
         // Where the system does not tell, it is tried.
         let balance = with(&[50, 0], 2);
-        balance.look(&[Spent { busy: 1.0, waiting: 0.0 }, Spent::default()], INTERVAL, &mut memory, || None);
+        let mut memory = Memory::default();
+        for _ in 0..ROOM_LOOKS {
+            balance.look(&[Spent { busy: 1.0, waiting: 0.0 }, Spent::default()], INTERVAL, &mut memory, || None);
+        }
         assert_eq!(balance.width(), 2);
     }
 
@@ -421,12 +460,15 @@ mod tests {
         // With one thread for clients, the other is there for scripts all the time.
         // However busy it is: scripts run one after the other.
         let busy_with_scripts = Balance::new(2, 2);
-        let (first, later) = (&mut Memory::default(), &mut Memory { idle: Some(Duration::ZERO), ..Memory::default() });
-        look(&busy_with_scripts, &[(0.5, 0.0), (1.0, 0.0)], first, 1.0);
-        look(&busy_with_scripts, &[(0.5, 0.0), (1.0, 0.0)], later, 1.0);
+        let mut memory = Memory::default();
+        for _ in 0..2 * PATIENCE {
+            look(&busy_with_scripts, &[(0.5, 0.0), (1.0, 0.0)], &mut memory, 1.0);
+        }
         assert_eq!(busy_with_scripts.width(), 1);
         let alone = Balance::new(2, 1);
-        look(&alone, &[(1.0, 0.0), (1.0, 0.0)], later, 1.0);
+        for _ in 0..2 * PATIENCE {
+            look(&alone, &[(1.0, 0.0), (1.0, 0.0)], &mut memory, 1.0);
+        }
         assert_eq!(alone.script_thread(), Some(1));
     }
 }
