@@ -52,13 +52,25 @@ impl ClientKind {
     }
 }
 
-/// Wakes a connection's task.
-#[derive(Clone)]
-pub struct Wake(pub Arc<dyn Fn() + Send + Sync>);
+/// Wakes a connection's task. What a connection is reached by does so itself, and needs no function in a box of its own.
+pub trait Wake: Send + Sync {
+    /// Wakes it. Must be quick.
+    fn wake(&self);
+}
 
-impl fmt::Debug for Wake {
+impl<F: Fn() + Send + Sync> Wake for F {
+    fn wake(&self) {
+        self();
+    }
+}
+
+/// The way to wake a connection's task.
+#[derive(Clone)]
+pub(super) struct Waking(pub(super) Arc<dyn Wake>);
+
+impl fmt::Debug for Waking {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Wake")
+        out.write_str("Waking")
     }
 }
 
@@ -75,35 +87,45 @@ pub struct BatchNote {
     pub output_room: usize,
 }
 
-/// What others may see of one connection.
+/// What others may see of a connection and is not a number. One lock is enough: it changes seldom.
+#[derive(Debug)]
+struct Visible {
+    /// What the client says about itself, if it does.
+    names: Option<Box<ClientNames>>,
+    user: Arc<User>,
+    waiter: Option<Arc<Waiter>>,
+    watcher: Option<Arc<Watcher>>,
+}
+
+/// What others may see of one connection. Each of many silent ones has it, so it is kept small.
 #[derive(Debug)]
 pub struct ClientRecord {
     /// Counts from 1, never reused while the process lives.
     pub id: u64,
     /// The peer's address, or the path of the unix socket.
-    pub address: String,
+    pub address: Box<str>,
     /// The address that the client connected to.
-    pub local_address: String,
+    pub local_address: Box<str>,
     /// The number of the socket.
     pub descriptor: i32,
     /// It came over a unix socket.
     pub unix: bool,
     /// When it connected.
     pub connected_at: Millis,
-    names: Mutex<ClientNames>,
+    visible: Mutex<Visible>,
     database: AtomicU32,
     protocol: AtomicU32,
-    user: Mutex<Arc<User>>,
     killed: AtomicBool,
     /// What it listens to may be forbidden by now.
     recheck: AtomicBool,
-    wake: OnceLock<Wake>,
-    last_command: AtomicUsize,
+    wake: OnceLock<Waking>,
+    last_command: AtomicU32,
     last_active: AtomicU64,
-    input: AtomicUsize,
-    input_room: AtomicUsize,
-    output: AtomicUsize,
-    output_room: AtomicUsize,
+    /// Bytes, as [`BatchNote`] has them; more than 4 GiB is shown as that.
+    input: AtomicU32,
+    input_room: AtomicU32,
+    output: AtomicU32,
+    output_room: AtomicU32,
     /// How it keeps copies of keys: 0 when it does not.
     tracking: AtomicU32,
     /// The client that is told in its place that they are stale; 0: none.
@@ -120,17 +142,15 @@ pub struct ClientRecord {
     no_touch: AtomicBool,
     /// It reads along.
     monitoring: AtomicBool,
-    waiter: Mutex<Option<Arc<Waiter>>>,
-    watcher: Mutex<Option<Arc<Watcher>>>,
     /// Commands queued since MULTI; -1 without MULTI.
     queued: AtomicIsize,
     queued_bytes: AtomicUsize,
     /// Channels, patterns and shard channels that it listens to.
-    subscriptions: [AtomicUsize; 3],
+    subscriptions: [AtomicU32; 3],
 }
 
 /// What a connection takes beside its buffers, about, in bytes: record, session, task.
-const CONNECTION_BYTES: usize = 2048;
+const CONNECTION_BYTES: usize = 1536;
 
 /// It keeps copies of keys,
 const TRACKS: u32 = 1;
@@ -140,16 +160,21 @@ const BROADCASTS: u32 = 1 << 1;
 const BROKEN_REDIRECTION: u32 = 1 << 2;
 
 /// Stands for "no command yet".
-const NO_COMMAND: usize = usize::MAX;
+const NO_COMMAND: u32 = u32::MAX;
+
+/// The number, or the largest that there is room for.
+fn fitting(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
 
 impl ClientRecord {
     /// Notes the end of a batch of requests.
     pub fn note_batch(&self, now: Millis, note: BatchNote) {
         self.last_active.store(now, Ordering::Relaxed);
-        self.input.store(note.input, Ordering::Relaxed);
-        self.input_room.store(note.input_room, Ordering::Relaxed);
-        self.output.store(note.output, Ordering::Relaxed);
-        self.output_room.store(note.output_room, Ordering::Relaxed);
+        self.input.store(fitting(note.input), Ordering::Relaxed);
+        self.input_room.store(fitting(note.input_room), Ordering::Relaxed);
+        self.output.store(fitting(note.output), Ordering::Relaxed);
+        self.output_room.store(fitting(note.output_room), Ordering::Relaxed);
     }
 
     /// A request of it waits for the end of a pause, or does so no longer.
@@ -186,11 +211,11 @@ impl ClientRecord {
 
     /// A copy of what the client says about itself.
     pub fn names(&self) -> ClientNames {
-        self.names.lock().clone()
+        self.visible.lock().names.as_deref().cloned().unwrap_or_default()
     }
 
     pub(super) fn change_names(&self, change: impl FnOnce(&mut ClientNames)) {
-        change(&mut self.names.lock());
+        change(self.visible.lock().names.get_or_insert_default());
     }
 
     pub(super) fn note_database(&self, database: u32) {
@@ -202,15 +227,15 @@ impl ClientRecord {
     }
 
     pub(super) fn note_command(&self, id: usize) {
-        self.last_command.store(id, Ordering::Relaxed);
+        self.last_command.store(fitting(id), Ordering::Relaxed);
     }
 
     pub(super) fn note_waiter(&self, waiter: Option<Arc<Waiter>>) {
-        *self.waiter.lock() = waiter;
+        self.visible.lock().waiter = waiter;
     }
 
     pub(super) fn note_watcher(&self, watcher: Option<Arc<Watcher>>) {
-        *self.watcher.lock() = watcher;
+        self.visible.lock().watcher = watcher;
     }
 
     /// So many commands wait for EXEC, and take so many bytes.
@@ -229,7 +254,7 @@ impl ClientRecord {
     pub(super) fn mailbox(&self) -> &Arc<Subscriber> {
         self.subscriber.get_or_init(|| {
             let wake = self.wake.get().cloned();
-            Subscriber::new(self.id, Box::new(move || wake.iter().for_each(|Wake(wake)| wake())))
+            Subscriber::new(self.id, Box::new(move || wake.iter().for_each(|Waking(wake)| wake.wake())))
         })
     }
 
@@ -272,10 +297,10 @@ impl ClientRecord {
     }
 
     pub(super) fn note_subscriptions(&self, counts: [usize; 3]) {
-        self.subscriptions.iter().zip(counts).for_each(|(noted, count)| noted.store(count, Ordering::Relaxed));
+        self.subscriptions.iter().zip(counts).for_each(|(noted, count)| noted.store(fitting(count), Ordering::Relaxed));
     }
 
-    fn subscriptions(&self) -> [usize; 3] {
+    fn subscriptions(&self) -> [u32; 3] {
         self.subscriptions.each_ref().map(|noted| noted.load(Ordering::Relaxed))
     }
 
@@ -286,7 +311,7 @@ impl ClientRecord {
 
     /// The letters that CLIENT LIST shows for what it is doing.
     fn flags(&self) -> String {
-        let watcher = self.watcher.lock().clone();
+        let watcher = self.visible.lock().watcher.clone();
         let tracking = self.tracking.load(Ordering::Relaxed);
         let letters = [
             ('O', self.monitoring.load(Ordering::Relaxed)),
@@ -307,28 +332,33 @@ impl ClientRecord {
 
     /// Does it wait in a blocking command, or for the end of a pause?
     pub fn is_blocked(&self) -> bool {
-        self.postponed.load(Ordering::Relaxed) || self.waiter.lock().is_some()
+        self.postponed.load(Ordering::Relaxed) || self.visible.lock().waiter.is_some()
     }
 
     /// Ends the waiting of its blocking command. False when there is none.
     pub fn unblock(&self, verdict: Verdict) -> bool {
-        let waiter = self.waiter.lock().clone();
+        let waiter = self.visible.lock().waiter.clone();
         waiter.inspect(|waiter| waiter.unblock(verdict)).is_some()
     }
 
     pub(super) fn note_user(&self, user: Arc<User>) {
-        *self.user.lock() = user;
+        self.visible.lock().user = user;
     }
 
     /// Is this the user that it has logged in as?
     pub fn has_user(&self, user: &Arc<User>) -> bool {
-        Arc::ptr_eq(&self.user.lock(), user)
+        Arc::ptr_eq(&self.visible.lock().user, user)
     }
 
     /// How to wake its task.
-    pub(super) fn set_wake(&self, wake: Wake) {
+    pub(super) fn set_wake(&self, wake: Arc<dyn Wake>) {
         // A connection has one task, and says so once.
-        let _ = self.wake.set(wake);
+        let _ = self.wake.set(Waking(wake));
+    }
+
+    /// How to wake its task, if it has one.
+    pub(super) fn waking(&self) -> Option<Waking> {
+        self.wake.get().cloned()
     }
 
     /// Asks it to end, whatever its client does. The session says when it has ended.
@@ -355,21 +385,23 @@ impl ClientRecord {
     }
 
     fn wake(&self) {
-        if let Some(Wake(wake)) = self.wake.get() {
-            wake();
+        if let Some(Waking(wake)) = self.wake.get() {
+            wake.wake();
         }
     }
 
     /// Bytes of memory that the connection takes, about.
     pub fn memory(&self) -> usize {
-        let sizes = [&self.input_room, &self.output_room, &self.queued_bytes];
+        let buffers = [&self.input_room, &self.output_room].map(|size| size.load(Ordering::Relaxed) as usize);
+        let queued = self.queued_bytes.load(Ordering::Relaxed);
         let mail = self.subscriber.get().map_or(0, |subscriber| subscriber.waiting().0);
-        sizes.iter().map(|size| size.load(Ordering::Relaxed)).sum::<usize>() + mail + CONNECTION_BYTES
+        buffers.iter().sum::<usize>() + queued + mail + CONNECTION_BYTES
     }
 
     /// Bytes of input that wait for the rest of their request, and of replies that are not sent yet.
     pub fn buffered(&self) -> (usize, usize) {
-        (self.input.load(Ordering::Relaxed), self.output.load(Ordering::Relaxed))
+        let sizes = [&self.input, &self.output].map(|size| size.load(Ordering::Relaxed) as usize);
+        sizes.into()
     }
 
     /// One line of CLIENT LIST, without the line break. Fields of features that are not there have the value that Redis
@@ -377,7 +409,7 @@ impl ClientRecord {
     pub fn describe(&self, now: Millis, out: &mut Vec<u8>) {
         let names = self.names();
         let seconds_since = |then: Millis| now.saturating_sub(then) / 1000;
-        let command = table().name_of(self.last_command.load(Ordering::Relaxed)).unwrap_or("NULL");
+        let command = table().name_of(self.last_command.load(Ordering::Relaxed) as usize).unwrap_or("NULL");
         let sizes = [&self.input, &self.input_room, &self.output, &self.output_room];
         let [input, input_room, output, output_room] = sizes.map(|size| size.load(Ordering::Relaxed));
         let (mail_bytes, mail) = self.subscriber.get().map_or((0, 0), |subscriber| subscriber.waiting());
@@ -387,7 +419,7 @@ impl ClientRecord {
         );
         out.extend_from_slice(&names.name);
         let [channels, patterns, shards] = self.subscriptions();
-        let watched = self.watcher.lock().as_ref().map_or(0, |watcher| watcher.len());
+        let watched = self.visible.lock().watcher.as_ref().map_or(0, |watcher| watcher.len());
         let queued_bytes = self.queued_bytes.load(Ordering::Relaxed);
         let middle = format!(
             " age={} idle={} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} watch={watched} qbuf={input} qbuf-free={} \
@@ -401,7 +433,7 @@ impl ClientRecord {
             self.memory(),
         );
         out.extend_from_slice(middle.as_bytes());
-        out.extend_from_slice(self.user.lock().name());
+        out.extend_from_slice(self.visible.lock().user.name());
         let redirection = match self.tracking.load(Ordering::Relaxed) {
             0 => -1,
             _ => i64::try_from(self.redirection.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
@@ -441,24 +473,23 @@ impl ClientRegistry {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let record = Arc::new(ClientRecord {
             id,
-            address: connected.address,
-            local_address: connected.local_address,
+            address: connected.address.into(),
+            local_address: connected.local_address.into(),
             descriptor: connected.descriptor,
             unix: connected.unix,
             connected_at: now,
-            names: Mutex::default(),
+            visible: Mutex::new(Visible { names: None, user, waiter: None, watcher: None }),
             database: AtomicU32::new(0),
             protocol: AtomicU32::new(2),
-            user: Mutex::new(user),
             killed: AtomicBool::new(false),
             recheck: AtomicBool::new(false),
             wake: OnceLock::new(),
-            last_command: AtomicUsize::new(NO_COMMAND),
+            last_command: AtomicU32::new(NO_COMMAND),
             last_active: AtomicU64::new(now),
-            input: AtomicUsize::new(0),
-            input_room: AtomicUsize::new(0),
-            output: AtomicUsize::new(0),
-            output_room: AtomicUsize::new(0),
+            input: AtomicU32::new(0),
+            input_room: AtomicU32::new(0),
+            output: AtomicU32::new(0),
+            output_room: AtomicU32::new(0),
             tracking: AtomicU32::new(0),
             redirection: AtomicU64::new(0),
             gone: AtomicBool::new(false),
@@ -467,8 +498,6 @@ impl ClientRegistry {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             monitoring: AtomicBool::new(false),
-            waiter: Mutex::new(None),
-            watcher: Mutex::new(None),
             queued: AtomicIsize::new(-1),
             queued_bytes: AtomicUsize::new(0),
             subscriptions: Default::default(),

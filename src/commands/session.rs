@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::attention::Attention;
-use super::clients::{ClientRecord, Connected, Wake};
+use super::clients::{ClientRecord, Connected, Wake, Waking};
 use super::state::ServerState;
 use super::subscriptions::{Subscriptions, deliver};
 use super::supervision::Supervision;
@@ -42,7 +42,6 @@ pub struct Session {
     pub record: Arc<ClientRecord>,
     replies: Replies,
     cached: &'static Entry,
-    wake: Wake,
     /// A blocking command is waiting under this.
     waiter: Option<Arc<Waiter>>,
     /// What was queued since MULTI.
@@ -112,7 +111,6 @@ impl Session {
             record,
             replies: Replies::On,
             cached: &table().entries()[0],
-            wake: Wake(Arc::new(|| {})),
             waiter: None,
             queue: None,
             watcher: None,
@@ -133,9 +131,8 @@ impl Session {
     }
 
     /// How to wake the connection when what a blocking command waits for is there.
-    pub fn set_wake(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
-        self.record.set_wake(Wake(Arc::clone(&wake)));
-        self.wake = Wake(wake);
+    pub fn set_wake(&mut self, wake: Arc<dyn Wake>) {
+        self.record.set_wake(wake);
     }
 
     /// Is the connection asked to end?
@@ -158,8 +155,8 @@ impl Session {
         if let Some(waiter) = &self.waiter {
             return Arc::clone(waiter);
         }
-        let Wake(wake) = self.wake.clone();
-        let waiter = Waiter::new(Box::new(move || wake()));
+        let waking = self.record.waking();
+        let waiter = Waiter::new(Box::new(move || waking.iter().for_each(|Waking(wake)| wake.wake())));
         self.record.note_waiter(Some(Arc::clone(&waiter)));
         self.waiter = Some(Arc::clone(&waiter));
         waiter

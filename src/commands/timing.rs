@@ -133,7 +133,7 @@ fn look_at(
             seconds: (now + milliseconds) / 1000,
             microseconds,
             words: words.into_iter(),
-            address: record.address.clone(),
+            address: record.address.to_string(),
             name: record.names().name,
         };
         supervision.slow_log.add(command, supervision.timing.log_length());

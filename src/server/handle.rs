@@ -5,6 +5,8 @@ use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 
+use crate::commands::Wake;
+
 /// The process ends: answer what is in flight, then close.
 const STOP: u8 = 1;
 /// The client was silent for too long: close.
@@ -89,12 +91,6 @@ impl Handle {
         self.waiting.store(false, Ordering::Relaxed);
     }
 
-    /// What a blocking command waits for may be there.
-    pub(super) fn wake(&self) {
-        self.woken.store(true, Ordering::Release);
-        self.wake_task();
-    }
-
     /// Was it woken since the last call?
     pub(super) fn take_woken(&self) -> bool {
         self.woken.swap(false, Ordering::AcqRel)
@@ -131,5 +127,13 @@ impl Handle {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+impl Wake for Handle {
+    /// What a blocking command waits for may be there.
+    fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        self.wake_task();
     }
 }

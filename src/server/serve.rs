@@ -109,22 +109,20 @@ pub async fn serve<L: ClientListener>(
                     handles.push(Arc::clone(&handle));
                     let (home, front) = (Arc::clone(&home), Arc::clone(&front));
                     let mut stop = stop.clone();
+                    // In a box, as it is soon over: see `Connection::run`. The task keeps room for what it was handed until it ends.
+                    let opening = Box::pin(async move {
+                        let settled = tokio::select! {
+                            biased;
+                            settled = L::settle(stream) => settled,
+                            () = stopped(&mut stop) => return None,
+                        };
+                        let opened = settled.inspect_err(|error| note_unsettled(&front, &connected, error)).ok()?;
+                        Some(Box::new(Connection::open(opened, connected, place, home, handle)))
+                    });
                     tokio::spawn(async move {
                         let _notice = FailureNotice;
-                        // In a box, as it is soon over: see `Connection::run`.
-                        let settled = Box::pin(async {
-                            tokio::select! {
-                                biased;
-                                settled = L::settle(stream) => Some(settled),
-                                () = stopped(&mut stop) => None,
-                            }
-                        });
-                        match settled.await {
-                            // Opened here, and not before: what waits in a variable keeps its room until the end.
-                            Some(Ok(stream)) => attend(Connection::open(stream, connected, place, home, handle)).await,
-                            Some(Err(error)) => note_unsettled(&front, &connected, &error),
-                            None => {}
-                        }
+                        let Some(connection) = opening.await else { return };
+                        attend(connection).await;
                     });
                 }
                 Err(error) => {
@@ -141,7 +139,7 @@ pub async fn serve<L: ClientListener>(
                     }
                     tokio::spawn(async move {
                         let _notice = FailureNotice;
-                        attend(*connection).await;
+                        attend(connection).await;
                     });
                 }
             }
