@@ -3,7 +3,7 @@
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::glob;
 use super::spec::{Access, Categories, Command, Find, Flags, Group, Handler, KeySpec};
-use super::{Entry, Flow, table};
+use super::{Entry, Flow, signatures, table};
 use crate::resp::Reply;
 
 const fn row(name: &'static str, arity: isize, handler: Handler) -> Command {
@@ -161,7 +161,9 @@ fn docs(context: &mut Context<'_>) -> Outcome {
 fn document(reply: &mut Reply, entry: &Entry) {
     let command = entry.command;
     let deprecated = command.deprecated;
-    let fields = 4 + if deprecated.is_some() { 3 } else { 0 } + usize::from(!entry.subcommands.is_empty());
+    let arguments = signatures::of(&entry.full_name);
+    let parts = [!arguments.is_empty(), !entry.subcommands.is_empty()].into_iter().filter(|is_there| *is_there).count();
+    let fields = 4 + if deprecated.is_some() { 3 } else { 0 } + parts;
     reply.bulk(entry.full_name.as_bytes());
     reply.map(fields);
     let texts = [
@@ -181,6 +183,10 @@ fn document(reply: &mut Reply, entry: &Entry) {
         reply.bulk(since.as_bytes());
         reply.bulk(b"replaced_by");
         reply.bulk(instead.as_bytes());
+    }
+    if !arguments.is_empty() {
+        reply.bulk(b"arguments");
+        signatures::describe(reply, &arguments);
     }
     if !entry.subcommands.is_empty() {
         reply.bulk(b"subcommands");

@@ -63,6 +63,7 @@ mod serialization;
 mod server;
 mod session;
 mod sets;
+mod signatures;
 mod slowlog;
 mod sort;
 mod sorted_set_operations;
