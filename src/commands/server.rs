@@ -166,7 +166,7 @@ mod tests {
             "\r\ntotal_commands_processed:5\r\n",
             "\r\nrole:master\r\nconnected_slaves:0\r\n",
             "\r\ncluster_enabled:0\r\n",
-            "\r\ndb0:keys=2,expires=1,avg_ttl=0\r\n",
+            "\r\ndb0:keys=2,expires=1,avg_ttl=100000\r\n",
         ] {
             assert!(text.contains(line), "{line:?} in {text}");
         }
@@ -177,6 +177,6 @@ mod tests {
         assert!(!text.contains("# Server"));
         assert!(fixture.run("info everything").contains("# Errorstats"));
         fixture.run("hello 3");
-        assert!(fixture.run("info keyspace").starts_with("=48\r\ntxt:# Keyspace\r\n"));
+        assert!(fixture.run("info keyspace").starts_with("=53\r\ntxt:# Keyspace\r\n"));
     }
 }

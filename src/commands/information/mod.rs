@@ -214,10 +214,14 @@ fn processors(_: &Context<'_>, out: &mut String) {
 }
 
 fn keyspace(context: &Context<'_>, out: &mut String) {
+    let mut transaction = context.lock_all();
+    let mut random = fastrand::Rng::with_seed(context.now);
     for database in 0..context.state.keyspace.databases() {
-        let (keys, ending) = context.size(database);
+        transaction.select(database);
+        let (keys, ending) = transaction.size();
         if keys > 0 {
-            line(out, format_args!("db{database}:keys={keys},expires={ending},avg_ttl=0"));
+            let life = transaction.average_remaining(&mut random);
+            line(out, format_args!("db{database}:keys={keys},expires={ending},avg_ttl={life}"));
         }
     }
 }

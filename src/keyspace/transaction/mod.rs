@@ -12,6 +12,7 @@ mod bits;
 mod hash;
 mod held;
 mod list;
+mod remaining;
 mod set;
 mod sorted_set;
 mod stream;
