@@ -63,15 +63,15 @@ fn parse_type(word: &[u8]) -> Result<(bool, u8), Refusal> {
     ))
 }
 
-fn parse_field(form: &[u8], place: &[u8]) -> Result<Field, Refusal> {
+fn parse_field(context: &Context<'_>, form: &[u8], place: &[u8]) -> Result<Field, Refusal> {
     let (signed, width) = parse_type(form)?;
     let offset = match place {
         // Counted in fields of that width.
         [b'#', number @ ..] => {
             let number = integer::parse(number).and_then(|number| u64::try_from(number).ok());
-            checked_bit_offset(number.and_then(|number| number.checked_mul(u64::from(width))))?
+            checked_bit_offset(context, number.and_then(|number| number.checked_mul(u64::from(width))))?
         }
-        place => bit_offset(place)?,
+        place => bit_offset(context, place)?,
     };
     Ok(Field { offset, width, signed })
 }
@@ -95,13 +95,13 @@ fn parse_tasks(context: &Context<'_>) -> Result<Vec<Task>, Refusal> {
         if is_option(name, "overflow") && rest >= 1 {
             overflow = parse_overflow(next()?)?;
         } else if is_option(name, "get") && rest >= 2 {
-            tasks.push(Task::Get(parse_field(next()?, next()?)?));
+            tasks.push(Task::Get(parse_field(context, next()?, next()?)?));
         } else if is_option(name, "set") && rest >= 3 {
-            let field = parse_field(next()?, next()?)?;
+            let field = parse_field(context, next()?, next()?)?;
             let value = integer::parse(next()?).ok_or(NOT_AN_INTEGER)?;
             tasks.push(Task::Set(field, value, overflow));
         } else if is_option(name, "incrby") && rest >= 3 {
-            let Field { offset, width, signed } = parse_field(next()?, next()?)?;
+            let Field { offset, width, signed } = parse_field(context, next()?, next()?)?;
             let increment = integer::parse(next()?).ok_or(NOT_AN_INTEGER)?;
             tasks.push(Task::Add(BitAddition { offset, width, signed, overflow, increment }));
         } else {

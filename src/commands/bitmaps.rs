@@ -3,7 +3,7 @@
 use super::context::{Context, NOT_AN_INTEGER, Outcome, Refusal, SYNTAX, is_option};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use crate::keyspace::bits::{self, Combination, Span};
-use crate::keyspace::{EventClasses, Life, MAX_STRING_BYTES, Transaction, WrongType, integer};
+use crate::keyspace::{EventClasses, Life, Transaction, WrongType, integer};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
 const CHANGE: &[KeySpec] = &[KeySpec::one(1, Access::READ_WRITE.with(Access::ACCESS).with(Access::UPDATE))];
@@ -40,19 +40,19 @@ pub const COMMANDS: &[Command] = &[
 
 const BIT_OFFSET: Refusal = Refusal::Fixed("ERR bit offset is not an integer or out of range");
 
-/// The place of a bit: below 2^32, so that its byte lies within the longest string.
-pub fn bit_offset(word: &[u8]) -> Result<u64, Refusal> {
+/// The place of a bit, whose byte lies within the longest string.
+pub fn bit_offset(context: &Context<'_>, word: &[u8]) -> Result<u64, Refusal> {
     let offset = integer::parse(word).and_then(|offset| u64::try_from(offset).ok());
-    checked_bit_offset(offset)
+    checked_bit_offset(context, offset)
 }
 
 /// The place of a bit that was computed, if it could be.
-pub fn checked_bit_offset(offset: Option<u64>) -> Result<u64, Refusal> {
-    offset.filter(|offset| offset / 8 < MAX_STRING_BYTES as u64).ok_or(BIT_OFFSET)
+pub fn checked_bit_offset(context: &Context<'_>, offset: Option<u64>) -> Result<u64, Refusal> {
+    offset.filter(|offset| offset / 8 < context.state.config.longest_string() as u64).ok_or(BIT_OFFSET)
 }
 
 fn setbit(context: &mut Context<'_>) -> Outcome {
-    let offset = bit_offset(context.word(2))?;
+    let offset = bit_offset(context, context.word(2))?;
     let value = match context.word(3) {
         b"0" => 0,
         b"1" => 1,
@@ -74,7 +74,7 @@ fn setbit(context: &mut Context<'_>) -> Outcome {
 }
 
 fn getbit(context: &mut Context<'_>) -> Outcome {
-    let offset = bit_offset(context.word(2))?;
+    let offset = bit_offset(context, context.word(2))?;
     let key = context.key(1);
     let mut transaction = context.lock(key);
     let text = transaction.string(key)?;

@@ -16,14 +16,15 @@ use super::floats::parse_float;
 use super::output_limits::{OutputLimitChange, OutputLimits};
 use super::rewrite::{Defaults, defaults};
 use super::state::ServerState;
-use super::strings::MAX_STRING_BYTES;
 use crate::acl::ChannelDefault;
-use crate::keyspace::hyperloglog::MAX_SPARSE_BYTES;
-use crate::keyspace::{Counting, EventClasses, EvictionPolicy, Limit, Limits, integer};
+use crate::keyspace::{Counting, EventClasses, EvictionPolicy, Limit, Limits, MAX_STRING_BYTES, integer};
 use crate::observe::{LogLevel, set_log_level};
 use crate::persistence::SavePoints;
 use crate::tls::{ClientAuth, MinVersion, TlsSettings};
 
+/// The most input of a client that is kept before its request is complete, in bytes, whatever is asked for: what a parser can look at
+/// has 4 GiB, and buffers double.
+const MOST_INPUT: usize = 1 << 30;
 /// Seconds after which a silent client is probed.
 const DEFAULT_KEEPALIVE: u64 = 300;
 
@@ -38,6 +39,9 @@ pub struct Config {
     keepalive: AtomicU64,
     log_level: AtomicUsize,
     client_memory: ClientMemoryLimit,
+    /// As they were set, in bytes.
+    longest_string: AtomicUsize,
+    most_input: AtomicUsize,
     /// Held while parameters change: those of one CONFIG SET change together.
     pub changing: Mutex<()>,
     defaults: OnceLock<Defaults>,
@@ -56,6 +60,8 @@ impl Config {
             keepalive: AtomicU64::new(DEFAULT_KEEPALIVE),
             log_level: AtomicUsize::new(LogLevel::default() as usize),
             client_memory: ClientMemoryLimit::default(),
+            longest_string: AtomicUsize::new(MAX_STRING_BYTES),
+            most_input: AtomicUsize::new(MOST_INPUT),
             changing: Mutex::default(),
             defaults: OnceLock::new(),
         }
@@ -74,6 +80,16 @@ impl Config {
     /// Clients that connect from now on are probed after so many silent seconds, 0: never.
     pub fn keepalive_seconds(&self) -> u64 {
         self.keepalive.load(Ordering::Relaxed)
+    }
+
+    /// The longest word of a request, and the longest string that one may make, in bytes. Not beyond what an effect has room for.
+    pub fn longest_string(&self) -> usize {
+        self.longest_string.load(Ordering::Relaxed).min(MAX_STRING_BYTES)
+    }
+
+    /// A client ends when so many bytes of its input wait for the rest of their request.
+    pub fn most_input(&self) -> usize {
+        self.most_input.load(Ordering::Relaxed).min(MOST_INPUT)
     }
 
     /// How much memory clients may take together.
@@ -122,6 +138,8 @@ pub enum Change {
     Keepalive(u64),
     LogLevel(LogLevel),
     BusyThreshold(u64),
+    LongestString(usize),
+    MostInput(usize),
 }
 
 /// One of the parameters of TLS. They take effect together: see [`super::configuration`].
@@ -343,8 +361,12 @@ pub const PARAMETERS: &[Parameter] = &[
     },
     fixed("unixsocket", |state| state.facts.unix_socket.clone().into_bytes()),
     fixed("io-threads", |state| number(state.facts.threads as u64)),
-    fixed("proto-max-bulk-len", |_| number(MAX_STRING_BYTES as u64)),
-    fixed("hll-sparse-max-bytes", |_| number(MAX_SPARSE_BYTES as u64)),
+    Parameter {
+        name: "proto-max-bulk-len",
+        read: |state| number(state.config.longest_string.load(Ordering::Relaxed) as u64),
+        check: Some(|value| at_least_a_mebibyte(value).map(Change::LongestString)),
+    },
+    limit!("hll-sparse-max-bytes", Limit::SparseBytes, size),
     // How far the small forms of collections go, under the names of today and those of Redis 6.
     limit!("hash-max-listpack-entries", Limit::HashFields, count),
     limit!("hash-max-ziplist-entries", Limit::HashFields, count),
@@ -371,7 +393,11 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("cluster-enabled", |_| b"no".to_vec()),
     fixed("activedefrag", |_| b"no".to_vec()),
     fixed("tcp-backlog", |_| b"511".to_vec()),
-    fixed("client-query-buffer-limit", |_| b"1073741824".to_vec()),
+    Parameter {
+        name: "client-query-buffer-limit",
+        read: |state| number(state.config.most_input.load(Ordering::Relaxed) as u64),
+        check: Some(|value| at_least_a_mebibyte(value).map(Change::MostInput)),
+    },
 ];
 
 /// Carries a checked change out; not those of TLS.
@@ -420,6 +446,8 @@ pub fn apply(state: &ServerState, change: Change) {
 fn number(value: u64) -> Vec<u8> {
     value.to_string().into_bytes()
 }
+        Change::LongestString(bytes) => state.config.longest_string.store(bytes, Ordering::Relaxed),
+        Change::MostInput(bytes) => state.config.most_input.store(bytes, Ordering::Relaxed),
 
 fn tls(state: &ServerState, read: fn(TlsSettings) -> Vec<u8>) -> Vec<u8> {
     state.tls.as_ref().map(|certificates| read(certificates.settings())).unwrap_or_default()
@@ -504,6 +532,14 @@ fn log_level(value: &[u8]) -> Result<Change, &'static str> {
 }
 
 fn max_memory(value: &[u8]) -> Result<Change, &'static str> {
+fn at_least_a_mebibyte(value: &[u8]) -> Result<usize, &'static str> {
+    let bytes = parse_memory(value).ok_or("argument must be a memory value")?;
+    match i64::try_from(bytes) {
+        Ok(1_048_576..) => Ok(bytes),
+        _ => Err("argument must be between 1048576 and 9223372036854775807 inclusive"),
+    }
+}
+
     parse_memory(value).map(Change::MaxMemory).ok_or("argument must be a memory value")
 }
 

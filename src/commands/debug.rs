@@ -119,7 +119,7 @@ fn populate(context: &mut Context<'_>) -> Outcome {
     let count = positive(2)?;
     let prefix = if context.words() > 3 { context.word(3) } else { b"key" };
     let size = if context.words() > 4 { positive(4)? } else { 0 };
-    if size > super::strings::MAX_STRING_BYTES {
+    if size > crate::keyspace::MAX_STRING_BYTES {
         return Err(SYNTAX);
     }
     for number in 0..count {

@@ -2,7 +2,6 @@
 
 use super::Flow;
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
-use super::strings::MAX_STRING_BYTES;
 
 /// A run of bytes that both strings share: where it begins in each, and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +63,7 @@ pub fn lcs(context: &mut Context<'_>) -> Outcome {
     let options = parse_options(context)?;
     let (left, right) = (&strings[0], &strings[1]);
     let cells = (left.len() + 1).checked_mul(right.len() + 1).and_then(|cells| cells.checked_mul(size_of::<u32>()));
-    if cells.is_none_or(|bytes| bytes > MAX_STRING_BYTES) {
+    if cells.is_none_or(|bytes| bytes > context.state.config.longest_string()) {
         let text = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
         return Err(Refusal::Fixed(text));
     }

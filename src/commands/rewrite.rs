@@ -33,7 +33,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("list-max-ziplist-size", "list-max-listpack-size"),
 ];
 /// Numbers of bytes, which are written with units.
-const SIZES: &[&str] = &["maxmemory", "stream-node-max-bytes"];
+const SIZES: &[&str] =
+    &["maxmemory", "stream-node-max-bytes", "proto-max-bulk-len", "client-query-buffer-limit", "hll-sparse-max-bytes"];
 /// Directives of several words, and of how many on each line; 0 for all on one.
 const SEVERAL_WORDS: &[(&str, usize)] =
     &[("client-output-buffer-limit", 4), ("save", 0), ("latency-tracking-info-percentiles", 0)];

@@ -3,7 +3,6 @@
 use super::context::{Context, Outcome, Refusal, check_reply_size};
 use super::spec::{Access, Categories, Command, Coordination, Flags, Group, Handler, KeySpec};
 use super::{Flow, assign, lcs};
-pub use crate::keyspace::MAX_STRING_BYTES;
 use crate::keyspace::{EventClasses, Key, Life};
 
 const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -227,8 +226,8 @@ fn incrbyfloat(context: &mut Context<'_>) -> Outcome {
     Ok(Flow::Continue)
 }
 
-fn check_length(length: Option<usize>) -> Result<(), Refusal> {
-    if length.is_none_or(|length| length > MAX_STRING_BYTES) {
+fn check_length(context: &Context<'_>, length: Option<usize>) -> Result<(), Refusal> {
+    if length.is_none_or(|length| length > context.state.config.longest_string()) {
         return Err(Refusal::Fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
     }
     Ok(())
@@ -239,7 +238,7 @@ fn append(context: &mut Context<'_>) -> Outcome {
     let bytes = context.word(2);
     let mut transaction = context.lock(key);
     let current = transaction.string(key)?.map(<[u8]>::len);
-    check_length(current.unwrap_or(0).checked_add(bytes.len()))?;
+    check_length(context, current.unwrap_or(0).checked_add(bytes.len()))?;
     // Nothing is added to what is there: nothing to tell other nodes. The clients of this one take it for a change, as in Redis.
     let length = match current {
         Some(length) if bytes.is_empty() => {
@@ -270,7 +269,7 @@ fn setrange(context: &mut Context<'_>) -> Outcome {
     if bytes.is_empty() {
         return context.reply_count(length);
     }
-    check_length(offset.checked_add(bytes.len()))?;
+    check_length(context, offset.checked_add(bytes.len()))?;
     let length = transaction.string_set_range(key, offset, bytes)?;
     transaction.announce(EventClasses::STRING, "setrange", key);
     context.commit(transaction);
@@ -368,6 +367,15 @@ mod tests {
             ("setrange s 536870911 xx", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
             ("setrange s 9223372036854775807 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
             ("setrange nosuch 5 \"\"", ":0\r\n"),
+            ("config set proto-max-bulk-len 1mb", "+OK\r\n"),
+            ("setrange long 1048575 x", ":1048576\r\n"),
+            ("append long x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
+            ("setrange long 1048576 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
+            ("setbit long 8388608 1", "-ERR bit offset is not an integer or out of range\r\n"),
+            ("setbit long 8388607 1", ":0\r\n"),
+            ("config set proto-max-bulk-len 8gb", "+OK\r\n"),
+            ("append long x", ":1048577\r\n"),
+            ("setrange s 536870911 xx", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
             ("exists nosuch", ":0\r\n"),
         ]);
     }

@@ -16,8 +16,8 @@ use super::inline;
 const LONGEST_LINE: usize = 64 * 1024;
 /// The most words of one request.
 const MOST_WORDS: i64 = 1024 * 1024;
-/// The longest word, in bytes.
-const LONGEST_WORD: i64 = 512 * 1024 * 1024;
+/// The longest word, in bytes, whatever is asked for.
+const LONGEST_WORD: u32 = 512 * 1024 * 1024;
 /// The most words of one request of a client that has not authenticated.
 const MOST_WORDS_UNAUTHENTICATED: i64 = 10;
 /// The longest word of a client that has not authenticated, in bytes.
@@ -61,7 +61,7 @@ pub enum ProtocolError {
 }
 
 /// Reads one request after another. One per connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Parser {
     /// The words found so far.
     ranges: Vec<Range<u32>>,
@@ -77,9 +77,31 @@ pub struct Parser {
     remaining: usize,
     /// The announced length of the next word.
     length: Option<usize>,
+    /// The longest word that is accepted.
+    longest_word: u32,
+}
+
+impl Default for Parser {
+    fn default() -> Parser {
+        Parser {
+            ranges: Vec::new(),
+            unquoted: Vec::new(),
+            inline: false,
+            position: 0,
+            scanned: 0,
+            remaining: 0,
+            length: None,
+            longest_word: LONGEST_WORD,
+        }
+    }
 }
 
 impl Parser {
+    /// From now on, longer words than this (in bytes) are not accepted; Redis's `proto-max-bulk-len`. It does not go beyond 512 MiB.
+    pub fn limit_words(&mut self, longest: usize) {
+        self.longest_word = u32::try_from(longest).unwrap_or(LONGEST_WORD).min(LONGEST_WORD);
+    }
+
     /// Looks for one request at the start of `input`, which holds at most 4 GiB. After `Incomplete`, the next call must
     /// pass the same bytes again, with more behind them.
     pub fn parse(&mut self, input: &[u8], authenticated: bool) -> Parsed {
@@ -198,7 +220,7 @@ impl Parser {
                 Line::TooLong => return Err(ProtocolError::LengthTooLong),
             },
         };
-        if !(0..=LONGEST_WORD).contains(&length) {
+        if !(0..=i64::from(self.longest_word)).contains(&length) {
             return Err(ProtocolError::Length);
         }
         if length > LONGEST_WORD_UNAUTHENTICATED && !authenticated {
@@ -433,6 +455,21 @@ mod tests {
         assert_eq!(refused(b"*1\r\n$16384\r\n"), None);
         assert_eq!(refused(b"*1\r\n$16385\r\n"), Some(ProtocolError::LengthUnauthenticated));
         assert_eq!(refused(b"*1\r\n$99999999\r\n"), Some(ProtocolError::LengthUnauthenticated));
+    }
+
+    #[test]
+    fn the_longest_word_can_be_limited() {
+        let parse = |limit: usize, length: usize| {
+            let mut parser = Parser::default();
+            parser.limit_words(limit);
+            parser.parse(format!("*1\r\n${length}\r\n").as_bytes(), true)
+        };
+        assert_eq!(parse(1 << 20, 1 << 20), Parsed::Incomplete);
+        assert_eq!(parse(1 << 20, (1 << 20) + 1), Parsed::Error(ProtocolError::Length));
+        for limit in [usize::MAX, 1 << 30] {
+            assert_eq!(parse(limit, 512 << 20), Parsed::Incomplete);
+            assert_eq!(parse(limit, (512 << 20) + 1), Parsed::Error(ProtocolError::Length));
+        }
     }
 
     #[test]

@@ -38,8 +38,6 @@ const MAX_READ_SIZE: usize = 64 * 1024;
 const MIN_ROOM: usize = 4 * 1024;
 /// Answers are sent when they reach this size, even if more requests are there.
 const FLUSH_SIZE: usize = 256 * 1024;
-/// The most input that is kept unexecuted, in bytes; Redis's `client-query-buffer-limit`.
-const MAX_INPUT: usize = 1024 * 1024 * 1024;
 thread_local! {
     /// Where bytes arrive for connections with a small buffer.
     static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
@@ -335,6 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Executes requests. One pass to the data is enough for all of them. If a script takes too long, there is none.
     fn execute_batch(&mut self, only: &mut Option<usize>) -> Next {
         let state = Arc::clone(&self.place.front().state);
+        self.parser.limit_words(state.config.longest_string());
         let inside = state.keyspace.gates().enter_unless_overdue();
         self.session().turned_away = inside.is_err();
         self.execute_inside(only)
@@ -528,8 +527,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.session.as_ref().is_some_and(Session::has_mail) {
             return Poll::Ready(Ok(true));
         }
-        if self.input.len() - self.consumed >= MAX_INPUT {
-            warn!(limit = MAX_INPUT, "disconnected a client: its unfinished request reached the limit");
+        let limit = self.place.front().state.config.most_input();
+        if self.input.len() - self.consumed >= limit {
+            warn!(limit, "disconnected a client: its unfinished request reached the limit");
             return Poll::Ready(Ok(false));
         }
         let count = ready!(self.poll_read(context))?;
@@ -538,7 +538,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Takes in what the client sends while something else is awaited.
     fn poll_absorb(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        while !self.ended && self.input.len() - self.consumed < MAX_INPUT {
+        let limit = self.place.front().state.config.most_input();
+        while !self.ended && self.input.len() - self.consumed < limit {
             match self.poll_read(context) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => break,

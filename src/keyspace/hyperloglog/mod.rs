@@ -14,7 +14,7 @@
 //! `dense` and `sparse` say how registers are written down, `hash` which register an element raises, `estimate` how the
 //! number of elements follows from them.
 //!
-//! Pure functions over bytes: must not know where a value lies, or what else happens to it.
+//! Pure functions over bytes, but for one number of the process, up to which size a value stays sparse: must not know where a value lies, or what else happens to it.
 
 mod dense;
 mod estimate;
@@ -32,8 +32,6 @@ use crate::effects::Registers;
 
 /// How many registers there are.
 pub const REGISTERS: usize = 1 << 14;
-/// A sparse value that would be longer than this becomes a dense one (Redis's parameter `hll-sparse-max-bytes`).
-pub const MAX_SPARSE_BYTES: usize = 3000;
 
 const MAGIC: &[u8] = b"HYLL";
 const REPRESENTATION_AT: usize = 4;
@@ -321,6 +319,7 @@ pub fn describe_sparse(text: &[u8]) -> Result<Option<String>, Unusable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Limit;
 
     fn add(text: &mut Vec<u8>, elements: impl Iterator<Item = u64>) -> bool {
         let packed: Vec<u8> = elements.flat_map(|element| register_of(&element.to_le_bytes()).packed()).collect();
@@ -366,7 +365,7 @@ mod tests {
             if representation(&sparse) == Ok(Representation::Dense) {
                 break;
             }
-            assert!(sparse.len() <= MAX_SPARSE_BYTES);
+            assert!(sparse.len() <= Limit::SparseBytes.get());
         }
         assert!((1000..4000).contains(&elements.start), "{elements:?}");
         assert!(sparse == dense);

@@ -12,7 +12,8 @@
 
 use smallvec::SmallVec;
 
-use super::{HEADER, MAX_SPARSE_BYTES, REGISTERS, Register, Unusable};
+use super::{HEADER, REGISTERS, Register, Unusable};
+use crate::keyspace::Limit;
 
 const MAX_VALUE: u8 = 32;
 const MAX_VALUE_RUN: usize = 4;
@@ -118,7 +119,7 @@ pub fn raise(text: &mut Vec<u8>, register: Register) -> Result<Outcome, Unusable
         piece.write(&mut pieces);
     }
     let length = text.len() + pieces.len() - size;
-    if length > text.len().max(MAX_SPARSE_BYTES) {
+    if length > text.len().max(Limit::SparseBytes.get()) {
         return Ok(Outcome::TooMuch);
     }
     text.splice(at..text.len().min(at + size), pieces);

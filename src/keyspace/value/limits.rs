@@ -1,6 +1,9 @@
-//! How far the small forms of the collections go.
+//! How far the small forms of the collections go, and that of HyperLogLogs.
 
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+/// A sparse HyperLogLog that would be longer than this becomes a dense one.
+const DEFAULT_SPARSE_BYTES: usize = 3000;
 
 /// Up to how many elements, and up to how many bytes in each of them, a collection keeps its small form. The names in
 /// Redis's configuration are in brackets.
@@ -117,6 +120,7 @@ struct Live {
     sorted_set_bytes: AtomicUsize,
     node_bytes: AtomicUsize,
     node_entries: AtomicUsize,
+    sparse_bytes: AtomicUsize,
     list_chunk: AtomicI32,
 }
 
@@ -130,6 +134,7 @@ static LIVE: Live = Live {
     sorted_set_bytes: AtomicUsize::new(Limits::DEFAULT.sorted_set_bytes),
     node_bytes: AtomicUsize::new(Limits::DEFAULT.stream_node.bytes),
     node_entries: AtomicUsize::new(Limits::DEFAULT.stream_node.entries),
+    sparse_bytes: AtomicUsize::new(DEFAULT_SPARSE_BYTES),
     list_chunk: AtomicI32::new(Limits::DEFAULT.list_chunk.0),
 };
 
@@ -154,6 +159,8 @@ pub enum Limit {
     NodeBytes,
     /// `stream-node-max-entries`
     NodeEntries,
+    /// `hll-sparse-max-bytes`
+    SparseBytes,
 }
 
 impl Limit {
@@ -178,6 +185,7 @@ impl Limit {
             Limit::SortedSetBytes => &LIVE.sorted_set_bytes,
             Limit::NodeBytes => &LIVE.node_bytes,
             Limit::NodeEntries => &LIVE.node_entries,
+            Limit::SparseBytes => &LIVE.sparse_bytes,
         }
     }
 }
