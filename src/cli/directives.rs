@@ -23,6 +23,7 @@ const ABSENT_WHEN_EMPTY: &[&str] = &[
     "unixsocket",
     "tls-cert-file",
     "tls-key-file",
+    "tls-key-file-pass",
     "tls-ca-cert-file",
     "aclfile",
     "join",
@@ -38,7 +39,6 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ("replicaof", "there are no replicas; nodes of a cluster find each other with --join and --cluster-passphrase"),
     ("slaveof", "there are no replicas; nodes of a cluster find each other with --join and --cluster-passphrase"),
     ("user", "users are not defined here; put them into a file of their own and name it with aclfile"),
-    ("tls-key-file-pass", "keys with a passphrase cannot be read; write the key without one (openssl pkey)"),
     (
         "tls-ca-cert-dir",
         "authorities are read from one file; put them together into it and name it with tls-ca-cert-file",
@@ -65,7 +65,7 @@ pub(super) fn resolve(
     for directive in directives {
         let (name, value) = name_and_value(directive)?;
         let failed = |expected: &str| {
-            let shown = if name == "requirepass" || name.contains("passphrase") {
+            let shown = if name == "requirepass" || name == "tls-key-file-pass" || name.contains("passphrase") {
                 "…".into()
             } else {
                 value.escape_ascii().to_string()

@@ -12,7 +12,7 @@ use crate::commands::{DebugAccess, REDIS_VERSION};
 use crate::keyspace::{EventClasses, EvictionPolicy};
 use crate::persistence::{PersistenceOptions, SavePoints};
 use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
-use crate::tls::{ClientAuth, MinVersion, TlsSettings};
+use crate::tls::{ClientAuth, MinVersion, Passphrase, TlsSettings};
 
 /// How far above the client port the cluster port is, unless it is given.
 const CLUSTER_PORT_OFFSET: u16 = 1000;
@@ -193,9 +193,19 @@ pub(super) struct RedisFlags {
     #[arg(long, env = "SWYTCH_TLS_CERT_FILE", hide_env_values = true, value_name = "FILE")]
     tls_cert_file: Option<PathBuf>,
 
-    /// Key of the certificate, a PEM file without a passphrase
+    /// Key of the certificate, a PEM file
     #[arg(long, env = "SWYTCH_TLS_KEY_FILE", hide_env_values = true, value_name = "FILE")]
     tls_key_file: Option<PathBuf>,
+
+    /// Passphrase of an encrypted key
+    #[arg(
+        long,
+        env = "SWYTCH_TLS_KEY_FILE_PASS",
+        hide_env_values = true,
+        value_name = "PASSPHRASE",
+        allow_hyphen_values = true
+    )]
+    tls_key_file_pass: Option<String>,
 
     /// Authorities from which clients must have certificates (mutual TLS), a PEM file
     #[arg(long, env = "SWYTCH_TLS_CA_CERT_FILE", hide_env_values = true, value_name = "FILE")]
@@ -330,6 +340,7 @@ impl RedisFlags {
             }
             (None, None) => {
                 let others = [
+                    ("--tls-key-file-pass", self.tls_key_file_pass.as_ref().is_some_and(|pass| !pass.is_empty())),
                     ("--tls-ca-cert-file", self.tls_ca_cert_file.is_some()),
                     ("--tls-auth-clients", self.tls_auth_clients.is_some_and(|auth| auth != ClientAuth::No)),
                     ("--tls-port", self.tls_port.is_some_and(|port| port != 0)),
@@ -355,6 +366,7 @@ impl RedisFlags {
         let settings = TlsSettings {
             cert_file,
             key_file,
+            key_pass: Passphrase::new(self.tls_key_file_pass.clone().unwrap_or_default().into_bytes()),
             ca_file: self.tls_ca_cert_file.clone(),
             auth_clients: self.tls_auth_clients,
             min_version: self.tls_min_version,

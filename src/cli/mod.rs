@@ -343,6 +343,7 @@ mod tests {
             (vec!["--tls-cert-file=c"], "--tls-key-file"),
             (vec!["--tls-key-file=k"], "--tls-cert-file"),
             (vec!["--tls-port=1"], "--tls-cert-file"),
+            (vec!["--tls-key-file-pass=hunter2"], "--tls-key-file-pass needs"),
             (vec!["--tls-ca-cert-file=a"], "--tls-cert-file"),
             (vec!["--tls-auth-clients=yes"], "--tls-cert-file"),
             ([&pair[..], &["--tls-auth-clients=optional"]].concat(), "--tls-ca-cert-file"),

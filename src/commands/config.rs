@@ -20,7 +20,7 @@ use crate::acl::ChannelDefault;
 use crate::keyspace::{Counting, EventClasses, EvictionPolicy, Limit, Limits, MAX_STRING_BYTES, integer};
 use crate::observe::{LogLevel, set_log_level};
 use crate::persistence::SavePoints;
-use crate::tls::{ClientAuth, MinVersion, TlsSettings};
+use crate::tls::{ClientAuth, MinVersion, Passphrase, TlsSettings};
 
 /// The most input of a client that is kept before its request is complete, in bytes, whatever is asked for: what a parser can look at
 /// has 4 GiB, and buffers double.
@@ -147,6 +147,7 @@ pub enum Change {
 pub enum TlsChange {
     CertFile(PathBuf),
     KeyFile(PathBuf),
+    KeyPass(Passphrase),
     CaFile(Option<PathBuf>),
     AuthClients(ClientAuth),
     MinVersion(MinVersion),
@@ -158,6 +159,7 @@ impl TlsChange {
         match self {
             TlsChange::CertFile(path) => settings.cert_file = path,
             TlsChange::KeyFile(path) => settings.key_file = path,
+            TlsChange::KeyPass(passphrase) => settings.key_pass = passphrase,
             TlsChange::CaFile(path) => settings.ca_file = path,
             TlsChange::AuthClients(auth) => settings.auth_clients = Some(auth),
             TlsChange::MinVersion(version) => settings.min_version = version,
@@ -341,6 +343,11 @@ pub const PARAMETERS: &[Parameter] = &[
         check: Some(|value| Ok(Change::Tls(TlsChange::KeyFile(path(value))))),
     },
     Parameter {
+        name: "tls-key-file-pass",
+        read: |state| tls(state, |settings| settings.key_pass.expose().to_vec()),
+        check: Some(|value| Ok(Change::Tls(TlsChange::KeyPass(Passphrase::new(value.to_vec()))))),
+    },
+    Parameter {
         name: "tls-ca-cert-file",
         read: |state| tls(state, |settings| settings.ca_file.unwrap_or_default().into_os_string().into_vec()),
         check: Some(|value| Ok(Change::Tls(TlsChange::CaFile(Some(path(value)).filter(|_| !value.is_empty()))))),
@@ -439,6 +446,8 @@ pub fn apply(state: &ServerState, change: Change) {
             set_log_level(level);
         }
         Change::BusyThreshold(milliseconds) => state.scripting.set_threshold(milliseconds),
+        Change::LongestString(bytes) => state.config.longest_string.store(bytes, Ordering::Relaxed),
+        Change::MostInput(bytes) => state.config.most_input.store(bytes, Ordering::Relaxed),
         Change::Tls(_) => {}
     }
 }
@@ -446,8 +455,6 @@ pub fn apply(state: &ServerState, change: Change) {
 fn number(value: u64) -> Vec<u8> {
     value.to_string().into_bytes()
 }
-        Change::LongestString(bytes) => state.config.longest_string.store(bytes, Ordering::Relaxed),
-        Change::MostInput(bytes) => state.config.most_input.store(bytes, Ordering::Relaxed),
 
 fn tls(state: &ServerState, read: fn(TlsSettings) -> Vec<u8>) -> Vec<u8> {
     state.tls.as_ref().map(|certificates| read(certificates.settings())).unwrap_or_default()
@@ -525,13 +532,6 @@ fn size(value: &[u8]) -> Result<usize, &'static str> {
     }
 }
 
-fn log_level(value: &[u8]) -> Result<Change, &'static str> {
-    let known = LogLevel::NAMES.iter().position(|name| value.eq_ignore_ascii_case(name.as_bytes()));
-    let level = known.and_then(LogLevel::from_place);
-    level.map(Change::LogLevel).ok_or("argument(s) must be one of the following: debug, verbose, notice, warning")
-}
-
-fn max_memory(value: &[u8]) -> Result<Change, &'static str> {
 fn at_least_a_mebibyte(value: &[u8]) -> Result<usize, &'static str> {
     let bytes = parse_memory(value).ok_or("argument must be a memory value")?;
     match i64::try_from(bytes) {
@@ -540,6 +540,13 @@ fn at_least_a_mebibyte(value: &[u8]) -> Result<usize, &'static str> {
     }
 }
 
+fn log_level(value: &[u8]) -> Result<Change, &'static str> {
+    let known = LogLevel::NAMES.iter().position(|name| value.eq_ignore_ascii_case(name.as_bytes()));
+    let level = known.and_then(LogLevel::from_place);
+    level.map(Change::LogLevel).ok_or("argument(s) must be one of the following: debug, verbose, notice, warning")
+}
+
+fn max_memory(value: &[u8]) -> Result<Change, &'static str> {
     parse_memory(value).map(Change::MaxMemory).ok_or("argument must be a memory value")
 }
 

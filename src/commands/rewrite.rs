@@ -18,6 +18,7 @@ const FLAG_DEFAULTS: &[(&str, &str)] = &[
     ("save", ""),
     ("tls-cert-file", ""),
     ("tls-key-file", ""),
+    ("tls-key-file-pass", ""),
     ("tls-ca-cert-file", ""),
     ("tls-auth-clients", "yes"),
     ("tls-protocols", ""),

@@ -9,10 +9,11 @@ use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
+use super::key::private_key;
 use super::settings::{ClientAuth, MinVersion, TlsSettings};
 
 /// No file of certificates is longer than this, in bytes; a bundle of all public authorities has a quarter of it.
@@ -77,11 +78,29 @@ pub enum TlsError {
     /// There is no key in it.
     #[error("{0} holds no private key in PEM form (-----BEGIN PRIVATE KEY-----); check --tls-key-file")]
     NoKey(PathBuf),
-    /// The key needs a passphrase, and there is nobody to ask.
-    #[error(
-        "the key in {0} is encrypted: write it without a passphrase (openssl pkey -in … -out …) and give that file with --tls-key-file"
-    )]
+    /// The key needs a passphrase, and none was given.
+    #[error("the key in {0} is encrypted: give its passphrase with --tls-key-file-pass")]
     EncryptedKey(PathBuf),
+    /// The key needs another passphrase.
+    #[error(
+        "the passphrase of --tls-key-file-pass does not open the key in {0}: give the one that it was encrypted with"
+    )]
+    WrongPass(PathBuf),
+    /// It is encrypted in a way of its own.
+    #[error(
+        "the key in {path} is encrypted in a way that is not supported ({cause}): encrypt it anew (openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …) and give that file with --tls-key-file"
+    )]
+    UnsupportedEncryption {
+        /// The file.
+        path: PathBuf,
+        /// What is not supported.
+        cause: String,
+    },
+    /// It is encrypted in the way that came before PKCS#8.
+    #[error(
+        "the key in {0} is encrypted in OpenSSL's traditional form: convert it (openssl pkcs8 -topk8 -v2 aes-256-cbc -in … -out …) and give that file with --tls-key-file"
+    )]
+    TraditionalEncryption(PathBuf),
     /// Certificate and key are not a pair.
     #[error(
         "the key in {key} does not belong to the certificate in {certificate}: give the two that were made together with --tls-cert-file and --tls-key-file"
@@ -115,7 +134,7 @@ pub(super) fn load(settings: &TlsSettings, now: i64) -> Result<Loaded, TlsError>
     let crypto = Arc::new(ring::default_provider());
     let chain = certificates(&settings.cert_file, CERT_FLAG)?;
     let not_after = check_own(&settings.cert_file, &chain[0], now)?;
-    let key = private_key(&settings.key_file)?;
+    let key = private_key(settings)?;
     let versions: &[_] = match settings.min_version {
         MinVersion::Tls12 => &[&TLS13, &TLS12],
         MinVersion::Tls13 => &[&TLS13],
@@ -150,14 +169,14 @@ pub(super) fn load(settings: &TlsSettings, now: i64) -> Result<Loaded, TlsError>
 }
 
 const CERT_FLAG: &str = "tls-cert-file";
-const KEY_FLAG: &str = "tls-key-file";
+pub(super) const KEY_FLAG: &str = "tls-key-file";
 const CA_FLAG: &str = "tls-ca-cert-file";
 
-fn damaged(path: &Path, flag: &'static str, cause: impl ToString) -> TlsError {
+pub(super) fn damaged(path: &Path, flag: &'static str, cause: impl ToString) -> TlsError {
     TlsError::Damaged { path: path.to_owned(), cause: cause.to_string(), flag }
 }
 
-fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     let result = File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
     let result = match result {
@@ -195,18 +214,6 @@ fn check_time(path: &Path, certificate: &X509Certificate<'_>, now: i64, flag: &'
         return Err(TlsError::NotYetValid { path: path.to_owned(), when: begin.to_string(), flag });
     }
     Ok(end.timestamp())
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let bytes = read(path, KEY_FLAG)?;
-    let is_there = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    if is_there(b"BEGIN ENCRYPTED PRIVATE KEY") || is_there(b"Proc-Type: 4,ENCRYPTED") {
-        return Err(TlsError::EncryptedKey(path.to_owned()));
-    }
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-        rustls_pki_types::pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
-        error => damaged(path, KEY_FLAG, error),
-    })
 }
 
 /// The authorities of clients. A bundle may hold some whose time is over, but not only such.

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod files;
+mod key;
 mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -14,4 +15,4 @@ mod tests;
 
 pub use certificates::{Certificates, Prepared};
 pub use files::TlsError;
-pub use settings::{ClientAuth, MinVersion, TlsSettings};
+pub use settings::{ClientAuth, MinVersion, Passphrase, TlsSettings};

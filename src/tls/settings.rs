@@ -1,5 +1,6 @@
 //! What an operator decides about TLS.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// Which clients have to present a certificate; Redis's `tls-auth-clients`.
@@ -51,13 +52,37 @@ impl MinVersion {
     }
 }
 
+/// What a key is encrypted with; empty: nothing. No log shows it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Passphrase(Vec<u8>);
+
+impl Passphrase {
+    /// Of these bytes.
+    pub fn new(bytes: Vec<u8>) -> Passphrase {
+        Passphrase(bytes)
+    }
+
+    /// Its bytes.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("…")
+    }
+}
+
 /// The files, and who has to present what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     /// The node's certificate, and behind it those that lead to its authority, as PEM.
     pub cert_file: PathBuf,
-    /// The key of the certificate, as PEM, not encrypted.
+    /// The key of the certificate, as PEM.
     pub key_file: PathBuf,
+    /// What it is encrypted with.
+    pub key_pass: Passphrase,
     /// The authorities from which clients have their certificates, as PEM.
     pub ca_file: Option<PathBuf>,
     /// Which clients have to present one; by default those of a node that knows authorities.

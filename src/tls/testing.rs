@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use time::OffsetDateTime;
 
-use super::{MinVersion, TlsSettings};
+use super::{MinVersion, Passphrase, TlsSettings};
 
 /// A directory that goes when this is dropped.
 pub struct Scratch(PathBuf);
@@ -73,6 +73,7 @@ impl Authority {
         TlsSettings {
             cert_file: scratch.write("cert", &certificate),
             key_file: scratch.write("key", &key),
+            key_pass: Passphrase::default(),
             ca_file: None,
             auth_clients: None,
             min_version: MinVersion::Tls12,
