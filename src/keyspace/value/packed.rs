@@ -4,22 +4,26 @@
 //! its payload and one byte (see `encoded`). An empty buffer allocates nothing.
 //!
 //! ```text
-//! page:  number of entries | bytes of payload | payload, first to last | free | tags, last to first
+//! page:  number of entries | bytes of payload | bytes of the gap | gap | payload, first to last | free | tags, last to first
 //! ```
 //!
 //! The tags have an area of their own, which grows towards the payload. A new last entry moves nothing, and a search
-//! runs through the tags, which are dense, and looks at the payload only where a tag fits. The two numbers take 2 bytes
-//! each in a page below 64 KiB, else 4.
+//! runs through the tags, which are dense, and looks at the payload only where a tag fits. In a page of more than
+//! [`SMALL_PAGE`] bytes the payload may begin behind a gap, so that a first entry comes and goes without moving it. The
+//! numbers take 2 bytes each in a page below 64 KiB, else 4; a small page has none for the gap.
 //!
 //! Must not know what the entries mean.
 
 use super::allocation;
 use super::encoded::{Encoded, Stored, decode, size_from_end, size_from_start};
 
+/// Pages up to this size have no gap.
+const SMALL_PAGE: usize = 1024;
+const SMALL_HEADER: usize = 4;
 /// Pages up to this size have short numbers in front.
 const NARROW_PAGE: usize = u16::MAX as usize;
-const NARROW_HEADER: usize = 4;
-const WIDE_HEADER: usize = 8;
+const NARROW_HEADER: usize = 6;
+const WIDE_HEADER: usize = 12;
 
 /// A buffer of several entries stays below this many bytes, whatever limits are configured.
 const SAFE_LENGTH: usize = 1 << 30;
@@ -48,21 +52,43 @@ impl Place {
 struct Shape {
     entries: usize,
     payload: usize,
+    gap: usize,
+}
+
+impl Shape {
+    fn content(self) -> usize {
+        self.entries + self.payload
+    }
+}
+
+/// Bytes that are to be added to a page.
+#[derive(Clone, Copy)]
+struct Addition {
+    payload: usize,
+    tags: usize,
+    /// The payload goes in front of all others.
+    is_first: bool,
 }
 
 /// Page length for contents of so many bytes, tags included.
 fn page_length(content: usize) -> usize {
-    match content {
-        0 => 0,
-        _ => match allocation(content + NARROW_HEADER) {
-            narrow @ ..=NARROW_PAGE => narrow,
-            _ => allocation(content + WIDE_HEADER),
-        },
+    if content == 0 {
+        return 0;
+    }
+    let of = |header| allocation(content + header);
+    match (of(SMALL_HEADER), of(NARROW_HEADER)) {
+        (small @ ..=SMALL_PAGE, _) => small,
+        (_, narrow @ ..=NARROW_PAGE) => narrow,
+        _ => of(WIDE_HEADER),
     }
 }
 
 fn header_length(page_length: usize) -> usize {
-    if page_length <= NARROW_PAGE { NARROW_HEADER } else { WIDE_HEADER }
+    match page_length {
+        ..=SMALL_PAGE => SMALL_HEADER,
+        ..=NARROW_PAGE => NARROW_HEADER,
+        _ => WIDE_HEADER,
+    }
 }
 
 impl Packed {
@@ -78,8 +104,7 @@ impl Packed {
 
     /// Bytes of the entries, tags included.
     pub fn content(&self) -> usize {
-        let shape = self.shape();
-        shape.entries + shape.payload
+        self.shape().content()
     }
 
     /// Bytes of memory.
@@ -94,7 +119,7 @@ impl Packed {
 
     /// Bytes of a buffer with entries of so many bytes, tags included.
     pub fn length_of(content: usize) -> usize {
-        content + NARROW_HEADER
+        content + if content + SMALL_HEADER <= SMALL_PAGE { SMALL_HEADER } else { NARROW_HEADER }
     }
 
     fn header_length(&self) -> usize {
@@ -102,28 +127,39 @@ impl Packed {
     }
 
     fn shape(&self) -> Shape {
+        let narrow = |a, b| usize::from(u16::from_le_bytes([a, b]));
+        let wide = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte));
         match *self.page {
-            [] => Shape { entries: 0, payload: 0 },
-            [a, b, c, d, ..] if self.page.len() <= NARROW_PAGE => Shape {
-                entries: usize::from(u16::from_le_bytes([a, b])),
-                payload: usize::from(u16::from_le_bytes([c, d])),
-            },
-            [a, b, c, d, e, f, g, h, ..] => Shape {
-                entries: u32::from_le_bytes([a, b, c, d]) as usize,
-                payload: u32::from_le_bytes([e, f, g, h]) as usize,
-            },
-            _ => unreachable!("a page has a header"),
+            [] => Shape { entries: 0, payload: 0, gap: 0 },
+            [a, b, c, d, ..] if self.page.len() <= SMALL_PAGE => {
+                Shape { entries: narrow(a, b), payload: narrow(c, d), gap: 0 }
+            }
+            [a, b, c, d, e, f, ..] if self.page.len() <= NARROW_PAGE => {
+                Shape { entries: narrow(a, b), payload: narrow(c, d), gap: narrow(e, f) }
+            }
+            _ => {
+                Shape { entries: wide(&self.page[..4]), payload: wide(&self.page[4..8]), gap: wide(&self.page[8..12]) }
+            }
         }
     }
 
-    fn set_shape(&mut self, shape: Shape) {
+    fn set_shape(&mut self, Shape { entries, payload, gap }: Shape) {
         if self.page.len() <= NARROW_PAGE {
-            self.page[..2].copy_from_slice(&(shape.entries as u16).to_le_bytes());
-            self.page[2..4].copy_from_slice(&(shape.payload as u16).to_le_bytes());
+            self.page[..2].copy_from_slice(&(entries as u16).to_le_bytes());
+            self.page[2..4].copy_from_slice(&(payload as u16).to_le_bytes());
+            if self.page.len() > SMALL_PAGE {
+                self.page[4..6].copy_from_slice(&(gap as u16).to_le_bytes());
+            }
         } else {
-            self.page[..4].copy_from_slice(&(shape.entries as u32).to_le_bytes());
-            self.page[4..8].copy_from_slice(&(shape.payload as u32).to_le_bytes());
+            self.page[..4].copy_from_slice(&(entries as u32).to_le_bytes());
+            self.page[4..8].copy_from_slice(&(payload as u32).to_le_bytes());
+            self.page[8..12].copy_from_slice(&(gap as u32).to_le_bytes());
         }
+    }
+
+    /// Where the payload begins in the page.
+    fn payload_at(&self) -> usize {
+        self.header_length() + self.shape().gap
     }
 
     /// The payload, and the tags from last to first.
@@ -131,8 +167,8 @@ impl Packed {
         if self.page.is_empty() {
             return (&[], &[]);
         }
-        let (shape, header) = (self.shape(), self.header_length());
-        (&self.page[header..header + shape.payload], &self.page[self.page.len() - shape.entries..])
+        let (shape, at) = (self.shape(), self.payload_at());
+        (&self.page[at..at + shape.payload], &self.page[self.page.len() - shape.entries..])
     }
 
     /// The place in front of the first entry.
@@ -202,7 +238,7 @@ impl Packed {
         let (payload, tags) = self.parts();
         let (wanted, probe) = (entry.tag(), entry.probe());
         // The four bytes of the probe begin in the header at worst.
-        let probe_at = self.header_length() + probe.end - 4;
+        let probe_at = self.payload_at() + probe.end - 4;
         let mut offset = 0;
         for (number, group) in tags.rchunks_exact(STEP).enumerate() {
             if group[STEP - 1] == wanted
@@ -222,15 +258,23 @@ impl Packed {
     /// Puts an entry in front of the one at a place.
     pub fn insert(&mut self, place: Place, entry: &Encoded<'_>) {
         let size = entry.size();
-        self.reserve(1 + size);
-        let (shape, header, length) = (self.shape(), self.header_length(), self.page.len());
-        let at = header + place.offset;
-        self.page.copy_within(at..header + shape.payload, at + size);
+        let is_first = place.index == 0;
+        self.make_room(Addition { payload: size, tags: 1, is_first });
+        let (mut shape, length) = (self.shape(), self.page.len());
+        let at = if is_first && length > SMALL_PAGE {
+            shape.gap -= size;
+            self.header_length() + shape.gap
+        } else {
+            let start = self.payload_at();
+            let at = start + place.offset;
+            self.page.copy_within(at..start + shape.payload, at + size);
+            at
+        };
         entry.write(&mut self.page[at..at + size]);
         let tag_at = length - 1 - place.index;
         self.page.copy_within(length - shape.entries..tag_at + 1, length - shape.entries - 1);
         self.page[tag_at] = entry.tag();
-        self.set_shape(Shape { entries: shape.entries + 1, payload: shape.payload + size });
+        self.set_shape(Shape { entries: shape.entries + 1, payload: shape.payload + size, ..shape });
     }
 
     /// Puts an entry behind all others.
@@ -247,11 +291,16 @@ impl Packed {
         let kept = tags.len() - place.index - count;
         let removed = tags[kept..kept + count].iter().rev();
         let end = removed.fold(place.offset, |at, &tag| at + size_from_start(tag, payload, at));
-        let (shape, header, length) = (self.shape(), self.header_length(), self.page.len());
-        self.page.copy_within(header + end..header + shape.payload, header + place.offset);
+        let (mut shape, start, length) = (self.shape(), self.payload_at(), self.page.len());
+        if place.index == 0 && length > SMALL_PAGE {
+            shape.gap += end;
+        } else {
+            self.page.copy_within(start + end..start + shape.payload, start + place.offset);
+        }
         let first_tag = length - shape.entries;
         self.page.copy_within(first_tag..first_tag + kept, first_tag + count);
-        self.set_shape(Shape { entries: shape.entries - count, payload: shape.payload - (end - place.offset) });
+        let payload = shape.payload - (end - place.offset);
+        self.set_shape(Shape { entries: shape.entries - count, payload, ..shape });
         self.give_back();
     }
 
@@ -261,12 +310,12 @@ impl Packed {
         let before = size_from_start(tags[tags.len() - 1 - place.index], payload, place.offset);
         let after = entry.size();
         if after > before {
-            self.reserve(after - before);
+            self.make_room(Addition { payload: after - before, tags: 0, is_first: false });
         }
-        let (shape, header, length) = (self.shape(), self.header_length(), self.page.len());
-        let at = header + place.offset;
+        let (shape, start, length) = (self.shape(), self.payload_at(), self.page.len());
+        let at = start + place.offset;
         if after != before {
-            self.page.copy_within(at + before..header + shape.payload, at + after);
+            self.page.copy_within(at + before..start + shape.payload, at + after);
             self.set_shape(Shape { payload: shape.payload - before + after, ..shape });
         }
         entry.write(&mut self.page[at..at + after]);
@@ -280,7 +329,7 @@ impl Packed {
     pub fn split_off(&mut self, place: Place) -> Packed {
         let (payload, tags) = self.parts();
         let (payload, tags) = (&payload[place.offset..], &tags[..tags.len() - place.index]);
-        let tail = Packed::from_parts(payload, tags);
+        let tail = Packed::from_parts(page_length(payload.len() + tags.len()), 0, payload, tags);
         self.remove(place, tail.len());
         tail
     }
@@ -291,31 +340,54 @@ impl Packed {
             return;
         }
         let (payload, tags) = other.parts();
-        self.reserve(payload.len() + tags.len());
-        let (shape, header, length) = (self.shape(), self.header_length(), self.page.len());
-        self.page[header + shape.payload..][..payload.len()].copy_from_slice(payload);
+        self.make_room(Addition { payload: payload.len(), tags: tags.len(), is_first: false });
+        let (shape, start, length) = (self.shape(), self.payload_at(), self.page.len());
+        self.page[start + shape.payload..][..payload.len()].copy_from_slice(payload);
         self.page[length - shape.entries - tags.len()..][..tags.len()].copy_from_slice(tags);
-        self.set_shape(Shape { entries: shape.entries + tags.len(), payload: shape.payload + payload.len() });
+        let (entries, payload) = (shape.entries + tags.len(), shape.payload + payload.len());
+        self.set_shape(Shape { entries, payload, ..shape });
     }
 
-    fn from_parts(payload: &[u8], tags: &[u8]) -> Packed {
-        let length = page_length(payload.len() + tags.len());
+    /// With a gap of so many bytes.
+    fn from_parts(length: usize, gap: usize, payload: &[u8], tags: &[u8]) -> Packed {
         assert!(length <= u32::MAX as usize, "a buffer is shorter than 4 GiB");
-        let mut packed = Packed { page: vec![0; length].into_boxed_slice() };
-        if length > 0 {
-            let header = header_length(length);
-            packed.page[header..header + payload.len()].copy_from_slice(payload);
-            packed.page[length - tags.len()..].copy_from_slice(tags);
-            packed.set_shape(Shape { entries: tags.len(), payload: payload.len() });
+        if length == 0 {
+            return Packed::default();
         }
+        let mut page = Vec::with_capacity(length);
+        page.resize(header_length(length) + gap, 0);
+        page.extend_from_slice(payload);
+        page.resize(length - tags.len(), 0);
+        page.extend_from_slice(tags);
+        let mut packed = Packed { page: page.into_boxed_slice() };
+        packed.set_shape(Shape { entries: tags.len(), payload: payload.len(), gap });
         packed
     }
 
-    /// Makes room for so many bytes more.
-    fn reserve(&mut self, bytes: usize) {
-        let content = self.content() + bytes;
-        if self.page.is_empty() || self.header_length() + content > self.page.len() {
-            self.resize(page_length(content));
+    /// Makes room for an addition: in the gap for a first payload, if the page has one, else all of it behind the payload.
+    fn make_room(&mut self, addition: Addition) {
+        let Addition { payload, tags, is_first } = addition;
+        let (shape, header, length) = (self.shape(), self.header_length(), self.page.len());
+        let has_page = length > 0;
+        let free = if has_page { length - header - shape.content() } else { 0 };
+        if !has_page || free < payload + tags {
+            let length = page_length(shape.content() + payload + tags);
+            let free = length - header_length(length) - shape.content();
+            return self.resize(length, gap_with(addition, length, free));
+        }
+        let has_room = match is_first && length > SMALL_PAGE {
+            true => shape.gap >= payload && free - shape.gap >= tags,
+            false => free - shape.gap >= payload + tags,
+        };
+        if !has_room {
+            // Divided such that it is not the same again with the next one.
+            let gap = match is_first {
+                true => gap_with(addition, length, free),
+                false => (free - payload - tags) / 2,
+            };
+            let start = header + shape.gap;
+            self.page.copy_within(start..start + shape.payload, header + gap);
+            self.set_shape(Shape { gap, ..shape });
         }
     }
 
@@ -323,23 +395,22 @@ impl Packed {
     fn give_back(&mut self) {
         let needed = page_length(self.content());
         if 2 * needed <= self.page.len() {
-            self.resize(needed);
+            self.resize(needed, 0);
         }
     }
 
-    fn resize(&mut self, length: usize) {
-        assert!(length <= u32::MAX as usize, "a buffer is shorter than 4 GiB");
-        let mut page = vec![0; length].into_boxed_slice();
-        let (shape, (payload, tags)) = (self.shape(), self.parts());
-        if length > 0 {
-            let header = header_length(length);
-            page[header..header + payload.len()].copy_from_slice(payload);
-            page[length - tags.len()..].copy_from_slice(tags);
-        }
-        self.page = page;
-        if length > 0 {
-            self.set_shape(shape);
-        }
+    fn resize(&mut self, length: usize, gap: usize) {
+        let (payload, tags) = self.parts();
+        *self = Packed::from_parts(length, gap, payload, tags);
+    }
+}
+
+/// The gap of a page with so many free bytes: for a first payload most of what the addition leaves, and the addition.
+fn gap_with(addition: Addition, length: usize, free: usize) -> usize {
+    if addition.is_first && length > SMALL_PAGE {
+        addition.payload + (free - addition.payload - addition.tags) / 8 * 7
+    } else {
+        0
     }
 }
 
@@ -412,11 +483,15 @@ mod tests {
     #[test]
     fn behaves_like_a_vector() {
         let mut random = fastrand::Rng::with_seed(11);
-        for round in 0..40 {
+        for round in 0..60 {
             let (mut packed, mut model) = (Packed::default(), Vec::new());
             let largest = [20, 300, 5_000][round % 3];
             for step in 0..400 {
-                let index = random.usize(..=model.len());
+                let index = match random.u8(..4) {
+                    0 => 0,
+                    1 => model.len(),
+                    _ => random.usize(..=model.len()),
+                };
                 let place = packed.seek(index);
                 let element = random_element(&mut random, largest);
                 // Grows at first, then shrinks to nothing.
@@ -453,6 +528,25 @@ mod tests {
                     assert_eq!(packed.next(found), packed.seek(found.index() + 1));
                 }
                 assert_eq!(packed.get(model.len()), None);
+            }
+        }
+    }
+
+    #[test]
+    fn is_a_queue_from_either_end() {
+        for (length, first_in) in [(30, true), (30, false), (3, true), (1_000, true)] {
+            let (mut packed, mut model) = (Packed::default(), Vec::new());
+            for number in 0..600u32 {
+                let element = number.to_string().repeat(length).into_bytes();
+                let place = if first_in { packed.start() } else { packed.end() };
+                packed.insert(place, &encoded(&element));
+                model.insert(place.index(), element);
+                if number > 60 {
+                    let place = packed.seek(if first_in { model.len() - 1 } else { 0 });
+                    packed.remove(place, 1);
+                    model.remove(place.index());
+                }
+                check(&packed, &model);
             }
         }
     }
