@@ -57,10 +57,12 @@ paths! {
     SnapshotRestarted "snapshot restarted",
     /// A snapshot did not come to its end.
     SnapshotLost "snapshot cut short",
+    /// One came in that was written to while it was sent.
+    TailApplied "tail of a snapshot applied",
+    /// The log of its sender did not have the effects any more that came after its beginning.
+    TailForgotten "tail of a snapshot forgotten",
     /// What was imported counted for nothing.
     StaleDropped "stale import dropped",
-    /// An effect was applied to some parts of a snapshot, while others had it.
-    CaughtUp "caught up after a snapshot",
     /// The log of a node was full, and somebody was not waited for any more.
     ForcedOut "forced out: log over its budget",
     /// The metadata kept for the return of a node was over its budget.

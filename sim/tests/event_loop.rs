@@ -64,6 +64,36 @@ const PAST_FAILURES: [(&str, u64); 12] = [
     ("swarm", 272336640850804),
 ];
 
+/// Seeds of the swarm that once went wrong.
+#[test]
+fn past_failures_of_the_swarm_stay_fixed() {
+    for (seed, severity) in PAST_FAILURES_OF_THE_SWARM {
+        assert_eq!(swarm::plan(seed, severity).run(false).violations, Vec::<String>::new(), "{seed}");
+    }
+}
+
+const PAST_FAILURES_OF_THE_SWARM: [(u64, Severity); 1] = [
+    // All who could have sent what came after the beginning of a snapshot died, and its receiver served all the same.
+    (177299356640593, Severity::WithoutRebases),
+];
+
+/// A node that joined stays alone with what it got, whenever the one that it got it from dies. (It once served a part of what came
+/// after the beginning of the snapshot.)
+#[test]
+fn a_snapshot_needs_nobody_once_it_is_there() {
+    for dies in (5_900..7_100).step_by(10) {
+        let plan: Plan = format!(
+            "duration 7120\nrate 2\nkeys 1\nreads 0\nmix s 10\nnodes 2\nseed 88809420675477\n\
+             at 53 links latency 14 jitter 44 loss 0.0006788746460894551 duplication 0.1882521524849249 \
+             reordering 0.1911270458351887\n\
+             at 120 start 1\nat 519 start 0\nat 5681 crash 1\nat 5849 start 1\nat {dies} crash 0\n"
+        )
+        .parse()
+        .expect("a plan");
+        assert_eq!(plan.run(false).violations, Vec::<String>::new(), "node 0 dies after {dies} ms");
+    }
+}
+
 /// The same of runs of which everything is drawn.
 #[test]
 fn the_swarm_repeats_and_its_promises_hold() {

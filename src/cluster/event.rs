@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::snapshot::Part;
+use super::snapshot::{Ending, Part};
 use super::{Connection, TransportError};
+use crate::effects::Frontier;
 use crate::pubsub::Message;
 use crate::replication::Frame;
 
@@ -38,6 +39,8 @@ pub(super) enum LinkEvent {
     Snapshot { stream: u64, part: Part },
     /// The stream of a snapshot broke before its end.
     SnapshotBroken { stream: u64 },
+    /// All shards of a snapshot that began at this frontier are exported: how does it end?
+    SnapshotEnding { begin: Frontier, answer: oneshot::Sender<Option<Ending>> },
     /// The last byte of a snapshot has arrived at the peer.
     SnapshotSent { bytes: u64, elapsed: Duration },
     /// The peer sent what it must not.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::event::LinkId;
 use super::runtime::ClusterLoop;
-use super::snapshot::Part;
+use super::snapshot::{Ending, Part};
 use crate::effects::{Frontier, NodeId};
-use crate::replication::{Input, SnapshotHeader};
+use crate::replication::{Input, SnapshotHeader, SnapshotTail};
 
 /// The snapshot that is asked for or coming in. There is at most one.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ struct Current {
     link: LinkId,
     stream: u64,
     header: SnapshotHeader,
+    /// Effects of its tail, as far as that is here.
+    tail: Vec<Bytes>,
     started: Duration,
     bytes: u64,
 }
@@ -51,6 +55,18 @@ impl ClusterLoop {
         }
     }
 
+    /// How a snapshot ends that began at `begin`, and of which all shards are exported by now. None when the log does not have
+    /// what came since, or this identity comes to its end.
+    pub(super) fn end_snapshot(&mut self, begin: &Frontier) -> Option<Ending> {
+        // What the shards hold was committed by now: the core hears of it first.
+        self.collect_local_effects(false);
+        self.process_inputs();
+        if self.rebase.is_some() {
+            return None;
+        }
+        Some(Ending { tail: self.core.snapshot_tail(begin)?, time: self.keyspace.latest_time() })
+    }
+
     /// A step of a snapshot arrived. One that nobody asked for, or not any more, is passed over.
     pub(super) fn take_snapshot_part(&mut self, peer: NodeId, link: LinkId, stream: u64, part: Part) {
         let length = part.length() as u64;
@@ -61,7 +77,7 @@ impl ClusterLoop {
                 }
                 self.begin_import();
                 let started = self.clock.monotonic();
-                self.import.current = Some(Current { link, stream, header, started, bytes: length });
+                self.import.current = Some(Current { link, stream, header, tail: Vec::new(), started, bytes: length });
             }
             Part::Shard(shard) => {
                 if !self.import.is_current(link, stream) {
@@ -76,9 +92,23 @@ impl ClusterLoop {
                     current.bytes += length;
                 }
             }
+            Part::Tail(effects) => {
+                if self.import.is_current(link, stream)
+                    && let Some(current) = &mut self.import.current
+                {
+                    current.bytes += length;
+                    current.tail.extend(effects);
+                }
+            }
+            Part::Abandoned => self.snapshot_broke(peer, link, stream),
             Part::Trailer(trailer) => {
                 if !self.import.is_current(link, stream) {
                     return;
+                }
+                let Some(current) = &self.import.current else { return };
+                if !self.keyspace.is_imported_between(&current.header.begin, &trailer.end) {
+                    self.reports.violations += 1;
+                    return self.lose(peer, "its snapshot contradicts itself");
                 }
                 let Some(current) = std::mem::take(&mut self.import).current else { return };
                 let begin = current.header.begin.clone();
@@ -88,14 +118,15 @@ impl ClusterLoop {
                 tracing::info!(%peer, bytes = current.bytes, millis, "snapshot received");
                 // The membership came with it.
                 self.members_changed = true;
-                self.step(Input::SnapshotReceived { peer, header: current.header, end: trailer.end });
+                let tail = SnapshotTail { effects: current.tail, end: trailer.end };
+                self.step(Input::SnapshotReceived { peer, header: current.header, tail });
                 // The core may have found fault with it.
                 self.is_stale = !begin.within(self.core.frontier());
             }
         }
     }
 
-    /// The stream of a snapshot ended too early.
+    /// A snapshot will not come to its end.
     pub(super) fn snapshot_broke(&mut self, peer: NodeId, link: LinkId, stream: u64) {
         if self.import.is_current(link, stream) {
             self.fail_import(peer);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::members;
 use super::runtime::ClusterLoop;
 use crate::effects::NodeId;
-use crate::replication::{Frame, Hello, Input, Member, SnapshotHeader, Stage};
+use crate::replication::{Frame, Hello, Input, Member, SnapshotHeader, SnapshotTail, Stage};
 
 /// How long it is borne that none of the connected peers serves. Shorter than what nodes that seek take to begin a new
 /// cluster among themselves: an empty node must not win over one with data.
@@ -72,7 +72,8 @@ impl ClusterLoop {
         };
         self.step(Input::Connected { peer: node });
         self.step(Input::Received { peer: node, frame: Frame::Hello(Box::new(hello)) });
-        self.step(Input::SnapshotReceived { peer: node, header, end: frontier.clone() });
+        let tail = SnapshotTail { effects: Vec::new(), end: frontier.clone() };
+        self.step(Input::SnapshotReceived { peer: node, header, tail });
         // The former identity admits the next one. Nobody else has to know of it first.
         members::write(&self.keyspace, self.clock.wall(), self.node, &self.member);
         self.members_changed = true;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use super::event::{Event, LinkEvent, LinkId};
@@ -109,7 +109,14 @@ impl Link {
         let (connection, events, link) = (self.connection.clone(), self.events.clone(), self.id);
         let task = spawn_local(async move {
             let started = clock.monotonic();
-            match snapshot::send(&connection, &keyspace, &header).await {
+            let ending = async || {
+                let (answer, answered) = oneshot::channel();
+                let event = LinkEvent::SnapshotEnding { begin: header.begin.clone(), answer };
+                // Without an answer the link or the whole node is about to end.
+                events.send(Event::Link { link, event, budget: None }).await.ok()?;
+                answered.await.ok()?
+            };
+            match snapshot::send(&connection, &keyspace, &header, ending).await {
                 Ok(bytes) => {
                     let event = LinkEvent::SnapshotSent { bytes, elapsed: clock.monotonic() - started };
                     // The loop is gone only when the whole node stops.

@@ -280,6 +280,14 @@ impl ClusterLoop {
             LinkEvent::Messages(messages) => self.receive_messages(messages),
             LinkEvent::Snapshot { stream, part } => self.take_snapshot_part(peer, link, stream, part),
             LinkEvent::SnapshotBroken { stream } => self.snapshot_broke(peer, link, stream),
+            LinkEvent::SnapshotEnding { begin, answer } => {
+                let ending = self.end_snapshot(&begin);
+                if ending.is_none() {
+                    tracing::warn!(%peer, "snapshot abandoned: the log was full before it was sent");
+                }
+                // Who asked may be gone with its link.
+                let _ = answer.send(ending);
+            }
             LinkEvent::SnapshotSent { bytes, elapsed } => {
                 tracing::info!(%peer, bytes, millis = elapsed.as_millis() as u64, "snapshot sent");
             }
@@ -317,7 +325,7 @@ impl ClusterLoop {
     }
 
     /// Queues local effects for the core; an empty list only when `always`.
-    fn collect_local_effects(&mut self, always: bool) {
+    pub(super) fn collect_local_effects(&mut self, always: bool) {
         let effects = self.keyspace.drain_effects();
         let (effects, late): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.dot.node == self.node);
         self.keep_late_effects(late);
@@ -326,7 +334,7 @@ impl ClusterLoop {
         }
     }
 
-    fn process_inputs(&mut self) {
+    pub(super) fn process_inputs(&mut self) {
         while self.rebase.is_none()
             && let Some(input) = self.inputs.pop_front()
         {

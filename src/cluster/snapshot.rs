@@ -3,11 +3,16 @@
 //! ```text
 //! first frame   0, then the core's header (postcard)
 //! shards        1 and a piece of a shard that goes on, or 2 and its last piece; in order, each once
-//! last frame    3, then the trailer (postcard): what the sender had applied at the end, and its latest hybrid time
+//! tail          4, then effects as in a frame of their stream: what the sender has applied since it began, in order; any number
+//! last frame    3, then the trailer (postcard): what the sender had applied at the end, and its latest hybrid time;
+//!               or 5: the sender's log does not have the tail any more, and the snapshot is worth nothing
 //! ```
 //!
 //! The sender holds no lock between two shards and keeps nothing of what it sent: writes go on while it works, and the
 //! receiver's keyspace filters per shard what the shard has already. Shards are cut into pieces so that no frame is large.
+//! The tail is the core's, which the loop is asked for when the last shard is out (see `replication::snapshot`).
+
+use std::future::Future;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,13 +21,19 @@ use super::send_queue::{Pieces, cost};
 use super::{Connection, StreamKind, TransportError};
 use crate::effects::Frontier;
 use crate::keyspace::Keyspace;
-use crate::replication::SnapshotHeader;
+use crate::replication::{Frame, MAX_EFFECTS_FRAME_BYTES, MAX_TAIL_BYTES, SnapshotHeader, SnapshotTail, tail_cost};
 
 /// The most of a shard that one frame carries, in bytes.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// The largest frame of a snapshot stream, in bytes: a piece, or a header that knows many thousand nodes.
-pub(super) const MAX_FRAME_BYTES: usize = 16 << 20;
+/// About so many bytes of effects are in one frame of the tail, unless a single one is larger.
+const TAIL_FRAME_BYTES: usize = 256 << 10;
+
+/// The largest frame of a snapshot stream, in bytes: one with an effect of the tail.
+pub(super) const MAX_FRAME_BYTES: usize = MAX_EFFECTS_FRAME_BYTES + 1;
+
+/// The largest other frame, in bytes: a piece, or a header that knows many thousand nodes.
+const MAX_OTHER_FRAME_BYTES: usize = 16 << 20;
 
 /// The largest shard that is taken from a peer, in bytes.
 const MAX_SHARD_BYTES: usize = 4 << 30;
@@ -32,12 +43,22 @@ mod tag {
     pub const PIECE: u8 = 1;
     pub const LAST_PIECE: u8 = 2;
     pub const TRAILER: u8 = 3;
+    pub const TAIL: u8 = 4;
+    pub const ABANDONED: u8 = 5;
 }
 
-/// What a snapshot ends with.
+/// What a snapshot ends with, if its sender's log has all of it.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub tail: SnapshotTail,
+    /// No stamp in the snapshot is later than this hybrid time.
+    pub time: u64,
+}
+
+/// The last frame of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trailer {
-    /// Applied at the sender after the last shard was exported.
+    /// Applied at the sender when the tail was taken.
     pub end: Frontier,
     /// No stamp in the snapshot is later than this hybrid time.
     pub time: u64,
@@ -48,7 +69,9 @@ pub(super) struct Trailer {
 pub(super) enum Part {
     Header(SnapshotHeader),
     Shard(Vec<u8>),
+    Tail(Vec<Bytes>),
     Trailer(Trailer),
+    Abandoned,
 }
 
 impl Part {
@@ -57,20 +80,26 @@ impl Part {
         match self {
             Part::Header(header) => header.seen.iter().map(|seen| 16 * (1 + seen.1.len())).sum(),
             Part::Shard(shard) => shard.len(),
-            Part::Trailer(_) => 0,
+            Part::Tail(effects) => effects.iter().map(Bytes::len).sum(),
+            Part::Trailer(_) | Part::Abandoned => 0,
         }
     }
 }
 
-/// Sends everything that a keyspace has; returns how many bytes that were, when the peer has received the last of them.
+/// Sends everything that a keyspace has, and then what `ending` is told of when all shards are exported; returns how many bytes
+/// that were, when the peer has received the last of them.
 ///
 /// # Errors
 /// When the connection or the stream broke.
-pub(super) async fn send(
+pub(super) async fn send<E>(
     connection: &Connection,
     keyspace: &Keyspace,
     header: &SnapshotHeader,
-) -> Result<u64, TransportError> {
+    ending: impl FnOnce() -> E,
+) -> Result<u64, TransportError>
+where
+    E: Future<Output = Option<Ending>>,
+{
     let mut writer = connection.open(StreamKind::Snapshot).await?;
     let mut sent = 0;
     let mut frames: Vec<Pieces> = vec![header_frame(header)];
@@ -83,8 +112,10 @@ pub(super) async fn send(
         // A write that finds room does not wait: let the others of this thread have their turn.
         tokio::task::yield_now().await;
     }
-    let trailer = Trailer { end: keyspace.frontier(), time: keyspace.latest_time() };
-    writer.write(&trailer_frame(&trailer)).await?;
+    for frame in ending_frames(ending().await) {
+        sent += cost(&frame) as u64;
+        writer.write(&frame).await?;
+    }
     writer.finish().await?;
     Ok(sent)
 }
@@ -96,7 +127,7 @@ pub(super) enum SnapshotError {
     OutOfOrder,
     #[error("a snapshot frame that cannot be read")]
     Malformed,
-    #[error("a shard that is too large")]
+    #[error("a part of a snapshot that is too large")]
     TooLarge,
 }
 
@@ -105,9 +136,23 @@ pub(super) fn header_frame(header: &SnapshotHeader) -> Vec<Bytes> {
     tagged(tag::HEADER, header)
 }
 
-/// The frame of a trailer.
-pub(super) fn trailer_frame(trailer: &Trailer) -> Vec<Bytes> {
-    tagged(tag::TRAILER, trailer)
+/// The frames behind the shards.
+fn ending_frames(ending: Option<Ending>) -> impl Iterator<Item = Vec<Bytes>> {
+    let (effects, last) = match ending {
+        Some(Ending { tail, time }) => (tail.effects, tagged(tag::TRAILER, &Trailer { end: tail.end, time })),
+        None => (Vec::new(), vec![Bytes::from_static(&[tag::ABANDONED])]),
+    };
+    let mut effects = effects.into_iter().peekable();
+    let tail = std::iter::from_fn(move || {
+        let mut frame = Vec::new();
+        let mut room = TAIL_FRAME_BYTES;
+        while let Some(effect) = effects.next_if(|effect| frame.is_empty() || effect.len() <= room) {
+            room = room.saturating_sub(effect.len());
+            frame.push(effect);
+        }
+        (!frame.is_empty()).then(|| [vec![Bytes::from_static(&[tag::TAIL])], Frame::Effects(frame).encode()].concat())
+    });
+    tail.chain([last])
 }
 
 fn tagged(tag: u8, value: &impl Serialize) -> Vec<Bytes> {
@@ -136,16 +181,18 @@ pub(super) struct Assembler {
     shards: usize,
     next: Option<usize>,
     partial: Vec<u8>,
+    /// What the tail so far counts for.
+    tail: usize,
     finished: bool,
 }
 
 impl Assembler {
     /// For a keyspace of that many shards.
     pub fn new(shards: usize) -> Self {
-        Assembler { shards, next: None, partial: Vec::new(), finished: false }
+        Assembler { shards, next: None, partial: Vec::new(), tail: 0, finished: false }
     }
 
-    /// Has the trailer come?
+    /// Has the last frame come?
     pub fn is_complete(&self) -> bool {
         self.finished
     }
@@ -153,6 +200,9 @@ impl Assembler {
     /// Takes the next frame. `None`: a shard goes on in the frames to come.
     pub fn take(&mut self, frame: &Bytes) -> Result<Option<Part>, SnapshotError> {
         let (&tag, rest) = frame.split_first().ok_or(SnapshotError::Malformed)?;
+        if tag != tag::TAIL && rest.len() > MAX_OTHER_FRAME_BYTES {
+            return Err(SnapshotError::TooLarge);
+        }
         match (tag, self.next) {
             (tag::HEADER, None) => {
                 self.next = Some(0);
@@ -169,6 +219,17 @@ impl Assembler {
                 }
                 self.next = Some(shard + 1);
                 Ok(Some(Part::Shard(std::mem::take(&mut self.partial))))
+            }
+            (tag::TAIL, Some(shard)) if shard == self.shards && !self.finished => {
+                let Ok(Frame::Effects(effects)) = Frame::decode(frame.slice(1..)) else {
+                    return Err(SnapshotError::Malformed);
+                };
+                self.tail = effects.iter().map(tail_cost).fold(self.tail, usize::saturating_add);
+                if self.tail > MAX_TAIL_BYTES { Err(SnapshotError::TooLarge) } else { Ok(Some(Part::Tail(effects))) }
+            }
+            (tag::ABANDONED, Some(shard)) if shard == self.shards && !self.finished && rest.is_empty() => {
+                self.finished = true;
+                Ok(Some(Part::Abandoned))
             }
             (tag::TRAILER, Some(shard)) if shard == self.shards && !self.finished => {
                 self.finished = true;
@@ -213,12 +274,15 @@ mod tests {
     #[test]
     fn a_snapshot_round_trips_however_large_its_shards() {
         let shards = [vec![1; 10], Vec::new(), vec![2; 2 * PIECE_BYTES + 1]];
-        let trailer = Trailer { end: Frontier::EMPTY, time: 9 };
+        let effects =
+            [vec![3; 10], vec![4; TAIL_FRAME_BYTES], vec![5; 2 * TAIL_FRAME_BYTES], vec![6; 1]].map(Bytes::from);
+        let tail = SnapshotTail { effects: effects.to_vec(), end: header().begin };
+        let trailer = Trailer { end: header().begin, time: 9 };
         let mut frames = vec![join(&header_frame(&header()))];
         for shard in &shards {
             frames.extend(shard_frames(shard.clone()).map(|frame| join(&frame)));
         }
-        frames.push(join(&trailer_frame(&trailer)));
+        frames.extend(ending_frames(Some(Ending { tail, time: 9 })).map(|frame| join(&frame)));
         let mut assembler = Assembler::new(3);
         let parts: Vec<Part> = frames.iter().filter_map(|frame| assembler.take(frame).expect("well formed")).collect();
         let [first, second, third] = shards;
@@ -227,9 +291,25 @@ mod tests {
             Part::Shard(first),
             Part::Shard(second),
             Part::Shard(third),
+            Part::Tail(effects[..1].to_vec()),
+            Part::Tail(effects[1..2].to_vec()),
+            Part::Tail(effects[2..3].to_vec()),
+            Part::Tail(effects[3..].to_vec()),
             Part::Trailer(trailer),
         ];
         assert_eq!(parts, expected);
+        assert!(assembler.is_complete());
+    }
+
+    #[test]
+    fn a_snapshot_without_its_tail_ends_in_a_word_of_its_own() {
+        let mut assembler = Assembler::new(0);
+        assert_eq!(assembler.take(&join(&header_frame(&header()))), Ok(Some(Part::Header(header()))));
+        let frames: Vec<Bytes> = ending_frames(None).map(|frame| join(&frame)).collect();
+        let parts: Vec<_> = frames.iter().map(|frame| assembler.take(frame)).collect();
+        assert_eq!(parts, [Ok(Some(Part::Abandoned))]);
+        assert!(assembler.is_complete());
+        assert_eq!(assembler.take(&frames[0]), Err(SnapshotError::OutOfOrder), "that was its end");
     }
 
     #[test]
@@ -244,8 +324,30 @@ mod tests {
             Err(SnapshotError::OutOfOrder),
             "a shard is missing"
         );
+        let tail =
+            join(&[vec![Bytes::from_static(&[4])], Frame::Effects(vec![Bytes::from_static(b"e")]).encode()].concat());
+        for early in [&tail, &Bytes::from_static(&[5])] {
+            assert_eq!(assembler.take(early), Err(SnapshotError::OutOfOrder), "a shard is missing");
+        }
+        assert_eq!(assembler.take(&Bytes::from(vec![2; MAX_OTHER_FRAME_BYTES + 2])), Err(SnapshotError::TooLarge));
         assert_eq!(assembler.take(&Bytes::from_static(&[2])), Ok(Some(Part::Shard(Vec::new()))));
         assert_eq!(assembler.take(&Bytes::from_static(&[2])), Err(SnapshotError::OutOfOrder));
+        let no_effects = join(&[vec![Bytes::from_static(&[4])], Frame::Ack { seq: 1 }.encode()].concat());
+        assert_eq!(assembler.take(&no_effects), Err(SnapshotError::Malformed));
+        assert!(assembler.take(&tail).is_ok());
+        assert_eq!(assembler.take(&Bytes::from_static(&[5, 0])), Err(SnapshotError::OutOfOrder));
         assert_eq!(assembler.take(&Bytes::from_static(&[3, 9])), Err(SnapshotError::Malformed));
+        assert_eq!(assembler.take(&tail), Err(SnapshotError::OutOfOrder));
+    }
+
+    #[test]
+    fn a_tail_of_many_small_effects_is_bounded_by_what_it_takes_to_keep_them() {
+        let mut assembler = Assembler::new(0);
+        assert!(assembler.take(&join(&header_frame(&header()))).is_ok());
+        let empty = Frame::Effects(vec![Bytes::new(); 65_536]).encode();
+        let frame = join(&[vec![Bytes::from_static(&[4])], empty].concat());
+        let taken = (0..).take_while(|_| assembler.take(&frame).is_ok()).count();
+        assert_eq!(taken, MAX_TAIL_BYTES / (65_536 * tail_cost(&Bytes::new())));
+        assert_eq!(assembler.take(&frame), Err(SnapshotError::TooLarge));
     }
 }

@@ -41,6 +41,11 @@ impl Imported {
         self.shards[shard].replace(frontier).is_none()
     }
 
+    /// Was every shard exported when all of `begin` was applied, and nothing beyond `end`?
+    pub fn is_between(&self, begin: &Frontier, end: &Frontier) -> bool {
+        self.shards.iter().flatten().all(|frontier| begin.within(frontier) && frontier.within(end))
+    }
+
     /// Was this effect applied to a key before its shard was exported?
     pub fn has(&self, key: &[u8], dot: Dot) -> bool {
         if planted(Bug::SnapshotSkipsEffects) {

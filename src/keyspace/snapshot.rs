@@ -1,8 +1,8 @@
 //! Snapshots: the keyspace as bytes, shard by shard, while everybody keeps writing.
 //!
 //! Each shard is exported under its own lock, at its own moment, together with the frontier of that moment. The receiver
-//! then applies the effects since the export began, and each shard passes over what it has already. When everything up to
-//! the end of the export is applied, all shards are at one frontier again.
+//! then applies the effects since the export began, which come with the snapshot, and each shard passes over what it has already.
+//! When everything up to the end of the export is applied, all shards are at one frontier again. Nobody is shown the data before that.
 //!
 //! Format of a shard: version byte, then a [`ShardImage`] in postcard 1.x.
 
@@ -158,6 +158,11 @@ impl Keyspace {
         Ok(())
     }
 
+    /// Are the imported shards what their sender had at moments from `begin` on, and up to `end`?
+    pub fn is_imported_between(&self, begin: &Frontier, end: &Frontier) -> bool {
+        self.imported.lock().as_ref().is_none_or(|imported| imported.is_between(begin, end))
+    }
+
     /// All shards are in. `frontier` is the sender's at the start of the export, `time` the latest stamp in the snapshot.
     pub fn finish_import(&self, frontier: &Frontier, time: u64) {
         let mut transaction = self.lock_all(0, 0);
@@ -258,5 +263,10 @@ mod tests {
         receiver.import_shard(&shard).expect("well formed");
         assert_eq!(receiver.dump(), ["0 k string [v]"]);
         assert!(receiver.import_shard(&node(4, 9).export_shard((number + 1) % Keyspace::SHARDS)).is_err());
+        let (before, after) = (Frontier::EMPTY, sender.frontier());
+        assert!(receiver.is_imported_between(&before, &after) && receiver.is_imported_between(&after, &after));
+        assert!(!receiver.is_imported_between(&before, &before), "it holds more than it is said to");
+        let more: Frontier = [(NodeId(1), 2)].into_iter().collect();
+        assert!(!receiver.is_imported_between(&more, &more), "it lacks what it is said to hold");
     }
 }

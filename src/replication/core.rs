@@ -15,7 +15,7 @@ use super::remains::Pasts;
 use super::repair::Repair;
 use super::stability::Stability;
 use super::unmet::Unmet;
-use super::{CoreOptions, Input, Now, Output, SnapshotHeader};
+use super::{CoreOptions, Input, Now, Output};
 use crate::effects::{Effect, Frontier, NodeId};
 use crate::planted::{Bug, planted};
 
@@ -95,7 +95,7 @@ impl Core {
                 self.include_members();
                 self.check_caught_up(now, out);
             }
-            Input::SnapshotReceived { peer, header, end } => self.snapshot_received(now, peer, header, end, out),
+            Input::SnapshotReceived { peer, header, tail } => self.snapshot_received(now, peer, header, tail, out),
             Input::SnapshotFailed { peer } => {
                 self.source_failed(now, peer);
                 self.seek(now, out);
@@ -112,20 +112,6 @@ impl Core {
     /// Everything applied here.
     pub fn frontier(&self) -> &Frontier {
         self.delivery.frontier()
-    }
-
-    /// What a snapshot of this moment would say of itself. The runtime sends snapshots when it is told to; it asks for this
-    /// when a node that has given up its identity is the only one left that has the data.
-    pub fn snapshot_header(&self) -> SnapshotHeader {
-        let participants = self.stability.participants().chain([self.options.node]);
-        let seen = self.delivery.last_seen().iter();
-        SnapshotHeader {
-            begin: self.claimed.clone(),
-            folded: self.stability.folded().clone(),
-            seen: seen.map(|(&origin, seen)| (origin, seen.clone())).collect(),
-            participants: participants.collect(),
-            forced_out: self.stability.forced_out().collect(),
-        }
     }
 
     /// Up to here metadata is gone, or may go at any time.
@@ -250,7 +236,7 @@ impl Core {
     }
 
     /// What no correct peer can send as an effect.
-    fn check_effect(&self, effect: &Effect) -> Result<(), Violation> {
+    pub(super) fn check_effect(&self, effect: &Effect) -> Result<(), Violation> {
         let own = self.options.node;
         let frontier = self.delivery.frontier();
         if effect.dot.node == own && !frontier.includes(effect.dot) {

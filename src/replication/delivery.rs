@@ -188,12 +188,16 @@ impl Delivery {
         self.blocked.iter().map(|(&node, &seq)| Dot { node, seq })
     }
 
-    /// Starts from a snapshot.
-    pub(super) fn adopt(&mut self, begin: &Frontier, seen: impl IntoIterator<Item = (NodeId, Frontier)>) {
+    /// What a snapshot begins with: this is applied, and for each origin its latest effect had seen that. Nothing may wait here.
+    pub(super) fn at(begin: &Frontier, seen: &[(NodeId, Frontier)]) -> Self {
+        Delivery { frontier: begin.clone(), last_seen: seen.iter().cloned().collect(), ..Delivery::new(0) }
+    }
+
+    /// Starts from a snapshot: has applied what `end` has. What waits here and is not there waits on.
+    pub(super) fn adopt(&mut self, end: Delivery) {
         assert!(self.frontier.is_empty(), "only a node that has applied nothing adopts a snapshot");
-        self.frontier = begin.clone();
-        self.last_seen = seen.into_iter().collect();
-        for (node, seq) in begin.iter() {
+        (self.frontier, self.last_seen) = (end.frontier, end.last_seen);
+        for (node, seq) in self.frontier.iter() {
             let Some(queue) = self.waiting.get_mut(&node) else { continue };
             let rest = queue.split_off(&(seq + 1));
             let covered = std::mem::replace(queue, rest);

@@ -51,6 +51,11 @@ impl Machine {
         self.origin.node()
     }
 
+    /// What is applied to the data.
+    pub(super) fn data_frontier(&self) -> &Frontier {
+        self.origin.frontier()
+    }
+
     /// The elements of the set.
     pub(super) fn contents(&self) -> BTreeSet<Vec<u8>> {
         self.data.elements.keys().cloned().collect()
@@ -502,18 +507,21 @@ impl Cluster {
     }
 
     fn transfer(&mut self, from: usize, to: usize, header: SnapshotHeader) {
+        self.hand_over(from);
         let source = &self.machines[from];
-        let (peer, end, data) = (source.node(), source.origin.frontier().clone(), source.data.clone());
-        assert_eq!(data.folded, header.folded, "nothing is folded during an export");
+        let (peer, data) = (source.node(), source.data.clone());
+        let tail = source.core.snapshot_tail(&header.begin);
         let target = &mut self.machines[to];
         if !matches!(target.core.joining.phase, joining::Phase::Transfer { source, .. } if source == peer) {
             return;
         }
+        let Some(tail) = tail else { return self.feed(to, Input::SnapshotFailed { peer }) };
+        assert_eq!(data.folded, header.folded, "nothing is folded during an export");
         target.data = data;
-        target.imported.clone_from(&end);
-        target.origin.adopt(&end, 0);
+        target.imported.clone_from(&tail.end);
+        target.origin.adopt(&tail.end, 0);
         target.members_changed = true;
-        self.feed(to, Input::SnapshotReceived { peer, header, end });
+        self.feed(to, Input::SnapshotReceived { peer, header, tail });
     }
 
     fn rebase(&mut self, machine: usize) {

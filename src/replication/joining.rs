@@ -8,9 +8,8 @@
 //!   peer had when it began.
 //! - Otherwise it asks for a snapshot: *transfer*. One at a time, of the peer with the lowest id of those whose log is too
 //!   short (rather of one that has not to give way to another; after a rebase of the one that has most of this node's former
-//!   effects); if that fails, of the next. What arrives meanwhile waits. When the snapshot is there, it *catches up*: effects
-//!   after the beginning of the snapshot are pushed and pulled as usual, until all that any part of the snapshot may
-//!   contain is applied.
+//!   effects); if that fails, of the next. What arrives meanwhile waits. When all of the snapshot is there, the node is where
+//!   its sender was at the end of it (see `snapshot`), and *catches up*: what came after that is pushed and pulled as usual.
 //! - It finds only peers that seek as well, or nobody. Then there is no cluster, and it begins one: with those, after a
 //!   short while in which a connection to an older cluster may still come about, or alone.
 //!
@@ -22,26 +21,17 @@
 //! snapshot begins after that. Whoever has seen the sponsor's later claims, from which alone it could conclude that
 //! something the newcomer lacks is stable, has also applied the entry, and counts the newcomer as a participant. And
 //! the newcomer serves only when it has applied its own admission.
-//!
-//! # Bounds
-//!
-//! At most [`MAX_EXPORTS`] snapshots are sent at a time; further requests wait, one per peer. A snapshot must be transferred before
-//! the log of the sender is full: else the receiver is forced out, and asks again.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use super::Output;
 use super::core::Core;
-use super::delivery::MAX_ORIGINS;
 use super::frame::{Frame, Stage};
-use super::peers::{Peer, Said, Violation, check_frontier};
+use super::peers::{Peer, Said};
 use super::rebase::Hopeless;
-use super::{Output, SnapshotHeader};
 use crate::effects::{Frontier, NodeId};
-use crate::planted::{Bug, planted};
 
-/// Snapshots on their way at the same time.
-const MAX_EXPORTS: usize = 4;
 /// A request for a snapshot is repeated after this many milliseconds, as is a goodbye.
 const REPEAT_INTERVAL: u64 = 1_000;
 /// Nodes that all seek begin a cluster when none has met another for this many milliseconds.
@@ -56,7 +46,7 @@ pub(super) enum Phase {
     Transfer { source: NodeId, attempt: u32, asked_at: u64 },
     /// Gets all effects from the logs; has caught up at the target.
     Following { source: NodeId, target: Frontier },
-    /// Has a snapshot and gets what came after it.
+    /// Has a snapshot, and may not serve yet.
     CatchingUp,
     /// Serves clients.
     Serving,
@@ -73,8 +63,6 @@ pub(super) struct Joining {
     attempts: u32,
     /// Sources that failed since the last success; of those connected.
     failed: BTreeSet<NodeId>,
-    /// Parts of the imported snapshot may contain effects up to here.
-    pub(super) end: Option<Frontier>,
     /// When a peer was met last.
     met_at: u64,
     /// Since when a node that joins has had no peer that serves.
@@ -95,7 +83,6 @@ impl Joining {
             phase: Phase::Seeking,
             attempts: 0,
             failed: BTreeSet::new(),
-            end: None,
             met_at: now,
             unserved_since: None,
             complete_since: None,
@@ -109,6 +96,12 @@ impl Joining {
     /// A peer said its first word.
     pub(super) fn met(&mut self, now: u64) {
         self.met_at = now;
+    }
+
+    /// A snapshot was taken over.
+    pub(super) fn snapshot_taken(&mut self) {
+        self.failed.clear();
+        self.phase = Phase::CatchingUp;
     }
 }
 
@@ -201,100 +194,8 @@ impl Core {
         self.joining.met_at = now;
     }
 
-    /// A peer asks for a snapshot.
-    pub(super) fn received_snapshot_request(&mut self, peer: NodeId, attempt: u32) {
-        if let Some(state) = self.peers.get_mut(&peer)
-            && state.export.as_ref().is_none_or(|&(under_way, _)| under_way < attempt)
-        {
-            state.wants_snapshot = Some(attempt);
-        }
-    }
-
-    /// Begins the snapshots that were asked for. Only right after all local effects were handed over: what each
-    /// origin's latest effect had seen, and what the snapshot begins with, are then of the same moment.
-    pub(super) fn start_exports(&mut self, out: &mut Vec<Output>) {
-        if self.joining.phase != Phase::Serving || self.claimed != *self.delivery.frontier() {
-            return;
-        }
-        if self.peers.values().all(|state| state.wants_snapshot.is_none()) {
-            return;
-        }
-        let header = self.snapshot_header();
-        let mut under_way = self.peers.values().filter(|state| state.export.is_some()).count();
-        for (&peer, state) in &mut self.peers {
-            let Some(attempt) = state.wants_snapshot else { continue };
-            let replaces = state.export.is_some();
-            if !self.membership.is_member(peer) || (under_way >= MAX_EXPORTS && !replaces) {
-                continue;
-            }
-            under_way += usize::from(!replaces);
-            state.wants_snapshot = None;
-            state.export = Some((attempt, self.claimed.clone()));
-            self.counters.snapshots_sent += 1;
-            let mut header = header.clone();
-            header.participants.retain(|&node| node != peer);
-            out.push(Output::SendSnapshot { peer, header });
-        }
-    }
-
-    /// The snapshot is here and imported.
-    pub(super) fn snapshot_received(
-        &mut self,
-        now: u64,
-        peer: NodeId,
-        header: SnapshotHeader,
-        end: Frontier,
-        out: &mut Vec<Output>,
-    ) {
-        if !matches!(self.joining.phase, Phase::Transfer { source, .. } if source == peer) {
-            return;
-        }
-        if let Err(reason) = self.check_snapshot(&header, &end) {
-            self.refuse(now, peer, reason, out);
-            return;
-        }
-        if !self.delivery.frontier().is_empty() {
-            self.give_up(now, "this node made effects while it was joining", out);
-            return;
-        }
-        let SnapshotHeader { begin, folded, seen, participants, forced_out } = header;
-        self.counters.snapshots_received += 1;
-        self.joining.failed.clear();
-        self.joining.phase = Phase::CatchingUp;
-        self.joining.end = Some(end);
-        self.delivery.adopt(&begin, seen);
-        self.stability.adopt(&begin, &folded);
-        for node in participants.into_iter().filter(|&node| node != self.options.node) {
-            self.stability.include(node);
-        }
-        for node in forced_out.into_iter().filter(|&node| node != self.options.node) {
-            self.stability.include_forced_out(node);
-        }
-        self.claimed = begin;
-        self.release(now, out);
-        self.check_caught_up(now, out);
-    }
-
-    fn check_snapshot(&self, header: &SnapshotHeader, end: &Frontier) -> Result<(), Violation> {
-        let SnapshotHeader { begin, folded, seen, participants, forced_out } = header;
-        for frontier in [begin, folded, end].into_iter().chain(seen.iter().map(|(_, frontier)| frontier)) {
-            check_frontier(frontier)?;
-        }
-        let out_of_bounds = |seen: &Frontier| !seen.within(begin) && !planted(Bug::IgnoreDependencies);
-        if !folded.within(begin) || !begin.within(end) || seen.iter().any(|(_, seen)| out_of_bounds(seen)) {
-            return Err("a snapshot whose frontiers contradict each other");
-        }
-        if end.get(self.options.node) > 0 {
-            return Err("a snapshot with effects that this node never made");
-        }
-        if seen.len() > MAX_ORIGINS || participants.len().max(forced_out.len()) > MAX_ORIGINS {
-            return Err("a snapshot with absurdly many origins");
-        }
-        Ok(())
-    }
-
     /// Applies what was held back.
-    fn release(&mut self, now: u64, out: &mut Vec<Output>) {
+    pub(super) fn release(&mut self, now: u64, out: &mut Vec<Output>) {
         self.delivery.hold(false);
         let mut delivered = Vec::new();
         self.delivery.release(self.stability.folded(), &mut delivered);
@@ -303,14 +204,9 @@ impl Core {
 
     /// Serves when everything is there.
     pub(super) fn check_caught_up(&mut self, now: u64, out: &mut Vec<Output>) {
-        let frontier = self.delivery.frontier();
-        if self.joining.end.as_ref().is_some_and(|end| end.within(frontier)) {
-            self.joining.end = None;
-            out.push(Output::CatchUpComplete);
-        }
         let complete = match &self.joining.phase {
-            Phase::Following { target, .. } => target.within(frontier),
-            Phase::CatchingUp => self.joining.end.is_none(),
+            Phase::Following { target, .. } => target.within(self.delivery.frontier()),
+            Phase::CatchingUp => true,
             _ => return,
         };
         if !complete || !self.membership.is_member(self.options.node) {
@@ -379,7 +275,7 @@ impl Core {
         self.serve_unserved(now, out);
     }
 
-    /// Serves with what is here when those who had the rest do not come back. With a torn snapshot this takes longer.
+    /// Serves with what is here when those who had the rest do not come back.
     fn serve_unserved(&mut self, now: u64, out: &mut Vec<Output>) {
         let is_joining = match self.joining.phase {
             Phase::Following { .. } | Phase::CatchingUp => true,
@@ -391,8 +287,7 @@ impl Core {
             return;
         }
         let since = *self.joining.unserved_since.get_or_insert(now);
-        let patience = if self.joining.end.is_some() { self.options.expiry } else { self.options.rebase_grace };
-        if now >= since + patience {
+        if now >= since + self.options.rebase_grace {
             out.push(Output::Warn("the nodes that this one was joining are gone: it serves with what it has".into()));
             self.serve(now, out);
         }

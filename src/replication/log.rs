@@ -14,7 +14,7 @@ use crate::effects::{Dot, Frontier, NodeId};
 use crate::planted::{Bug, planted};
 
 /// What an effect in the log costs besides its bytes.
-const OVERHEAD_BYTES: usize = 64;
+pub(super) const OVERHEAD_BYTES: usize = 64;
 
 /// Effects in the order in which they were applied, found by origin and seq.
 #[derive(Debug)]
@@ -109,9 +109,15 @@ impl Log {
     /// The effects of these origins, in the order in which they were applied.
     pub(super) fn in_order(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<Bytes> {
         let logs = self.origins.iter().filter(|(origin, _)| wanted(**origin));
-        let mut entries: Vec<&Entry> = logs.flat_map(|(_, log)| &log.entries).collect();
-        entries.sort_unstable_by_key(|entry| entry.place);
-        entries.into_iter().map(|entry| entry.encoded.clone()).collect()
+        in_order(logs.flat_map(|(_, log)| &log.entries))
+    }
+
+    /// The effects beyond `begin`, in the order in which they were applied. `begin` is not before the floor.
+    pub(super) fn after(&self, begin: &Frontier) -> Vec<Bytes> {
+        in_order(self.origins.iter().flat_map(|(&origin, log)| {
+            let within = (begin.get(origin) + 1).saturating_sub(log.first);
+            log.entries.iter().skip(usize::try_from(within).unwrap_or(usize::MAX))
+        }))
     }
 
     /// The bytes of the effects of `origin` in (after, upto] that are here.
@@ -172,7 +178,14 @@ impl Log {
     }
 }
 
-fn cost(encoded: &Bytes) -> usize {
+fn in_order<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Bytes> {
+    let mut entries: Vec<&Entry> = entries.collect();
+    entries.sort_unstable_by_key(|entry| entry.place);
+    entries.into_iter().map(|entry| entry.encoded.clone()).collect()
+}
+
+/// What an effect in the log costs.
+pub(super) fn cost(encoded: &Bytes) -> usize {
     encoded.len() + OVERHEAD_BYTES
 }
 
@@ -218,6 +231,17 @@ mod tests {
         assert_eq!((cut.get(NodeId(1)), cut.get(NodeId(2))), (5, 5));
         let bound = [(NodeId(1), 3), (NodeId(2), 2)].into_iter().collect();
         assert_eq!(log.cut(&Frontier::EMPTY, &bound, 0), bound);
+    }
+
+    #[test]
+    fn what_came_after_a_frontier_comes_in_the_order_of_application() {
+        let mut log = sample();
+        let begin = [(NodeId(1), 8), (NodeId(2), 9)].into_iter().collect();
+        let expected = [vec![9; 100], vec![10; 100], vec![10; 10]].map(Bytes::from);
+        assert_eq!(log.after(&begin), expected);
+        log.trim(&begin);
+        assert_eq!(log.after(&begin), expected);
+        assert!(log.after(&[(NodeId(1), 10), (NodeId(2), 10)].into_iter().collect()).is_empty());
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | `unmet` | whom DNS names and nobody has met: other clusters that began apart |
 //! | `membership` | who belongs to the cluster, who is alive, whom to connect to |
 //! | `joining` | from start to serving, by logs or by snapshot; the end |
+//! | `snapshot` | what is sent with the data, and how it is taken over |
 //! | `rebase` | when an identity has to be given up, and by whom |
 //! | `remains` | what is kept for the next identity, to be made again |
 //! | `legacy` | who makes effects of a node again that is gone, when all who have them give up their identities |
@@ -57,6 +58,7 @@ mod repair;
 mod report;
 #[cfg(test)]
 mod scenarios;
+mod snapshot;
 mod stability;
 mod unmet;
 
@@ -73,6 +75,7 @@ pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, 
 pub use rebase::is_covered;
 pub use remains::{Again, Holder, Remains};
 pub use report::{ClusterReport, MemberReport};
+pub use snapshot::{MAX_TAIL_BYTES, SnapshotHeader, SnapshotTail, tail_cost};
 
 /// The time at which an input is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,21 +203,6 @@ impl Member {
     }
 }
 
-/// What a snapshot says besides the data. The runtime carries it as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SnapshotHeader {
-    /// What the sender had applied when the export began. All of it is in the snapshot; parts of it may hold more.
-    pub begin: Frontier,
-    /// Up to here the sender has dropped metadata. It drops no more while the export lasts.
-    pub folded: Frontier,
-    /// For each origin, all that its latest effect within `begin` had seen.
-    pub seen: Vec<(NodeId, Frontier)>,
-    /// Whose effects may still come (see `stability`).
-    pub participants: Vec<NodeId>,
-    /// Who is not waited for, but may come back and make its effects anew.
-    pub forced_out: Vec<NodeId>,
-}
-
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -240,14 +228,14 @@ pub enum Input {
     },
     /// All of `__swytch:members`, after each change of it.
     Members(BTreeMap<NodeId, Member>),
-    /// A snapshot asked for by [`Output::Send`] of [`Frame::SnapshotRequest`] is here and imported.
+    /// A snapshot asked for by [`Output::Send`] of [`Frame::SnapshotRequest`] is here as a whole, and its parts are imported.
     SnapshotReceived {
         /// Who sent it.
         peer: NodeId,
         /// As the sender's [`Output::SendSnapshot`] had it.
         header: SnapshotHeader,
-        /// What the sender had applied when the export ended.
-        end: Frontier,
+        /// As the sender's [`Core::snapshot_tail`] had it, at most [`MAX_TAIL_BYTES`].
+        tail: SnapshotTail,
     },
     /// The snapshot will not come from this peer. What was imported of it counts for nothing: the keyspace is empty.
     SnapshotFailed {
@@ -296,7 +284,8 @@ pub enum Output {
     },
     /// Metadata within this frontier may be dropped: no effect will be applied any more that has not seen all of it.
     Fold(Frontier),
-    /// Export the keyspace to this peer, under this header. Replaces an export to it that is still under way.
+    /// Export the keyspace to this peer, under this header, and then what [`Core::snapshot_tail`] says. Replaces an export to it
+    /// that is still under way.
     SendSnapshot {
         /// To whom.
         peer: NodeId,

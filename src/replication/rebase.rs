@@ -140,17 +140,6 @@ impl Core {
             Phase::Seeking if !self.delivery.frontier().is_empty() => {}
             _ => return None,
         }
-        if let Some(end) = &self.joining.end
-            && self.serving_peers().next().is_some()
-        {
-            let mut attainable = self.delivery.frontier().clone();
-            for (_, said) in self.serving_peers() {
-                attainable.join(&said.frontier);
-            }
-            if !end.within(&attainable) {
-                return Some(("the rest of the snapshot's effects is nowhere to be had", None));
-            }
-        }
         let hopeless = |said: &Said| {
             if self.is_out_of_reach(said) {
                 Some("a peer's log begins after what is applied here")

@@ -129,6 +129,62 @@ fn a_source_that_fails_is_replaced_by_another() {
 }
 
 #[test]
+fn who_has_a_snapshot_needs_nobody_for_what_was_written_meanwhile() {
+    for seed in 0..50 {
+        let mut cluster = Cluster::new(seed, 1, medium_log);
+        cluster.strict_folds = false;
+        cluster.run(1_000);
+        fill_log(&mut cluster, 0);
+        cluster.snapshot_millis = 100 + 10 * seed;
+        let newcomer = cluster.add_machine();
+        let received = |cluster: &Cluster| {
+            cluster.machines[newcomer].core.report(Now { monotonic: 0, wall: 0 }).snapshots_received
+        };
+        let (mut added, before) = (Vec::new(), cluster.machines[0].contents());
+        while received(&cluster) == 0 {
+            assert!(cluster.now < 20_000, "seed {seed}");
+            added.push(cluster.add(0, 30));
+            cluster.run(10);
+        }
+        cluster.crash(0);
+        // The last one was made while the snapshot arrived.
+        added.pop();
+        cluster.run(10_000);
+        cluster.hand_over(newcomer);
+        let machine = &cluster.machines[newcomer];
+        assert!(machine.serving, "seed {seed}");
+        assert_eq!(machine.core.frontier(), machine.data_frontier(), "seed {seed}");
+        let contents = machine.contents();
+        assert!(before.iter().chain(&added).all(|member| contents.contains(member)), "seed {seed}");
+    }
+}
+
+#[test]
+fn who_is_forced_out_during_its_snapshot_gets_another() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(seed, 1, small_log);
+        cluster.strict_folds = false;
+        cluster.run(1_000);
+        fill_log(&mut cluster, 0);
+        cluster.snapshot_millis = 400 + 10 * seed;
+        cluster.add_machine();
+        // Each time as much as the log holds.
+        for _ in 0..60 {
+            cluster.add(0, 3_000);
+            cluster.run(TICK);
+        }
+        let report = |cluster: &Cluster, machine: usize| {
+            cluster.machines[machine].core.report(Now { monotonic: cluster.now, wall: 0 })
+        };
+        assert_eq!(report(&cluster, 1).snapshots_received, 0, "seed {seed}");
+        assert!(report(&cluster, 0).forced_out >= 2 && report(&cluster, 0).snapshots_sent >= 2, "seed {seed}");
+        cluster.run(10_000);
+        cluster.assert_converged();
+        assert_eq!((report(&cluster, 1).snapshots_received, cluster.machines[1].rebases), (1, 0), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_pair_without_a_path_is_served_by_a_third() {
     for seed in 0..60 {
         let mut cluster = Cluster::new(seed, 3, ordinary);

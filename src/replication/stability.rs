@@ -23,7 +23,7 @@
 //!   it than this node. Who retired is told to all, with its last seq. A word from it makes it a participant again.
 //! - it is *forced out*: the log is over its budget. The disconnected go first, then the slowest. It can come back: either its
 //!   frontier passes the floor by the help of another node, or it takes a snapshot (see `joining`) and makes its effects anew
-//!   (see `rebase`). That these remove what they had seen, and nothing else, takes metadata: for who is forced out
+//!   (see `rebase`). A newcomer counts again with each snapshot that is begun for it. That these remove what they had seen, and nothing else, takes metadata: for who is forced out
 //!   the log is no longer kept, but metadata still is.
 //! - it is *forsaken*: the metadata is over its budget. Of those forced out the one heard of longest ago goes. If it
 //!   comes back all the same, what it had removed shows again.
@@ -155,6 +155,14 @@ impl Stability {
         if !self.retired.contains(&node) {
             let forced_out = Participant { forced_out: true, ..Participant::default() };
             self.participants.entry(node).or_insert(forced_out);
+        }
+    }
+
+    /// The log is kept for this node again, which begins anew.
+    pub(super) fn count_again(&mut self, node: NodeId) {
+        self.include(node);
+        if let Some(participant) = self.participants.get_mut(&node) {
+            participant.forced_out = false;
         }
     }
 

@@ -328,7 +328,6 @@ impl World<'_> {
             }
             Output::SendSnapshot { peer, header } => self.begin_export(slot, peer, header),
             Output::CatchUpComplete => {
-                self.outcome.coverage.note(Path::CaughtUp);
                 self.node(slot).keyspace.end_catch_up();
                 self.checker.caught_up(slot);
             }

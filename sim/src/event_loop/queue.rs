@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use bytes::Bytes;
 use swytch::effects::{Frontier, NodeId};
 use swytch::replication::{Frame, SnapshotHeader};
 
@@ -52,7 +53,9 @@ pub(super) enum Parcel {
     Frame(Frame),
     Header(Box<SnapshotHeader>),
     Shards(Vec<Vec<u8>>),
+    Tail(Vec<Bytes>),
     Trailer { end: Frontier, time: u64, overflowed: bool },
+    Abandoned,
 }
 
 /// Something that was sent over a connection: on which stream, as which part of it, what.

@@ -1,8 +1,9 @@
 //! Snapshots: shard by shard, while time passes and everybody goes on writing.
 
+use bytes::Bytes;
 use swytch::effects::{Frontier, NodeId};
 use swytch::keyspace::Keyspace;
-use swytch::replication::{Input, SnapshotHeader};
+use swytch::replication::{Input, SnapshotHeader, SnapshotTail};
 
 use super::queue::{Event, Parcel};
 use super::world::World;
@@ -10,13 +11,21 @@ use crate::coverage::Path;
 
 /// How many shards are exported at one moment.
 const SHARDS_AT_ONCE: usize = 64;
+/// How many effects of the tail are sent at once.
+const EFFECTS_AT_ONCE: usize = 32;
 const SNAPSHOT_STREAM: usize = 2;
 
 /// The snapshot that is asked for or coming in. There is at most one.
 #[derive(Default)]
 pub(super) struct Import {
     expected: Option<(NodeId, u32)>,
-    current: Option<(u64, Box<SnapshotHeader>)>,
+    current: Option<Current>,
+}
+
+struct Current {
+    connection: u64,
+    header: Box<SnapshotHeader>,
+    tail: Vec<Bytes>,
 }
 
 impl Import {
@@ -39,7 +48,7 @@ impl Import {
     }
 
     fn is_current(&self, connection: u64) -> bool {
-        self.current.as_ref().is_some_and(|(current, _)| *current == connection)
+        self.current.as_ref().is_some_and(|current| current.connection == connection)
     }
 }
 
@@ -60,16 +69,31 @@ impl World<'_> {
         let slot = state.ends[end].run.slot;
         let Some(node) = self.nodes[slot].as_ref() else { return };
         if next == Keyspace::SHARDS {
-            let (end, time, overflowed) =
-                (node.keyspace.frontier(), node.keyspace.latest_time(), node.has_overflowed(self.now));
-            let trailer = Parcel::Trailer { end, time, overflowed };
-            return self.send(connection, slot, SNAPSHOT_STREAM, trailer);
+            return self.end_export(connection, slot, &header.begin);
         }
         let upto = next + SHARDS_AT_ONCE;
         let shards = (next..upto).map(|shard| node.keyspace.export_shard(shard)).collect();
         self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Shards(shards));
         let pause = self.random.u64(1..100);
         self.queue.push(self.now + pause, Event::Export { connection, end, header, next: upto });
+    }
+
+    /// All shards are out: what came since the beginning follows, if the log still has it.
+    fn end_export(&mut self, connection: u64, slot: usize, begin: &Frontier) {
+        self.collect(slot);
+        self.process_rebase(slot);
+        let Some(node) = self.nodes[slot].as_ref() else { return };
+        let Some(SnapshotTail { effects, end }) = node.core.snapshot_tail(begin) else {
+            self.note(slot, || "does not have the tail of a snapshot any more".to_owned());
+            self.outcome.coverage.note(Path::TailForgotten);
+            return self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Abandoned);
+        };
+        let trailer =
+            Parcel::Trailer { end, time: node.keyspace.latest_time(), overflowed: node.has_overflowed(self.now) };
+        for effects in effects.chunks(EFFECTS_AT_ONCE) {
+            self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Tail(effects.to_vec()));
+        }
+        self.send(connection, slot, SNAPSHOT_STREAM, trailer);
     }
 
     /// A part of a snapshot arrived. One that nobody asked for, or not any more, is passed over.
@@ -79,7 +103,7 @@ impl World<'_> {
             Parcel::Frame(_) => {}
             Parcel::Header(header) => {
                 if node.import.is_expected_from(peer) && node.import.current.is_none() {
-                    node.import.current = Some((connection, header));
+                    node.import.current = Some(Current { connection, header, tail: Vec::new() });
                     self.begin_import(slot);
                 }
             }
@@ -90,12 +114,26 @@ impl World<'_> {
                     }
                 }
             }
+            Parcel::Tail(effects) => {
+                let current = node.import.current.as_mut().filter(|current| current.connection == connection);
+                current.into_iter().for_each(|current| current.tail.extend_from_slice(&effects));
+            }
+            Parcel::Abandoned => {
+                if node.import.is_current(connection) {
+                    self.fail_import(slot, peer);
+                }
+            }
             Parcel::Trailer { end, time, overflowed } => {
                 if !node.import.is_current(connection) {
                     return;
                 }
-                let Some((_, header)) = std::mem::take(&mut node.import).current else { return };
+                let Some(Current { header, tail, .. }) = std::mem::take(&mut node.import).current else { return };
                 let begin = header.begin.clone();
+                if !node.keyspace.is_imported_between(&begin, &end) {
+                    self.checker
+                        .violated("P2", format!("node {slot} gets a snapshot of more than {begin:?} to {end:?}"));
+                }
+                let Some(node) = self.nodes[slot].as_mut() else { return };
                 node.keyspace.finish_import(&begin, time);
                 node.is_stale = false;
                 node.members_changed = true;
@@ -103,7 +141,9 @@ impl World<'_> {
                 self.checker.imported(slot, &begin, false);
                 self.outcome.statistics.snapshots += 1;
                 self.note(slot, || format!("has the snapshot of {peer}: {begin:?} to {end:?}"));
-                self.step(slot, Input::SnapshotReceived { peer, header: *header, end });
+                self.outcome.coverage.count(Path::TailApplied, u64::from(!tail.is_empty()));
+                let tail = SnapshotTail { effects: tail, end };
+                self.step(slot, Input::SnapshotReceived { peer, header: *header, tail });
                 if let Some(node) = self.nodes[slot].as_mut() {
                     // The core may have found fault with it.
                     node.is_stale = !begin.within(node.core.frontier());
@@ -114,7 +154,13 @@ impl World<'_> {
 
     /// A connection was lost, and with it the snapshot that was to come over it.
     pub fn import_lost(&mut self, slot: usize, peer: NodeId) {
-        let Some(node) = self.nodes[slot].as_mut().filter(|node| node.import.is_expected_from(peer)) else { return };
+        if self.nodes[slot].as_ref().is_some_and(|node| node.import.is_expected_from(peer)) {
+            self.fail_import(slot, peer);
+        }
+    }
+
+    fn fail_import(&mut self, slot: usize, peer: NodeId) {
+        let Some(node) = self.nodes[slot].as_mut() else { return };
         if std::mem::take(&mut node.import).current.is_some() {
             self.outcome.coverage.note(Path::SnapshotLost);
             self.empty_keyspace(slot);
