@@ -216,13 +216,14 @@ impl World<'_> {
             let runs = self.connections[&number].ends.each_ref().map(|end| end.run);
             for to in 0..2 {
                 let (from, slot) = (runs[1 - to], runs[to].slot);
-                let is_heard = self.is_running(from) && self.works(from.slot) && self.passes(from.slot, slot);
                 let is_gone = !self.is_running(runs[to]);
-                let can_tell = self.works(from.slot) && self.passes(from.slot, slot) && self.passes(slot, from.slot);
+                let (works, passes) = (self.works(from.slot), self.passes(from.slot, slot));
+                let can_tell = works && passes && self.passes(slot, from.slot);
                 let is_other_known = self.is_running(from);
                 let delay = self.delay() + if is_other_known { 0 } else { self.random.u64(0..RESET_TIME) };
                 let Some(connection) = self.connections.get_mut(&number) else { continue };
                 let is_other_open = connection.ends[1 - to].open && is_other_known;
+                let is_heard = is_other_open && works && passes;
                 let end = &mut connection.ends[to];
                 if is_gone {
                     end.open = false;
