@@ -1,6 +1,7 @@
 //! The scenarios in the event loop: they hold, they repeat, and what is wrong is found.
 
 use sim::plan::Plan;
+use sim::scenario::Fault;
 use sim::swarm::{self, Severity};
 use sim::{Coverage, Outcome, event_loop, minimise, scenarios};
 use swytch::planted::{ALL, Bug, plant};
@@ -40,7 +41,7 @@ fn past_failures_stay_fixed() {
     }
 }
 
-const PAST_FAILURES: [(&str, u64); 12] = [
+const PAST_FAILURES: [(&str, u64); 13] = [
     // A removed element took the value; the key's life went before the removals that others had not seen were stable.
     ("one-way", 41),
     // A flush of stable lists forgot the elements that concurrent effects count.
@@ -62,6 +63,8 @@ const PAST_FAILURES: [(&str, u64); 12] = [
     ("swarm", 5209),
     // A node gave up its identity to one that was dead.
     ("swarm", 272336640850804),
+    // A node served a part of what came after the beginning of its snapshot, and got it again later.
+    ("swarm", 116540479827565),
 ];
 
 /// Seeds of the swarm that once went wrong.
@@ -79,22 +82,53 @@ const PAST_FAILURES_OF_THE_SWARM: [(u64, Severity); 2] = [
     (500140, Severity::WithoutRebases),
 ];
 
-/// A node that joined stays alone with what it got, whenever the one that it got it from dies. (It once served a part of what came
-/// after the beginning of the snapshot.)
+/// A node that joined is left alone with what it got, whenever the one dies that it got it from. (It once served a part of what
+/// came after the beginning of the snapshot.)
 #[test]
 fn a_snapshot_needs_nobody_once_it_is_there() {
-    for dies in (5_900..7_100).step_by(10) {
-        let plan: Plan = format!(
-            "duration 7120\nrate 2\nkeys 1\nreads 0\nmix s 10\nnodes 2\nseed 88809420675477\n\
-             at 53 links latency 14 jitter 44 loss 0.0006788746460894551 duplication 0.1882521524849249 \
-             reordering 0.1911270458351887\n\
-             at 120 start 1\nat 519 start 0\nat 5681 crash 1\nat 5849 start 1\nat {dies} crash 0\n"
-        )
-        .parse()
-        .expect("a plan");
-        assert_eq!(plan.run(false).violations, Vec::<String>::new(), "node 0 dies after {dies} ms");
+    for (text, crash) in JOINS {
+        let plan: Plan = text.parse().expect("a plan");
+        for dies in (crash - 1_200..crash + 60).step_by(20) {
+            let mut plan = plan.clone();
+            plan.scenario.faults.push((dies, Fault::Crash(0)));
+            assert_eq!(plan.run(false).violations, Vec::<String>::new(), "node 0 dies after {dies} ms of {text}");
+        }
     }
 }
+
+/// Node 1 joins, and about that time node 0 may crash with which it was alone.
+const JOINS: [(&str, u64); 2] = [
+    (
+        "duration 7120
+        rate 2
+        keys 1
+        reads 0
+        mix s 10
+        nodes 2
+        seed 88809420675477
+        at 53 links latency 14 jitter 44 loss 0.0006788746460894551 duplication 0.1882521524849249 reordering 0.1911270458351887
+        at 120 start 1
+        at 519 start 0
+        at 5681 crash 1
+        at 5849 start 1",
+        7_030,
+    ),
+    (
+        "duration 8051
+        rate 1
+        keys 1
+        reads 0
+        mix s 10
+        nodes 2
+        seed 116540479827585
+        at 97 start 0
+        at 164 start 1
+        at 472 crash 1
+        at 6305 start 1
+        at 6355 cut 1 0",
+        7_986,
+    ),
+];
 
 /// The same of runs of which everything is drawn.
 #[test]
