@@ -130,6 +130,28 @@ const JOINS: [(&str, u64); 2] = [
     ),
 ];
 
+/// A node had taken its snapshot from one that gave way itself, and could not get what others had of its own former effects. As it
+/// served a moment before it gave way once more, it had made them again.
+#[test]
+fn who_is_about_to_give_way_makes_nothing_again() {
+    let plan = "duration 10447
+        links latency 52 jitter 82 loss 0.1580913204143701 duplication 0.1090800539629751 reordering 0.24581774671675888
+        log-limit 4096
+        rate 20
+        keys 1
+        reads 0.4135260252961391
+        writes 173
+        mix sum 10
+        nodes 4
+        seed 900390
+        at 0 start 0
+        at 379 start 1
+        at 796 start 2
+        at 1687 start 3";
+    let plan: Plan = plan.parse().expect("a plan");
+    assert_eq!(plan.run(false).violations, Vec::<String>::new());
+}
+
 /// The same of runs of which everything is drawn.
 #[test]
 fn the_swarm_repeats_and_its_promises_hold() {

@@ -217,7 +217,9 @@ impl Core {
             return;
         }
         let since = *self.joining.decided_since.get_or_insert(now);
-        if self.has_former_effects() || now >= since + self.options.rebase_grace {
+        // Who is about to give way once more waits for that: what is not to be had here would be made again although others have it.
+        let is_over = self.joining.hopeless.is_none() && now >= since + self.options.rebase_grace;
+        if self.has_former_effects() || is_over {
             self.serve(now, out);
         }
     }
