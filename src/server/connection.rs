@@ -364,7 +364,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let input = &self.input[self.consumed..];
             if since_warming == MOST_WARMED && session.authenticated && !session.turned_away {
                 let state = &self.place.front().state;
-                if share_a_lock(&state.keyspace, input) && may_bundle(state, session) {
+                let shares_a_lock = share_a_lock(&state.keyspace, input);
+                if shares_a_lock && may_bundle(state, session) {
                     let bundle = bundle(state, session, &mut self.parser, input, &self.reply, self.now);
                     let progress = bundle.run(state, session, &mut self.reply, self.now, FLUSH_SIZE);
                     if progress.requests > 0 {
@@ -377,7 +378,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         continue;
                     }
                 }
-                warm(&state.keyspace, session.database, input);
+                if !shares_a_lock {
+                    warm(&state.keyspace, session.database, input);
+                }
                 since_warming = 0;
             }
             since_warming += 1;

@@ -8,8 +8,8 @@ use crate::keyspace::hyperloglog::{self, Raised, Representation, Unusable};
 impl Transaction<'_> {
     /// Overwrites bits of a string, which grows to hold them. The caller has checked the size limit.
     pub fn string_set_bits(&mut self, key: Key<'_>, offset: u64, width: u8, value: u64) -> Result<(), WrongType> {
-        self.string(key)?;
-        self.prepare(key);
+        let is_live = self.string(key)?.is_some();
+        self.prepare(key, is_live);
         self.write(key, Action::StringSetBits { offset, width, value }, None);
         Ok(())
     }
@@ -17,8 +17,8 @@ impl Transaction<'_> {
     /// Adds to a number within a string, which grows to hold it. The caller has checked the size limit, and that it does
     /// not fail.
     pub fn string_add_bits(&mut self, key: Key<'_>, addition: BitAddition) -> Result<(), WrongType> {
-        self.string(key)?;
-        self.prepare(key);
+        let is_live = self.string(key)?.is_some();
+        self.prepare(key, is_live);
         self.write(key, Action::StringAddBits(addition), None);
         Ok(())
     }
@@ -45,7 +45,8 @@ impl Transaction<'_> {
             None => raised.changed || registers.recount,
         };
         if writes || (self.makes_effects() && taken > 0) {
-            self.prepare(key);
+            let is_live = self.live(key).is_some();
+            self.prepare(key, is_live);
             let registers = Registers { packed: &registers.packed[..taken], ..registers };
             self.write(key, Action::StringRaiseRegisters(registers), result.as_deref());
         }

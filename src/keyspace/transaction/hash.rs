@@ -28,13 +28,14 @@ impl Transaction<'_> {
         life: Life,
     ) -> Result<bool, WrongType> {
         let hash = self.hash(key)?;
+        let is_live = hash.is_some();
         let is_new = hash.is_none_or(|hash| hash.get(field).is_none());
         let deadline = match life {
             Life::Forever => None,
             Life::Until(deadline) => Some(deadline),
             Life::Keep => hash.and_then(|hash| hash.deadline(field)).flatten(),
         };
-        self.prepare(key);
+        self.prepare(key, is_live);
         self.write(key, Action::FieldSet { field, value, deadline }, None);
         Ok(is_new)
     }
@@ -69,7 +70,8 @@ impl Transaction<'_> {
     /// Before an addition to a field: what is over goes first. In a cluster a write that makes a new field says so by
     /// removing whatever concurrent changes may have left of its former life, as `prepare` does for keys.
     fn prepare_field(&mut self, key: Key<'_>, field: &[u8], is_new: bool) {
-        self.prepare(key);
+        let is_live = self.live(key).is_some();
+        self.prepare(key, is_live);
         let hash = self.shard(key).entry(&self.place(key)).and_then(Entry::collection).and_then(HashValue::of);
         let Some(hash) = hash.filter(|_| is_new) else { return };
         let has_ended = hash.get(field).is_some();

@@ -12,8 +12,9 @@ impl Transaction<'_> {
 
     /// Pushes elements to an end, one after the other. Returns how many there are then.
     pub fn list_push(&mut self, key: Key<'_>, end: End, elements: Elements<'_>) -> Result<usize, WrongType> {
-        let length = self.list(key)?.map_or(0, ListValue::len) + elements.len();
-        self.prepare(key);
+        let length = self.list(key)?.map(ListValue::len);
+        self.prepare(key, length.is_some());
+        let length = length.unwrap_or(0) + elements.len();
         self.write(key, Action::ListPush { end, elements }, None);
         Ok(length)
     }

@@ -369,8 +369,12 @@ impl<'k> Transaction<'k> {
     }
 
     /// Before a write that builds on what is there: an expired key goes first. In a cluster a write that makes a new key
-    /// says so by removing whatever concurrent changes may have left of its former life (its TTL).
-    fn prepare(&mut self, key: Key<'_>) {
+    /// says so by removing whatever concurrent changes may have left of its former life (its TTL). `is_live`: the key was
+    /// seen to be there.
+    fn prepare(&mut self, key: Key<'_>, is_live: bool) {
+        if is_live {
+            return;
+        }
         let is_live = self.shard(key).entry(&self.place(key)).map(|entry| entry.is_live(self.now));
         match is_live {
             Some(false) => {
@@ -497,7 +501,7 @@ impl<'k> Transaction<'k> {
     /// Whoever watches the key, or keeps a copy of it, learns of no change by `work`; of the end of its time they do.
     pub fn unnoticed<T>(&mut self, key: Key<'_>, work: impl FnOnce(&mut Self) -> T) -> T {
         if self.has_expired(key) {
-            self.prepare(key);
+            self.prepare(key, false);
         }
         self.shard_mut(key).unnoticed = true;
         let result = work(self);

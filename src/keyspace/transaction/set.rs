@@ -13,9 +13,11 @@ impl Transaction<'_> {
     /// Adds a member to a set. True when it is new. In a cluster also a member that is there is added again: that is
     /// what lets it survive a concurrent removal.
     pub fn set_add(&mut self, key: Key<'_>, member: &[u8]) -> Result<bool, WrongType> {
-        let is_new = self.set(key)?.is_none_or(|set| !set.contains(member));
+        let set = self.set(key)?;
+        let is_live = set.is_some();
+        let is_new = set.is_none_or(|set| !set.contains(member));
         if is_new || self.keyspace.origin.is_some() {
-            self.prepare(key);
+            self.prepare(key, is_live);
             self.write(key, Action::MemberAdd { member }, None);
         }
         Ok(is_new)

@@ -53,7 +53,8 @@ impl Transaction<'_> {
 
     fn write_score(&mut self, key: Key<'_>, action: Action<'_>, changes: bool) {
         if changes || self.keyspace.origin.is_some() {
-            self.prepare(key);
+            let is_live = self.live(key).is_some();
+            self.prepare(key, is_live);
             self.write(key, action, None);
         }
     }

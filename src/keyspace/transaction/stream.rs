@@ -28,14 +28,15 @@ impl Transaction<'_> {
 
     /// Adds an entry above all others. Makes the stream.
     pub fn stream_add(&mut self, key: Key<'_>, id: StreamId, entry: Elements<'_>) {
-        self.prepare(key);
+        let is_live = self.live(key).is_some();
+        self.prepare(key, is_live);
         self.write(key, Action::StreamAdd { id, entry }, None);
     }
 
     /// Makes a stream without entries, if there is none.
     pub fn stream_create(&mut self, key: Key<'_>) -> Result<(), WrongType> {
         if self.stream(key)?.is_none() {
-            self.prepare(key);
+            self.prepare(key, false);
             self.write(key, Action::StreamSetId { last: StreamId::MIN, added: None, max_deleted: None }, None);
         }
         Ok(())

@@ -27,11 +27,11 @@ impl Transaction<'_> {
     /// Adds to an integer; an absent key counts as 0.
     pub fn string_add(&mut self, key: Key<'_>, increment: i64) -> Result<i64, WriteError> {
         let current = match self.string(key)? {
-            Some(text) => integer::parse(text).ok_or(WriteError::NotAnInteger)?,
-            None => 0,
+            Some(text) => Some(integer::parse(text).ok_or(WriteError::NotAnInteger)?),
+            None => None,
         };
-        let sum = current.checked_add(increment).ok_or(WriteError::Overflow)?;
-        self.prepare(key);
+        let sum = current.unwrap_or(0).checked_add(increment).ok_or(WriteError::Overflow)?;
+        self.prepare(key, current.is_some());
         let mut digits = itoa::Buffer::new();
         self.write(key, Action::StringAdd { increment }, Some(digits.format(sum).as_bytes()));
         Ok(sum)
@@ -39,19 +39,22 @@ impl Transaction<'_> {
 
     /// Adds to a number; an absent key counts as 0. Returns the new text.
     pub fn string_add_float(&mut self, key: Key<'_>, increment: &[u8]) -> Result<Vec<u8>, WriteError> {
-        let sum = long_double::add(self.string(key)?.unwrap_or(b"0"), increment).map_err(|error| match error {
+        let current = self.string(key)?;
+        let is_live = current.is_some();
+        let sum = long_double::add(current.unwrap_or(b"0"), increment).map_err(|error| match error {
             FloatError::CurrentNotAFloat | FloatError::IncrementNotAFloat => WriteError::NotAFloat,
             FloatError::NotFinite => WriteError::NotFinite,
         })?;
-        self.prepare(key);
+        self.prepare(key, is_live);
         self.write(key, Action::StringAddFloat { increment }, Some(&sum));
         Ok(sum)
     }
 
     /// Appends to a string. Returns the new length. The caller has checked the size limit.
     pub fn string_append(&mut self, key: Key<'_>, bytes: &[u8]) -> Result<usize, WrongType> {
-        let length = self.string(key)?.map_or(0, <[u8]>::len) + bytes.len();
-        self.prepare(key);
+        let length = self.string(key)?.map(<[u8]>::len);
+        self.prepare(key, length.is_some());
+        let length = length.unwrap_or(0) + bytes.len();
         self.write(key, Action::StringAppend { bytes }, None);
         Ok(length)
     }
@@ -59,8 +62,9 @@ impl Transaction<'_> {
     /// Overwrites part of a string, padding with zero bytes. Returns the new length. The caller has checked the size
     /// limit, and that `bytes` is not empty.
     pub fn string_set_range(&mut self, key: Key<'_>, offset: usize, bytes: &[u8]) -> Result<usize, WrongType> {
-        let length = self.string(key)?.map_or(0, <[u8]>::len).max(offset + bytes.len());
-        self.prepare(key);
+        let length = self.string(key)?.map(<[u8]>::len);
+        self.prepare(key, length.is_some());
+        let length = length.unwrap_or(0).max(offset + bytes.len());
         self.write(key, Action::StringSetRange { offset: offset as u64, bytes }, None);
         Ok(length)
     }

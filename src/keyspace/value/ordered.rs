@@ -78,17 +78,94 @@ fn tail<T>(entries: &mut Vec<T>, at: usize, capacity: usize) -> Vec<T> {
     tail
 }
 
-/// The child that has the item of this rank, and the item's rank within it. With `or_end` a child also has the rank
-/// behind its last item: where a new one can go.
-fn child_at(children: &[Child], mut rank: usize, or_end: bool) -> (usize, usize) {
+/// The child that has the item of this rank, and the item's rank within it.
+fn child_at(children: &[Child], mut rank: usize) -> (usize, usize) {
     for (number, child) in children.iter().enumerate() {
         let count = child.count as usize;
-        if rank < count || or_end && rank == count {
+        if rank < count {
             return (number, rank);
         }
         rank -= count;
     }
     unreachable!("the rank is within the counts")
+}
+
+/// A way from the root to an item.
+trait Way {
+    /// The number of the child to go to.
+    fn child(&mut self, children: &[Child]) -> usize;
+
+    /// The place in the leaf.
+    fn item(&mut self, items: &[Item]) -> usize;
+}
+
+/// To the item of this rank.
+struct ToRank(usize);
+
+impl Way for ToRank {
+    fn child(&mut self, children: &[Child]) -> usize {
+        let (number, within) = child_at(children, self.0);
+        self.0 = within;
+        number
+    }
+
+    fn item(&mut self, _: &[Item]) -> usize {
+        self.0
+    }
+}
+
+/// To the item with this position, before which are exactly those for which `is_before` holds.
+struct ToItem<F> {
+    position: u32,
+    is_before: F,
+}
+
+impl<F: Fn(Item) -> bool> Way for ToItem<F> {
+    fn child(&mut self, children: &[Child]) -> usize {
+        let number = children.partition_point(|child| (self.is_before)(child.first));
+        match children.get(number) {
+            Some(child) if child.first.position == self.position => number,
+            _ => number.checked_sub(1).expect("the item is there"),
+        }
+    }
+
+    fn item(&mut self, items: &[Item]) -> usize {
+        items.partition_point(|&item| (self.is_before)(item))
+    }
+}
+
+/// To where a new item belongs, behind those for which `is_before` holds. Knows in the end whether that is at an end.
+struct ToPlace<F> {
+    is_first: bool,
+    is_last: bool,
+    is_before: F,
+}
+
+impl<F: Fn(Item) -> bool> ToPlace<F> {
+    fn edge(&self) -> Edge {
+        match (self.is_first, self.is_last) {
+            (_, true) => Edge::Back,
+            (true, false) => Edge::Front,
+            (false, false) => Edge::Neither,
+        }
+    }
+}
+
+impl<F: Fn(Item) -> bool> Way for ToPlace<F> {
+    fn child(&mut self, children: &[Child]) -> usize {
+        let behind = children.partition_point(|child| (self.is_before)(child.first));
+        let number = behind.saturating_sub(1);
+        self.is_first &= behind == 0;
+        self.is_last &= number + 1 == children.len();
+        number
+    }
+
+    fn item(&mut self, items: &[Item]) -> usize {
+        let at = items.partition_point(|&item| (self.is_before)(item));
+        self.is_first &= at == 0;
+        self.is_last &= at == items.len();
+        at
+    }
 }
 
 /// Bytes of a node; all have room for one entry more than they keep.
@@ -135,24 +212,23 @@ impl Node {
     }
 
     /// Returns what was split off, which belongs behind this node. Counts the bytes of new nodes.
-    fn insert(&mut self, rank: usize, item: Item, edge: Edge, added: &mut usize) -> Option<Node> {
+    fn insert<F: Fn(Item) -> bool>(&mut self, way: &mut ToPlace<F>, item: Item, added: &mut usize) -> Option<Node> {
         match self {
-            Node::Leaf(items) => items.insert(rank, item),
+            Node::Leaf(items) => items.insert(way.item(items), item),
             Node::Inner(children) => {
-                let (number, rank) = child_at(children, rank, true);
+                let number = way.child(children);
                 let child = &mut children[number];
                 child.count += 1;
-                if rank == 0 {
-                    child.first = item;
-                }
-                let right = child.node.insert(rank, item, edge, added)?.into_child();
+                let split_off = child.node.insert(way, item, added);
+                child.first = child.node.first();
+                let right = split_off?.into_child();
                 child.count -= right.count;
                 children.insert(number + 1, right);
             }
         }
         (self.entries() > self.capacity()).then(|| {
             *added += self.bytes();
-            self.split(edge)
+            self.split(way.edge())
         })
     }
 
@@ -165,14 +241,17 @@ impl Node {
     }
 
     /// Takes an item out, and counts the bytes of nodes that vanish.
-    fn remove(&mut self, rank: usize, vanished: &mut usize) -> Item {
+    fn remove(&mut self, way: &mut impl Way, vanished: &mut usize) -> Item {
         let children = match self {
-            Node::Leaf(items) => return items.remove(rank),
+            Node::Leaf(items) => {
+                let at = way.item(items);
+                return items.remove(at);
+            }
             Node::Inner(children) => children,
         };
-        let (number, rank) = child_at(children, rank, false);
+        let number = way.child(children);
         let child = &mut children[number];
-        let item = child.node.remove(rank, vanished);
+        let item = child.node.remove(way, vanished);
         child.count -= 1;
         if child.count == 0 {
             *vanished += children.remove(number).node.bytes();
@@ -206,13 +285,16 @@ impl Node {
         }
     }
 
-    fn set_position(&mut self, rank: usize, position: u32) {
+    fn set_position(&mut self, way: &mut impl Way, position: u32) {
         match self {
-            Node::Leaf(items) => items[rank].position = position,
+            Node::Leaf(items) => {
+                let at = way.item(items);
+                items[at].position = position;
+            }
             Node::Inner(children) => {
-                let (number, rank) = child_at(children, rank, false);
+                let number = way.child(children);
                 let child = &mut children[number];
-                child.node.set_position(rank, position);
+                child.node.set_position(way, position);
                 child.first = child.node.first();
             }
         }
@@ -269,14 +351,10 @@ impl Ordered {
         }
     }
 
-    /// Puts an item in front of the one of this rank.
-    pub fn insert(&mut self, rank: usize, item: Item) {
-        let edge = match rank {
-            _ if rank == self.length => Edge::Back,
-            0 => Edge::Front,
-            _ => Edge::Neither,
-        };
-        if let Some(right) = self.root.insert(rank, item, edge, &mut self.memory) {
+    /// Puts an item behind those for which `is_before` holds, which are the first ones.
+    pub fn insert(&mut self, item: Item, is_before: impl Fn(Item) -> bool) {
+        let mut way = ToPlace { is_first: true, is_last: true, is_before };
+        if let Some(right) = self.root.insert(&mut way, item, &mut self.memory) {
             self.memory += INNER_BYTES;
             let left = std::mem::replace(&mut self.root, Node::Inner(Vec::with_capacity(FAN + 1)));
             if let Node::Inner(children) = &mut self.root {
@@ -286,10 +364,18 @@ impl Ordered {
         self.length += 1;
     }
 
-    /// Takes out the item of this rank.
-    pub fn remove(&mut self, rank: usize) -> Item {
+    /// Takes out the item with this position, which is there, and before which are exactly those for which `is_before`
+    /// holds.
+    pub fn remove(&mut self, position: usize, is_before: impl Fn(Item) -> bool) -> Item {
+        match self.rank_at_end(position) {
+            Some(rank) => self.take_out(&mut ToRank(rank)),
+            None => self.take_out(&mut ToItem { position: position as u32, is_before }),
+        }
+    }
+
+    fn take_out(&mut self, way: &mut impl Way) -> Item {
         let mut vanished = 0;
-        let item = self.root.remove(rank, &mut vanished);
+        let item = self.root.remove(way, &mut vanished);
         while let Node::Inner(children) = &mut self.root
             && children.len() <= 1
         {
@@ -307,11 +393,12 @@ impl Ordered {
         item
     }
 
-    /// Says that the member of the item of this rank is elsewhere now.
-    pub fn set_position(&mut self, rank: usize, position: usize) {
-        match rank + 1 == self.length {
-            true => self.root.set_last_position(position as u32),
-            false => self.root.set_position(rank, position as u32),
+    /// Says that the member of the item with this position is at another one now. As with [`Ordered::remove`].
+    pub fn set_position(&mut self, before: usize, position: usize, is_before: impl Fn(Item) -> bool) {
+        match self.rank_at_end(before) {
+            Some(rank) if rank + 1 == self.length => self.root.set_last_position(position as u32),
+            Some(rank) => self.root.set_position(&mut ToRank(rank), position as u32),
+            None => self.root.set_position(&mut ToItem { position: before as u32, is_before }, position as u32),
         }
     }
 
@@ -332,7 +419,7 @@ impl Ordered {
             match node {
                 Node::Leaf(items) => return (items, rank - within),
                 Node::Inner(children) => {
-                    let (number, rank) = child_at(children, within, false);
+                    let (number, rank) = child_at(children, within);
                     (node, within) = (&children[number].node, rank);
                 }
             }
@@ -432,25 +519,31 @@ mod tests {
         }
     }
 
+    fn comes_before(item: Item) -> impl Fn(Item) -> bool {
+        move |other| other.score() < item.score()
+    }
+
     #[test]
     fn behaves_like_a_sorted_vector() {
         let mut random = fastrand::Rng::with_seed(17);
         let (mut order, mut model) = (Ordered::new(), Vec::new());
         for step in 0..60_000usize {
-            let bound = f64::from(random.u16(..1_000));
+            // No two are equal.
+            let bound = f64::from(random.u16(..1_000)) + step as f64 * 1e-9;
             let rank = order.count_before(|item| item.score() < bound);
             assert_eq!(rank, model.partition_point(|item: &Item| item.score() < bound));
             let grows = step / 20_000 != 1;
             if model.is_empty() || random.u8(..8) > if grows { 1 } else { 5 } {
                 let item = Item::new(bound, step);
-                order.insert(rank, item);
+                order.insert(item, |other| other.score() < bound);
                 model.insert(rank, item);
             } else {
                 // Often many from one place, so that leaves empty out.
                 let rank = if step % 1_000 < 500 { model.len() / 2 } else { random.usize(..model.len()) };
-                assert_eq!(order.remove(rank), model.remove(rank));
+                let taken = model.remove(rank);
+                assert_eq!(order.remove(taken.position(), comes_before(taken)), taken);
                 if let Some(item) = model.get_mut(rank) {
-                    order.set_position(rank, step);
+                    order.set_position(item.position(), step, comes_before(*item));
                     item.position = step as u32;
                 }
             }
@@ -465,7 +558,8 @@ mod tests {
         }
         while !model.is_empty() {
             let rank = [0, model.len() - 1, random.usize(..model.len())][random.usize(..3)];
-            assert_eq!(order.remove(rank), model.remove(rank));
+            let taken = model.remove(rank);
+            assert_eq!(order.remove(taken.position(), comes_before(taken)), taken);
             if model.len() % 500 == 0 {
                 check_all(&order, &model);
             }
@@ -479,7 +573,7 @@ mod tests {
         for at_back in [true, false] {
             let mut order = Ordered::new();
             for number in 0..LEAF * 100 {
-                order.insert(if at_back { number } else { 0 }, Item::new(number as f64, number));
+                order.insert(Item::new(number as f64, number), |_| at_back);
             }
             check(&order.root);
             assert!(order.memory() <= 100 * LEAF_BYTES + 8 * INNER_BYTES, "{}", order.memory());

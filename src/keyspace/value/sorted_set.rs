@@ -104,10 +104,7 @@ impl Large {
 
     /// How many members are in front of where this one is or would be.
     fn rank(&self, member: &[u8], score: f64) -> usize {
-        self.order.count_before(|item| match compare(item.score(), score) {
-            Ordering::Equal => *self.members.at(item.position()).key() < *member,
-            order => order == Ordering::Less,
-        })
+        self.order.count_before(comes_before(&self.members, member, score))
     }
 
     /// The rank of the member at a position, which often is at one of the ends: the lowest is taken, the latest came last.
@@ -118,17 +115,16 @@ impl Large {
 
     /// Adds a member that is not there.
     fn push(&mut self, member: &[u8], score: f64) {
-        let (rank, position) = (self.rank(member, score), self.members.len());
+        self.order.insert(Item::new(score, self.members.len()), comes_before(&self.members, member, score));
         self.members.push(Scored { member: Wanted::from(member).into(), score });
-        self.order.insert(rank, Item::new(score, position));
     }
 
     fn change(&mut self, member: &[u8], position: usize, score: f64) -> f64 {
         let former = self.members.at(position).score;
         if former != score {
-            let item = self.order.remove(self.rank_at(position));
+            let item = self.order.remove(position, comes_before(&self.members, member, former));
             assert_eq!(item.position(), position, "a member is in the order under its score");
-            self.order.insert(self.rank(member, score), Item::new(score, position));
+            self.order.insert(Item::new(score, position), comes_before(&self.members, member, score));
         }
         self.members.update(position, |scored| scored.score = score);
         former
@@ -137,13 +133,23 @@ impl Large {
     fn remove(&mut self, member: &[u8]) -> Option<f64> {
         let wanted = Wanted::from(member);
         let (hash, position) = self.members.find_with_hash(member, |scored| scored.member.is(&wanted))?;
-        let item = self.order.remove(self.rank_at(position));
+        let score = self.members.at(position).score;
+        let item = self.order.remove(position, comes_before(&self.members, member, score));
         assert_eq!(item.position(), position, "a member is in the order under its score");
         let last = self.members.len() - 1;
         if position != last {
-            self.order.set_position(self.rank_at(last), position);
+            let moved = self.members.at(last);
+            self.order.set_position(last, position, comes_before(&self.members, &moved.key(), moved.score));
         }
         Some(self.members.swap_remove_hashed(position, hash).score)
+    }
+}
+
+/// Which items come before the one of this member under this score?
+fn comes_before(members: &Table<Scored>, member: &[u8], score: f64) -> impl Fn(Item) -> bool {
+    move |item| match compare(item.score(), score) {
+        Ordering::Equal => *members.at(item.position()).key() < *member,
+        order => order == Ordering::Less,
     }
 }
 
