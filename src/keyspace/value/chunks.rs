@@ -11,6 +11,11 @@ use super::limits::ChunkLimit;
 use super::packed::{Entries, Packed};
 use super::{Element, allocation};
 
+/// From so many chunks on, one that is half empty at either end does not matter.
+const LONG: usize = 16;
+/// A new chunk at an end has room for no more than so many bytes.
+const LARGEST_ROOM: usize = 8 << 10;
+
 #[derive(Clone, Debug)]
 struct Chunk {
     packed: Packed,
@@ -67,6 +72,18 @@ impl Chunks {
     fn put_alone(&mut self, number: usize, entry: &Encoded<'_>) {
         let mut packed = Packed::default();
         packed.push(entry);
+        self.put(number, packed);
+    }
+
+    /// As [`Chunks::put_alone`], at an end, where more is likely to come: in a long list there is room for it at once.
+    fn put_at_end(&mut self, in_front: bool, entry: &Encoded<'_>) {
+        let number = if in_front { 0 } else { self.chunks.len() };
+        let room = self.limit.bytes().min(LARGEST_ROOM);
+        if self.chunks.len() < LONG || self.limit.elements() < room || entry.size() > room / 16 {
+            return self.put_alone(number, entry);
+        }
+        let mut packed = Packed::with_room(room, in_front);
+        packed.insert(packed.start(), entry);
         self.put(number, packed);
     }
 
@@ -127,14 +144,14 @@ impl Chunks {
         if !self.chunks.is_empty() && self.fits(0, entry) {
             self.edit(0, |packed| packed.insert(packed.start(), entry));
         } else {
-            self.put_alone(0, entry);
+            self.put_at_end(true, entry);
         }
     }
 
     pub fn push_back(&mut self, entry: &Encoded<'_>) {
         match self.chunks.len().checked_sub(1) {
             Some(last) if self.fits(last, entry) => self.edit(last, |packed| packed.push(entry)),
-            _ => self.put_alone(self.chunks.len(), entry),
+            _ => self.put_at_end(false, entry),
         }
     }
 

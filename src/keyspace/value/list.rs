@@ -324,6 +324,39 @@ mod tests {
     }
 
     #[test]
+    fn the_ends_of_a_long_list_have_room() {
+        let mut random = fastrand::Rng::with_seed(43);
+        for round in 0..4 {
+            let (mut list, mut model) = (ListValue::new(), VecDeque::new());
+            // Only at the front, only at the back, and at both ends.
+            for number in 0..24_000 {
+                let element = random_element(&mut random, 60);
+                if round == 0 || round > 1 && random.bool() {
+                    list.push_front(&element);
+                    model.push_front(element);
+                } else {
+                    list.push_back(&element);
+                    model.push_back(element);
+                }
+                if round == 3 && random.u8(..3) == 0 {
+                    assert_eq!(list.pop_front(), model.pop_front());
+                }
+                if number % 2_000 == 0 {
+                    check(&list, &model);
+                }
+            }
+            let content: usize = model.iter().map(|element| element.len() + 1).sum();
+            assert!(list.memory() < content + content / 8, "{} of {content}", list.memory());
+            while let Some(element) = model.pop_front() {
+                assert_eq!(list.pop_front(), Some(element));
+                if model.len() % 2_000 == 0 {
+                    check(&list, &model);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn is_called_as_in_redis() {
         // 7 bytes of a listpack, and 12 for each of these elements.
         let element = [b'x'; 10];
