@@ -9,8 +9,9 @@ use std::time::Duration;
 /// The pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause between two attempts. Short, as an attempt takes its time itself when nobody answers, and who wishes
+/// for one says how often it is worth it.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The pause after a peer turned out to have another passphrase: only an operator can change that.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
@@ -26,7 +27,7 @@ pub(super) struct Dialer {
 
 #[derive(Debug, Default)]
 struct Target {
-    /// Somebody wants a connection, and no attempt is under way.
+    /// Somebody wants a connection, beside what an attempt that is under way may bring.
     wanted: bool,
     under_way: bool,
     failures: u32,
@@ -36,8 +37,16 @@ struct Target {
     refused: bool,
 }
 
+impl Target {
+    /// Is it to be dialed when its pause is over?
+    fn is_waiting(&self) -> bool {
+        self.wanted && !self.under_way
+    }
+}
+
 impl Dialer {
-    /// Wishes for a connection to `address`. It is dialed once, as soon as its pause is over.
+    /// Wishes for a connection to `address`. It is dialed once, as soon as its pause is over; if an attempt is under way and
+    /// fails, once more.
     pub fn want(&mut self, address: SocketAddr, now: Duration) {
         if !self.targets.contains_key(&address) && self.targets.len() >= MAX_TARGETS {
             self.targets.retain(|_, target| target.wanted || target.under_way || target.not_before > now);
@@ -45,15 +54,14 @@ impl Dialer {
                 return;
             }
         }
-        let target = self.targets.entry(address).or_default();
-        target.wanted = !target.under_way;
+        self.targets.entry(address).or_default().wanted = true;
     }
 
     /// The addresses to dial now; each counts as under way from here on.
     pub fn due(&mut self, now: Duration) -> Vec<SocketAddr> {
         let mut due = Vec::new();
         for (&address, target) in &mut self.targets {
-            if target.wanted && target.not_before <= now {
+            if target.is_waiting() && target.not_before <= now {
                 target.wanted = false;
                 target.under_way = true;
                 due.push(address);
@@ -64,7 +72,7 @@ impl Dialer {
 
     /// When the next wish becomes due.
     pub fn next_due(&self) -> Option<Duration> {
-        self.targets.values().filter(|target| target.wanted).map(|target| target.not_before).min()
+        self.targets.values().filter(|target| target.is_waiting()).map(|target| target.not_before).min()
     }
 
     /// Is any attempt under way?
@@ -125,15 +133,15 @@ mod tests {
             assert_eq!(dialer.due(now), [address()]);
             dialer.want(address(), now);
             assert_eq!(dialer.due(now), [], "one attempt at a time");
+            assert_eq!(dialer.next_due(), None);
             dialer.failed(address(), now, &mut random);
-            dialer.want(address(), now);
             let next = dialer.next_due().expect("a wish waits");
             pauses.push(next - now);
             assert_eq!(dialer.due(next - Duration::from_nanos(1)), []);
             now = next;
         }
-        assert!(pauses[0] < Duration::from_millis(400) && pauses[7] > Duration::from_secs(3), "{pauses:?}");
-        assert!(pauses.iter().all(|pause| *pause < Duration::from_secs(7)));
+        assert!(pauses[0] < Duration::from_millis(320) && pauses[7] > Duration::from_millis(370), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause < Duration::from_millis(630)), "{pauses:?}");
     }
 
     #[test]

@@ -22,6 +22,10 @@ use crate::keyspace::Millis;
 /// has lost it.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// For how long a connection over which nothing comes does not keep its peer from being dialed: longer than the pause between two
+/// wishes for that.
+const DOUBT: Duration = Duration::from_secs(3);
+
 /// A connection that does not live this long counts as a failed attempt, so that the next one waits.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
 
@@ -155,9 +159,16 @@ impl Mesh {
 
     /// Wishes for a connection to whoever is at `address`.
     pub fn want(&mut self, address: SocketAddr, now: Duration) {
-        let connected = self.links.values().any(|link| link.remote_address() == address);
+        let connected = self.links.values().any(|link| link.remote_address() == address && link.doubted_until <= now);
         if !connected && !self.own.contains(&address) {
             self.dialer.want(address, now);
+        }
+    }
+
+    /// Nothing comes over the connection to this peer, if there is one: for a while its address may be dialed all the same.
+    pub fn doubt(&mut self, peer: NodeId, now: Duration) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.doubted_until = now + DOUBT;
         }
     }
 

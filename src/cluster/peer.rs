@@ -42,6 +42,8 @@ pub(super) struct Link {
     pub id: LinkId,
     /// When it was established, by the monotonic clock.
     pub since: Duration,
+    /// Until then it may be replaced by another, though it was not closed.
+    pub doubted_until: Duration,
     connection: Connection,
     control: Rc<SendQueue>,
     effects: Rc<SendQueue>,
@@ -78,7 +80,19 @@ impl Link {
             })
             .abort_handle(),
         ];
-        Link { id, since, connection, control, effects, messages, writers, readers, snapshot: None, events }
+        Link {
+            id,
+            since,
+            doubted_until: Duration::ZERO,
+            connection,
+            control,
+            effects,
+            messages,
+            writers,
+            readers,
+            snapshot: None,
+            events,
+        }
     }
 
     /// Did this node begin the connection?

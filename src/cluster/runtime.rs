@@ -428,9 +428,7 @@ impl ClusterLoop {
     }
 
     fn connect(&mut self, node: NodeId, address: String) {
-        if self.mesh.link(node).is_some() {
-            return;
-        }
+        self.mesh.doubt(node, self.clock.monotonic());
         match address.parse() {
             Ok(address) => self.mesh.want(address, self.clock.monotonic()),
             Err(_) => {

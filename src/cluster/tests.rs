@@ -133,6 +133,11 @@ impl Node {
 
     /// A node that lets nodes in that have one of the other passphrases.
     fn accepting(table: &Table, passphrase: u8, also: &[u8], address: SocketAddr) -> Node {
+        Node::with_idle_timeout(table, passphrase, also, address, Duration::from_secs(1))
+    }
+
+    /// A node that gives a connection up only when nothing came over it for so long.
+    fn with_idle_timeout(table: &Table, passphrase: u8, also: &[u8], address: SocketAddr, idle: Duration) -> Node {
         let secret = ClusterSecret::separate(&[passphrase; 32]);
         let also_accepted: Vec<_> = also.iter().map(|also| ClusterSecret::separate(&[*also; 32])).collect();
         let net = Plug::default();
@@ -149,7 +154,7 @@ impl Node {
         options.join = Some("nodes.test".to_owned());
         // Where one of a host's ports is the usual one, no other is dialed; here all nodes are on one host.
         options.join_port = 1;
-        options.idle_timeout = Duration::from_secs(1);
+        options.idle_timeout = idle;
         options.keep_alive = Duration::from_millis(200);
         let channels = options.channels.clone();
         options.tune = Arc::new(|core| {
@@ -157,6 +162,7 @@ impl Node {
             core.gossip_interval = 50;
             core.heartbeat_interval = 300;
             core.expiry = 1_500;
+            core.silence = 700;
             core.rebase_grace = 200;
             core.settle = 100;
             core.log_limit = 64 << 10;

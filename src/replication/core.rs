@@ -165,9 +165,8 @@ impl Core {
 
     fn received(&mut self, now: u64, peer: NodeId, frame: Frame, out: &mut Vec<Output>) {
         // What was under way when the connection ended here counts for nothing.
-        if !self.peers.contains_key(&peer) {
-            return;
-        }
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.heard_at = now;
         self.membership.heard(peer, now);
         let heard = match frame {
             Frame::Hello(hello) => self.received_hello(now, peer, *hello, out),

@@ -9,7 +9,11 @@
 //!   receive a frame from it, or to apply an effect of it, which comes through others, too. The live member with the
 //!   lowest id removes the entry; if two do, that does no harm, and if it was wrong, the node writes its entry again.
 //! - Every node connects to every member, and goes on trying with those whose entries expired: after a long
-//!   partition neither side has the other in its membership any more, and yet they must find each other.
+//!   partition neither side has the other in its membership any more, and yet they must find each other. It tries about each second,
+//!   so that a cut heals soon after its end; less often only with who was silent for more than ten minutes (then
+//!   finding out costs a small part of what the cut has cost), and when so many are missing that it would try more than
+//!   fifty times a second.
+//! - A peer that falls silent is dialed as well, beside its connection, and before that is given up.
 //! - Peers introduce to each other whom they are connected to. So a newcomer knows everybody before it serves, and two
 //!   clusters that grew apart, of which neither would ask DNS as neither is alone, find each other through whoever
 //!   joins one of them.
@@ -33,8 +37,12 @@ use crate::planted::{Bug, planted};
 
 /// The most members that are heeded.
 const MAX_MEMBERS: usize = 1_024;
-/// Between two attempts to connect: at first, at most for a member, and at most for one that expired; milliseconds.
-const DIAL: (u64, u64, u64) = (1_000, 10_000, 60_000);
+/// Between two attempts to connect to one node: at least, and at most; milliseconds.
+const DIAL: (u64, u64) = (1_000, 60_000);
+/// In between, that pause is this part of the time for which nothing was heard of the node.
+const DIAL_PART: u64 = 600;
+/// Between two attempts to connect to any nodes, on average, at least; milliseconds.
+const DIAL_ANY: u64 = 20;
 /// Between two discoveries: at first, and at most; milliseconds.
 const DISCOVER: (u64, u64) = (5_000, 30_000);
 /// How long a node that had peers is without any before it asks for discovery, in milliseconds.
@@ -63,7 +71,6 @@ struct Acquaintance {
     met: bool,
     heard_at: u64,
     dial_at: u64,
-    dial_pause: u64,
     removal_at: Option<u64>,
     introduced_until: u64,
 }
@@ -163,7 +170,6 @@ impl Membership {
     pub(super) fn connected(&mut self, node: NodeId, now: u64) {
         let acquaintance = self.acquaintances.entry(node).or_insert_with(|| Acquaintance::new(now));
         acquaintance.heard_at = now;
-        acquaintance.dial_pause = DIAL.0;
         self.discover_pause = DISCOVER.0;
     }
 
@@ -188,7 +194,6 @@ impl Acquaintance {
             met: false,
             heard_at: now,
             dial_at: now,
-            dial_pause: DIAL.0,
             removal_at: None,
             introduced_until: 0,
         }
@@ -272,15 +277,17 @@ impl Core {
     }
 
     fn dial(&mut self, now: u64, out: &mut Vec<Output>) {
-        let Membership { members, acquaintances, rng, .. } = &mut self.membership;
+        let Membership { acquaintances, rng, .. } = &mut self.membership;
+        let is_missing = |node: &NodeId, acquaintance: &Acquaintance| {
+            let is_heard = self.peers.get(node).is_some_and(|peer| now < peer.heard_at + self.options.silence);
+            *node != self.options.node && !is_heard && !acquaintance.member.address.is_empty()
+        };
+        let missing = acquaintances.iter().filter(|(node, acquaintance)| is_missing(node, acquaintance)).count();
         for (&node, acquaintance) in acquaintances {
-            let connected = node == self.options.node || self.peers.contains_key(&node);
-            if connected || acquaintance.member.address.is_empty() || now < acquaintance.dial_at {
+            if !is_missing(&node, acquaintance) || now < acquaintance.dial_at {
                 continue;
             }
-            let longest = if members.contains_key(&node) { DIAL.1 } else { DIAL.2 };
-            let pause = acquaintance.dial_pause.min(longest);
-            acquaintance.dial_pause = (pause * 2).min(longest);
+            let pause = dial_pause(now.saturating_sub(acquaintance.heard_at), missing as u64);
             // Between four and six fifths of the pause, so that nodes do not march in step.
             acquaintance.dial_at = now + pause * 4 / 5 + rng.u64(0..=pause * 2 / 5);
             out.push(Output::Connect { node, address: acquaintance.member.address.clone() });
@@ -299,6 +306,56 @@ impl Core {
             membership.discover_at = now + membership.discover_pause;
             membership.discover_pause = (membership.discover_pause * 2).min(DISCOVER.1);
             out.push(Output::Discover);
+        }
+    }
+}
+
+/// How long to wait before the next attempt to connect to a node that was silent for so long, when so many are missing.
+fn dial_pause(silent: u64, missing: u64) -> u64 {
+    (silent / DIAL_PART).clamp(DIAL.0, DIAL.1).max(missing * DIAL_ANY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CoreOptions, Hello, Input, Now};
+    use super::*;
+    use crate::effects::Frontier;
+
+    #[test]
+    fn a_peer_that_falls_silent_is_dialed_beside_its_connection() {
+        let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
+        let peer = NodeId(2);
+        let mut at = |monotonic: u64, input: Input| {
+            let mut outputs = Vec::new();
+            core.step(Now { monotonic, wall: 0 }, input, &mut outputs);
+            outputs.iter().filter(|output| matches!(output, Output::Connect { .. })).count()
+        };
+        let member = Member { address: "there:1".into(), ..Member::default() };
+        let (frontier, floor, stage) = (Frontier::EMPTY, Frontier::EMPTY, Stage::Serving);
+        let hello = Hello { member, frontier, floor, stage, departed: Vec::new(), participants: Vec::new() };
+        at(0, Input::Connected { peer });
+        at(0, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
+        let mut dialed = |from: u64, to: u64| (from..to).step_by(50).map(|now| at(now, Input::Tick)).sum::<usize>();
+        assert_eq!(dialed(50, 2_500), 0);
+        let attempts = dialed(2_500, 10_000);
+        assert!((6..=10).contains(&attempts), "about one each second, not {attempts}");
+        at(10_000, Input::Received { peer, frame: Frame::Ack { seq: 0 } });
+        assert_eq!((10_000..12_500).step_by(50).map(|now| at(now, Input::Tick)).sum::<usize>(), 0, "it is heard again");
+    }
+
+    #[test]
+    fn who_is_missing_is_dialed_each_second_and_after_long_less_often() {
+        let (minute, hour) = (60_000, 3_600_000);
+        assert_eq!([0, minute, 10 * minute].map(|silent| dial_pause(silent, 1)), [1_000; 3]);
+        assert_eq!(dial_pause(hour, 1), 6_000);
+        assert_eq!([10 * hour, 100 * hour].map(|silent| dial_pause(silent, 1)), [60_000; 2]);
+    }
+
+    #[test]
+    fn many_who_are_missing_are_not_dialed_more_often_in_all() {
+        for missing in [1, 50, 51, 1_000] {
+            assert!(missing * 1_000 <= 50 * dial_pause(0, missing), "{missing}");
         }
     }
 }

@@ -115,6 +115,9 @@ pub struct CoreOptions {
     pub heartbeat_interval: u64,
     /// A member of which nothing was heard for this long is removed.
     pub expiry: u64,
+    /// A peer of which nothing came for this long over its connection is dialed anew: after a cut, a new connection may work
+    /// long before the old one tries again. More than twice the pause between two gossips.
+    pub silence: u64,
     /// How long a node that serves bears with a state that only a rebase can end, in the hope of another peer.
     pub rebase_grace: u64,
     /// After it began to serve, and after each new peer, a node waits this long before it forgets anything: nodes that
@@ -139,6 +142,7 @@ impl CoreOptions {
             gossip_interval: 1_000,
             heartbeat_interval: 10_000,
             expiry: 30_000,
+            silence: 2_500,
             rebase_grace: 5_000,
             settle: 5_000,
         }
@@ -315,7 +319,7 @@ pub enum Output {
     },
     /// Remove the entry of a node that is dead, as an ordinary effect.
     RemoveMember(NodeId),
-    /// Try to connect. Repeated as long as it is wished for.
+    /// Try to connect, even if there is a connection: nothing has come over that for long. Repeated as long as it is wished for.
     Connect {
         /// To whom.
         node: NodeId,

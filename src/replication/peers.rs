@@ -35,6 +35,8 @@ pub(super) struct Peer {
     /// What it said last; none before its first word.
     pub(super) said: Option<Said>,
     connected_at: u64,
+    /// When a frame came from it last.
+    pub(super) heard_at: u64,
     hello_at: u64,
     /// The gossip that it was told last, and when.
     pub(super) told: Option<(Frame, u64)>,
@@ -79,6 +81,7 @@ impl Core {
         let state = Peer {
             said: None,
             connected_at: now,
+            heard_at: now,
             hello_at: now,
             told: None,
             push: super::push::Push::new(now),
