@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 
 import dns_server  # noqa: E402
 import generator  # noqa: E402
+import heal  # noqa: E402
 import resp  # noqa: E402
 
 
@@ -262,6 +263,37 @@ class AccessControl(unittest.TestCase):
             return bulk("count") + count + bulk("object") + bulk("k") + bulk("age-seconds") + age + bulk("client-info") + bulk(client)
         self.assertEqual(access_control.masked(entry(bulk("0.001"), "id=1")), access_control.masked(entry(b",12.5\r\n", "id=22")))
         self.assertNotEqual(access_control.masked(entry(bulk("0"), "id=1")), access_control.masked(entry(bulk("0"), "id=1", b":2\r\n")))
+
+
+class Heal(unittest.TestCase):
+    def test_the_last_of_a_hundred_is_not_their_99th_percentile(self):
+        self.assertEqual([heal.percentile(list(range(100, 0, -1)), part) for part in (0.5, 0.99, 1)], [50, 99, 100])
+        self.assertEqual(heal.percentile([3], 0.99), 3)
+
+    def test_only_chains_of_runs_that_are_gone_are_removed(self):
+        asked = []
+        shown = {("-S", "INPUT"): "-P INPUT ACCEPT\n-A INPUT -p udp -j swytch-heal-cut-7\n-A INPUT -p udp -j swytch-heal-cut-8\n",
+                 ("-S",): "-N swytch-heal-cut-7\n-N swytch-heal-cut-8\n-N mine-swytch-heal-cut-7\n"}
+        true_one, heal.iptables = heal.iptables, lambda *words: asked.append(words) or shown.get(words, "")
+        try:
+            heal.remove_chains(lambda pid: pid == 7)
+        finally:
+            heal.iptables = true_one
+        self.assertEqual([words for words in asked if words not in shown],
+                         [("-D", "INPUT", "-p", "udp", "-j", "swytch-heal-cut-7"), ("-F", "swytch-heal-cut-7"),
+                          ("-X", "swytch-heal-cut-7")])
+
+    def test_nodes_that_differ_in_one_value_are_told_apart(self):
+        true_one = heal.dump
+        try:
+            heal.dump = lambda node: node.data
+            node = lambda name, **data: types.SimpleNamespace(name=name, data=data)
+            self.assertEqual(heal.compare([node("a", x=1, y=2), node("b", y=2, x=1)]), 2)
+            for other in ({"x": 1}, {"x": 1, "y": 3}, {"x": 1, "y": 2, "z": 3}):
+                with self.assertRaises(RuntimeError):
+                    heal.compare([node("a", x=1, y=2), node("b", **other)])
+        finally:
+            heal.dump = true_one
 
 
 if __name__ == "__main__":
