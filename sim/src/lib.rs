@@ -8,6 +8,7 @@ pub mod event_loop;
 pub mod minimise;
 pub mod network;
 pub mod plan;
+pub mod scale;
 pub mod scenario;
 pub mod scenarios;
 pub mod swarm;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sim::scenarios;
 use sim::swarm::Severity;
+use sim::{scale, scenarios};
 use swytch::planted;
 
 use self::runner::{Source, Tier};
@@ -45,6 +45,16 @@ enum Command {
         show: bool,
         #[command(flatten)]
         seeds: Seeds,
+    },
+    /// Measures what membership costs: what clusters of several sizes say to each other in a healthy network, when nobody writes
+    /// and when somebody does.
+    Scale {
+        /// Everything random follows from this number.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The sizes.
+        #[arg(long, value_delimiter = ',', default_values_t = [3, 8, 16, 32])]
+        nodes: Vec<usize>,
     },
     /// Plants each bug and counts the seeds of the swarm until it is caught.
     Bugs {
@@ -135,6 +145,7 @@ fn main() -> ExitCode {
             }
             run(Source::Swarm(severity), seeds)
         }
+        Some(Command::Scale { seed, nodes }) => measure_scale(seed, &nodes),
         Some(Command::Bugs { bug, ranges, most }) => {
             bug.as_deref().map(known_bug).transpose().map(|bug| bugs::measure(bug, ranges, most))
         }
@@ -157,6 +168,14 @@ fn run(source: Source, seeds: Seeds) -> Result<ExitCode, String> {
         (None, None) if seeds.minimise => runner.minimise(seeds.seed.unwrap_or(1), seeds.runs),
         (None, None) => Ok(runner.run_one(seeds.seed.unwrap_or(1))),
     }
+}
+
+fn measure_scale(seed: u64, nodes: &[usize]) -> Result<ExitCode, String> {
+    println!("{}", scale::HEAD);
+    for &count in nodes {
+        print!("{}", scale::measure(count, seed)?);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn known_bug(name: &str) -> Result<(&'static str, planted::Bug), String> {

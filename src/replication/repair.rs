@@ -3,7 +3,9 @@
 //! # The algorithm
 //!
 //! Every node tells every peer its frontier: at the next tick after it changed, and at least once a second even if it
-//! did not. (Reconciliation by version vectors, as in Bayou: Petersen et al. 1997.) From what peers say a node sees what
+//! did not. (Reconciliation by version vectors, as in Bayou: Petersen et al. 1997.) With more than eight peers it tells
+//! each of them less often, so that it says the same number of times in all: what it says grows with the cluster already, and
+//! nobody waits for it, as acknowledgements go their own way. From what peers say a node sees what
 //! exists that it lacks. Usually that is on its way from its origin; so it is asked for only if nothing of that origin
 //! was applied for [`GRACE`] milliseconds, or [`GAP_GRACE`] if a later effect of that origin is here already. The range asked for is the
 //! first one that is neither applied nor waiting; any peer that has it in its log will do, the origin first, another at
@@ -38,6 +40,8 @@ const GRACE: u64 = 300;
 const GAP_GRACE: u64 = 100;
 /// How long an answer may take, in milliseconds.
 const REQUEST_TIMEOUT: u64 = 1_000;
+/// At least so many milliseconds, on average, between two gossips to any peers that tell of nothing but effects.
+const GOSSIP_SPACING: u64 = 6;
 /// Bytes of effects in one answer, unless a single effect is larger.
 const ANSWER_BYTES: usize = 1 << 20;
 /// Bytes of effects that one peer is sent in answers between two ticks.
@@ -83,9 +87,11 @@ impl Core {
             stuck,
             departed: self.stability.departed(),
         };
+        let pause = self.options.tick_interval.max(GOSSIP_SPACING * self.peers.len() as u64);
         for (&peer, state) in self.peers.iter_mut().filter(|(_, state)| state.said.is_some()) {
             let due = state.told.as_ref().is_none_or(|(told, at)| {
-                let changed = *told != frame && now >= at + self.options.tick_interval;
+                let pause = if tells_of_effects_only(told, &frame) { pause } else { self.options.tick_interval };
+                let changed = *told != frame && now >= at + pause;
                 changed || now >= at + self.options.gossip_interval
             });
             if due {
@@ -211,5 +217,62 @@ impl Core {
         self.counters.effects_sent += effects.len() as u64;
         out.push(Output::Send { peer, frame: Frame::Effects(effects) });
         Ok(())
+    }
+}
+
+/// Is what is new in the later of two gossips only which effects are applied or forgotten? All else somebody may wait for.
+fn tells_of_effects_only(told: &Frame, frame: &Frame) -> bool {
+    let rest = |frame: &Frame| match frame {
+        Frame::Gossip { stage, stuck, departed, .. } => Some((*stage, *stuck, departed.clone())),
+        _ => None,
+    };
+    rest(told) == rest(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::effect;
+    use super::super::{CoreOptions, Input, Now};
+    use super::*;
+    use crate::replication::{Hello, Stage};
+
+    /// How many gossips a node with so many peers sends in two seconds in which it writes all the time.
+    fn gossips(peers: u64) -> usize {
+        let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
+        let mut outputs = Vec::new();
+        for peer in (2..2 + peers).map(NodeId) {
+            let hello = Frame::Hello(Box::new(Hello {
+                member: Member::default(),
+                frontier: Default::default(),
+                floor: Default::default(),
+                stage: Stage::Serving,
+                departed: Vec::new(),
+                participants: Vec::new(),
+            }));
+            core.step(Now { monotonic: 0, wall: 0 }, Input::Connected { peer }, &mut outputs);
+            core.step(Now { monotonic: 0, wall: 0 }, Input::Received { peer, frame: hello }, &mut outputs);
+        }
+        // The first ticks tell that it serves.
+        for tick in 1..=100 {
+            if tick == 60 {
+                outputs.clear();
+            }
+            let now = Now { monotonic: 50 * tick, wall: 0 };
+            core.step(now, Input::LocalEffects(vec![effect(1, tick, &[])]), &mut outputs);
+            core.step(now, Input::Tick, &mut outputs);
+        }
+        let is_gossip = |output: &&Output| matches!(output, Output::Send { frame: Frame::Gossip { .. }, .. });
+        outputs.iter().filter(is_gossip).count()
+    }
+
+    #[test]
+    fn gossip_does_not_come_more_often_the_more_peers_there_are() {
+        assert_eq!([gossips(1), gossips(8)], [41, 8 * 41], "at each tick");
+        for peers in [16, 64, 160] {
+            assert!(gossips(peers) <= 2_050 / GOSSIP_SPACING as usize + 2 * peers as usize, "{peers} peers");
+            assert!(gossips(peers) >= 2 * peers as usize, "each is told once a second");
+        }
+        assert!((800..=1_200).contains(&gossips(400)), "each is told once a second");
     }
 }

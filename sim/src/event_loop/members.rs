@@ -9,12 +9,12 @@ use swytch::replication::Member;
 const KEY: &[u8] = b"__swytch:members";
 
 /// Does this effect change the membership?
-pub(super) fn touched_by(effect: &Effect) -> bool {
+pub(crate) fn touched_by(effect: &Effect) -> bool {
     effect.operations().any(|operation| matches!(operation, Operation::Key { database: 0, key, .. } if key == KEY))
 }
 
 /// All members.
-pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member> {
+pub(crate) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member> {
     let key = keyspace.key(KEY);
     let mut transaction = keyspace.lock_one(now, 0, key);
     let members = transaction.hash(key).ok().flatten();
@@ -22,7 +22,7 @@ pub(super) fn read(keyspace: &Keyspace, now: Millis) -> BTreeMap<NodeId, Member>
 }
 
 /// Writes the entry of a node.
-pub(super) fn write(keyspace: &Keyspace, now: Millis, node: NodeId, member: &Member) {
+pub(crate) fn write(keyspace: &Keyspace, now: Millis, node: NodeId, member: &Member) {
     let key = keyspace.key(KEY);
     let Member { name, address, client_port, started, serving, former, legacy, forgotten, .. } = member;
     let former: Vec<String> = former.iter().map(NodeId::to_string).collect();

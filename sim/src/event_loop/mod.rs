@@ -4,7 +4,7 @@
 //! simulated. Everything is drawn from the one seed, so a seed is a run.
 
 mod clients;
-mod members;
+pub(crate) mod members;
 mod network;
 mod node;
 mod queue;
