@@ -308,13 +308,14 @@ def one_run(stand, options, number):
     connected = [max(0.0, moment - healed_at) for moment in moments if moment and moment - healed_at <= seconds]
     found = max(connected) if connected else 0.0
     keys = compare(cluster)
-    rebases = sum(metric(node, "swytch_cluster_rebases_total") for node in cluster)
+    rebases, repairs, duplicates = (sum(metric(node, f"swytch_cluster_{name}_total") for node in cluster)
+                                    for name in ("rebases", "repairs", "effects_duplicate"))
     for node in cluster:
         node.kill()
         stand.servers.remove(node)
     return {"seconds": seconds, "found_seconds": found, "data_seconds": seconds - found, "payload_bytes": payload,
             "wire_bytes": wire, "writes": sum(writer.writes for writer in writers), "keys": keys, "cpu_seconds": cpu,
-            "rebases": rebases}
+            "rebases": rebases, "repairs": repairs, "duplicates": duplicates}
 
 
 def verify_cut(sides, network, seconds):
@@ -354,6 +355,7 @@ def measure(options):
             print(f"  run {number + 1}: {run['seconds'] * 1e3:,.0f} ms, of which {run['found_seconds'] * 1e3:,.0f} until "
                   f"connected; {run['writes']:,} writes; {run['payload_bytes'] / 1e6:.1f} MB of effects, "
                   f"{run['wire_bytes'] / 1e6:.1f} MB on the wire; limit {run['limit_seconds'] * 1e3:.1f} ms; "
-                  f"{run['cpu_seconds']:.2f} s of CPU; the same {run['keys']:,} keys"
+                  f"{run['cpu_seconds']:.2f} s of CPU; {run['duplicates']:,.0f} effects came twice, {run['repairs']:,.0f} ranges were "
+                  f"asked for; the same {run['keys']:,} keys"
                   + (f"; {run['rebases']:.0f} rebases" if run["rebases"] else ""), flush=True)
     return {"bandwidth": bandwidth, "round_trip_seconds": trip, "runs": runs}

@@ -117,7 +117,7 @@ class Stand:
     """What runs for the length of a `with` block: servers, a DNS server, a directory for their files."""
 
     def __init__(self, binary=SWYTCH):
-        self.binary = pathlib.Path(binary)
+        self.binary = pathlib.Path(binary).resolve()
         self.servers = []
         self.dns = None
 

@@ -195,7 +195,7 @@ fn planted_bugs_are_caught() {
 /// A run that fails becomes much smaller, and fails in the same way.
 #[test]
 fn a_failing_run_becomes_small() {
-    for (bug, most_writes) in [(Bug::TearEffect, 4), (Bug::LoseIncrement, 30), (Bug::SkipDeduplication, 8)] {
+    for (bug, most_writes) in [(Bug::TearEffect, 4), (Bug::LoseIncrement, 50), (Bug::SkipDeduplication, 8)] {
         plant(Some(bug));
         let mut plans = (0..20).map(|seed| swarm::plan(seed, Severity::Whole));
         let (plan, before) = plans

@@ -10,7 +10,7 @@
 //! was applied for [`GRACE`] milliseconds, or [`GAP_GRACE`] if a later effect of that origin is here already. The range asked for is the
 //! first one that is neither applied nor waiting; any peer that has it in its log will do, the origin first, another at
 //! each further attempt. One request per origin is outstanding, for [`REQUEST_TIMEOUT`] at most. Its answer is a single
-//! frame; when that is here and something is still missing, the next request goes out at once.
+//! frame; when that is here and something is still missing, the next request goes out at once, if the origin is not connected.
 //!
 //! When somebody says that it makes the effects of a node again that is gone, those that wait here and that nobody has applied are
 //! dropped: they are about to come under another name, and would count twice.
@@ -184,12 +184,15 @@ impl Core {
         asked.map(|(node, outstanding)| Dot { node, seq: outstanding.after + 1 }).collect()
     }
 
-    /// A request was answered: what else is missing of this origin is asked for at once.
+    /// A request was answered: what else is missing of this origin is asked for at once, unless the origin itself is
+    /// connected. It pushes on by itself then; all that was asked for meanwhile would come twice, and so on to the end.
     pub(super) fn answered(&mut self, now: u64, origin: NodeId, out: &mut Vec<Output>) {
         if let Some(lack) = self.repair.lacking.get_mut(&origin) {
             lack.outstanding = None;
         }
-        self.request(now, origin, true, out);
+        if self.peers.get(&origin).is_none_or(|state| state.said.is_none()) {
+            self.request(now, origin, true, out);
+        }
     }
 
     /// A peer asks for a range.
@@ -264,6 +267,37 @@ mod tests {
         }
         let is_gossip = |output: &&Output| matches!(output, Output::Send { frame: Frame::Gossip { .. }, .. });
         outputs.iter().filter(is_gossip).count()
+    }
+
+    /// How many ranges of this origin are asked for until the first answer has come from node 2, which has all of it.
+    fn requests(origin: u64) -> usize {
+        let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
+        let (peer, mut outputs) = (NodeId(2), Vec::new());
+        let hello = Frame::Hello(Box::new(Hello {
+            member: Member::default(),
+            frontier: [(NodeId(origin), 9)].into_iter().collect(),
+            floor: Default::default(),
+            stage: Stage::Serving,
+            departed: Vec::new(),
+            participants: Vec::new(),
+        }));
+        core.step(Now { monotonic: 0, wall: 0 }, Input::Connected { peer }, &mut outputs);
+        core.step(Now { monotonic: 0, wall: 0 }, Input::Received { peer, frame: hello }, &mut outputs);
+        for monotonic in [50, 400] {
+            core.step(Now { monotonic, wall: 0 }, Input::Tick, &mut outputs);
+        }
+        let answer = (1..4).map(|seq| effect(origin, seq, &[]).encoded().clone()).collect();
+        let frame = Frame::Effects(answer);
+        core.step(Now { monotonic: 410, wall: 0 }, Input::Received { peer, frame }, &mut outputs);
+        let is_request = |output: &&Output| matches!(output, Output::Send { frame: Frame::Request { .. }, .. });
+        outputs.iter().filter(is_request).count()
+    }
+
+    #[test]
+    fn an_answer_leads_to_the_next_request_unless_the_origin_pushes_itself() {
+        assert_eq!(requests(9), 2, "nobody else brings it");
+        assert_eq!(requests(2), 1, "the rest is on its way");
     }
 
     #[test]
