@@ -237,7 +237,23 @@ mod tests {
     use super::super::harness::effect;
     use super::super::{CoreOptions, Input, Now};
     use super::*;
+    use crate::effects::Frontier;
     use crate::replication::{Hello, Stage};
+
+    /// A peer that serves connects, and says that it has applied this.
+    fn meet(core: &mut Core, peer: NodeId, frontier: Frontier, outputs: &mut Vec<Output>) {
+        let hello = Hello {
+            member: Member::default(),
+            frontier,
+            floor: Frontier::EMPTY,
+            stage: Stage::Serving,
+            departed: Vec::new(),
+            participants: Vec::new(),
+        };
+        let now = Now { monotonic: 0, wall: 0 };
+        core.step(now, Input::Connected { peer }, outputs);
+        core.step(now, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) }, outputs);
+    }
 
     /// How many gossips a node with so many peers sends in two seconds in which it writes all the time.
     fn gossips(peers: u64) -> usize {
@@ -245,16 +261,7 @@ mod tests {
         let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
         let mut outputs = Vec::new();
         for peer in (2..2 + peers).map(NodeId) {
-            let hello = Frame::Hello(Box::new(Hello {
-                member: Member::default(),
-                frontier: Default::default(),
-                floor: Default::default(),
-                stage: Stage::Serving,
-                departed: Vec::new(),
-                participants: Vec::new(),
-            }));
-            core.step(Now { monotonic: 0, wall: 0 }, Input::Connected { peer }, &mut outputs);
-            core.step(Now { monotonic: 0, wall: 0 }, Input::Received { peer, frame: hello }, &mut outputs);
+            meet(&mut core, peer, Frontier::EMPTY, &mut outputs);
         }
         // The first ticks tell that it serves.
         for tick in 1..=100 {
@@ -274,16 +281,7 @@ mod tests {
         let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
         let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
         let (peer, mut outputs) = (NodeId(2), Vec::new());
-        let hello = Frame::Hello(Box::new(Hello {
-            member: Member::default(),
-            frontier: [(NodeId(origin), 9)].into_iter().collect(),
-            floor: Default::default(),
-            stage: Stage::Serving,
-            departed: Vec::new(),
-            participants: Vec::new(),
-        }));
-        core.step(Now { monotonic: 0, wall: 0 }, Input::Connected { peer }, &mut outputs);
-        core.step(Now { monotonic: 0, wall: 0 }, Input::Received { peer, frame: hello }, &mut outputs);
+        meet(&mut core, peer, [(NodeId(origin), 9)].into_iter().collect(), &mut outputs);
         for monotonic in [50, 400] {
             core.step(Now { monotonic, wall: 0 }, Input::Tick, &mut outputs);
         }
