@@ -33,8 +33,17 @@ struct Target {
     failures: u32,
     /// Not again before this moment of the monotonic clock.
     not_before: Duration,
-    /// The peer there has another passphrase.
-    refused: bool,
+    /// Why there can be no connection to the peer there, if that is so.
+    refusal: Option<Refusal>,
+}
+
+/// Who it is with whom there can be no connection unless an operator changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A node that may serve clients: of another passphrase or version, or with a clock that is far off.
+    Serving,
+    /// A node of another passphrase that does not serve anybody.
+    Idle,
 }
 
 impl Target {
@@ -80,14 +89,14 @@ impl Dialer {
         self.targets.values().any(|target| target.under_way)
     }
 
-    /// Has any of the peers dialed lately another passphrase?
-    pub fn any_refused(&self) -> bool {
-        self.targets.values().any(|target| target.refused)
+    /// Were there, when they were dialed last, peers that are refused and may serve clients?
+    pub fn any_refused_serving(&self) -> bool {
+        self.targets.values().any(|target| target.refusal == Some(Refusal::Serving))
     }
 
-    /// Had the peer at this address another passphrase when it was dialed last?
+    /// Was the peer at this address refused when it was dialed last?
     pub fn is_refused(&self, address: SocketAddr) -> bool {
-        self.targets.get(&address).is_some_and(|target| target.refused)
+        self.targets.get(&address).is_some_and(|target| target.refusal.is_some())
     }
 
     /// An attempt led to a connection.
@@ -99,18 +108,18 @@ impl Dialer {
     pub fn failed(&mut self, address: SocketAddr, now: Duration, random: &mut fastrand::Rng) {
         let target = self.targets.entry(address).or_default();
         target.under_way = false;
-        target.refused = false;
+        target.refusal = None;
         let pause = LONGEST_PAUSE.min(FIRST_PAUSE.saturating_mul(1 << target.failures.min(10)));
         target.failures = target.failures.saturating_add(1);
         target.not_before = now + pause.mul_f64(0.75 + 0.5 * random.f64());
     }
 
-    /// An attempt met a peer with another passphrase (or version).
-    pub fn refused(&mut self, address: SocketAddr, now: Duration) {
+    /// An attempt met a peer with which there can be no connection.
+    pub fn refused(&mut self, address: SocketAddr, refusal: Refusal, now: Duration) {
         let target = self.targets.entry(address).or_default();
         target.under_way = false;
         target.not_before = now + REFUSED_PAUSE;
-        target.refused = true;
+        target.refusal = Some(refusal);
     }
 }
 
@@ -149,10 +158,17 @@ mod tests {
         let mut dialer = Dialer::default();
         dialer.want(address(), Duration::ZERO);
         dialer.due(Duration::ZERO);
-        dialer.refused(address(), Duration::ZERO);
-        assert!(dialer.any_refused());
+        dialer.refused(address(), Refusal::Idle, Duration::ZERO);
+        assert!(dialer.is_refused(address()) && !dialer.any_refused_serving());
         dialer.want(address(), Duration::ZERO);
         assert_eq!(dialer.next_due(), Some(REFUSED_PAUSE));
+        assert_eq!(dialer.due(REFUSED_PAUSE), [address()]);
+        dialer.refused(address(), Refusal::Serving, REFUSED_PAUSE);
+        assert!(dialer.any_refused_serving());
+        dialer.want(address(), REFUSED_PAUSE);
+        dialer.due(2 * REFUSED_PAUSE);
+        dialer.failed(address(), 2 * REFUSED_PAUSE, &mut fastrand::Rng::with_seed(1));
+        assert!(!dialer.is_refused(address()), "it is gone");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) enum Peers {
     Connected,
     /// Attempts are under way.
     Dialing,
-    /// A node answered, but has another passphrase.
+    /// A node answered that is not of this cluster, and may serve another one.
     Strangers,
     /// Nobody answers.
     Silent,
@@ -74,8 +74,9 @@ impl Discovery {
         }
     }
 
-    /// Goes on. A stranger keeps a node from concluding that it is alone: it was told the wrong passphrase, most likely,
-    /// and must not take its clients' writes away from the cluster.
+    /// Goes on. A stranger that serves keeps a node from concluding that it is alone: the node was told the wrong passphrase,
+    /// most likely, and must not take its clients' writes away from the cluster. A stranger that does not serve has no
+    /// cluster: of two nodes that begin, each may be the wrong one.
     pub fn advance(&mut self, now: Duration, peers: Peers) -> Step {
         if peers == Peers::Connected {
             self.state = State::Idle;

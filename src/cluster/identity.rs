@@ -19,6 +19,10 @@ use crate::keyspace::Millis;
 /// The name in every node's certificate. Which node it is says the key, not the name.
 pub(super) const CLUSTER_NAME: &str = "cluster.swytch.internal";
 
+/// A further name in the certificate of a node that serves clients. It is for those with another passphrase, who learn
+/// nothing else of it: one that has yet to begin must not keep another one from beginning.
+const SERVING_NAME: &str = "serving.cluster.swytch.internal";
+
 const DAY: Millis = 24 * 60 * 60 * 1000;
 
 /// A certificate is valid from this long before its issue, so that a peer whose clock is behind accepts it.
@@ -94,13 +98,15 @@ impl Identity {
         self.node
     }
 
-    /// Issues a certificate for the node's key, valid around `wall`. Any number of them name the same node.
+    /// Issues a certificate for the node's key, valid around `wall`, that says whether the node serves clients. Any number
+    /// of them name the same node.
     ///
     /// # Errors
     /// When the cryptographic library fails to sign.
-    pub(super) fn issue(&self, wall: Millis) -> Result<CertificateDer<'static>, IdentityError> {
+    pub(super) fn issue(&self, wall: Millis, serving: bool) -> Result<CertificateDer<'static>, IdentityError> {
         let issued = wall.min(LATEST_ISSUE);
-        let mut parameters = CertificateParams::new(vec![CLUSTER_NAME.to_owned()])?;
+        let names = [CLUSTER_NAME].into_iter().chain(serving.then_some(SERVING_NAME));
+        let mut parameters = CertificateParams::new(names.map(str::to_owned).collect::<Vec<_>>())?;
         parameters.not_before = date(issued.saturating_sub(BACKDATED));
         parameters.not_after = date(expires(wall));
         parameters.serial_number = Some(serial_number(issued));
@@ -142,6 +148,12 @@ pub(super) fn renewal_due(issued: Millis, wall: Millis) -> bool {
 pub(super) fn node_of(certificate: &CertificateDer<'_>) -> Option<NodeId> {
     let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
     fingerprint(&certificate.subject_public_key_info())
+}
+
+/// Does a certificate say that its node serves clients? Whoever signed it: see [`SERVING_NAME`].
+pub(super) fn says_serving(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return false };
+    certificate.valid_dns_names().any(|name| name == SERVING_NAME)
 }
 
 /// The first 64 bits of a public key's SHA-256; `None` for the fingerprint that is no node.
@@ -210,26 +222,28 @@ mod tests {
         assert_eq!(one.trusted(), other.trusted());
         assert_ne!(one.node(), other.node());
         assert_eq!(one.node(), identity(b'p', 1).node());
-        assert_eq!(one.issue(WALL), identity(b'p', 1).issue(WALL));
+        assert_eq!(one.issue(WALL, false), identity(b'p', 1).issue(WALL, false));
         assert_ne!(one.trusted(), identity(b'q', 1).trusted());
     }
 
     #[test]
     fn a_certificate_names_its_node_and_so_does_the_next() {
         let identity = identity(b'p', 1);
-        let first = identity.issue(WALL).unwrap();
-        let second = identity.issue(WALL + RENEWED_AFTER).unwrap();
+        let first = identity.issue(WALL, false).unwrap();
+        let second = identity.issue(WALL + RENEWED_AFTER, true).unwrap();
         assert_ne!(first, second);
         assert_eq!(node_of(&first), Some(identity.node()));
         assert_eq!(node_of(&second), Some(identity.node()));
+        assert_eq!((says_serving(&first), says_serving(&second)), (false, true));
         assert_eq!(node_of(&CertificateDer::from(vec![1, 2, 3])), None);
+        assert!(!says_serving(&CertificateDer::from(vec![1, 2, 3])));
     }
 
     #[test]
     fn certificates_can_be_issued_whatever_the_clock_says() {
         let identity = identity(b'p', 1);
         for wall in [0, 1, WALL, u64::MAX] {
-            let certificate = identity.issue(wall).unwrap();
+            let certificate = identity.issue(wall, false).unwrap();
             assert_eq!(node_of(&certificate), Some(identity.node()));
             let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
             let seconds = i64::try_from(wall.min(LATEST_ISSUE) / 1000).unwrap();
@@ -246,7 +260,7 @@ mod tests {
         let only_old = Identity::create(&old, &[], [1; 32]).unwrap();
         let only_new = Identity::create(&new, &[], [1; 32]).unwrap();
         assert_eq!(both.trusted(), [only_old.trusted(), only_new.trusted()].concat());
-        assert_eq!(both.issue(WALL), only_old.issue(WALL));
+        assert_eq!(both.issue(WALL, false), only_old.issue(WALL, false));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
-use super::dialer::Dialer;
+use super::dialer::{Dialer, Refusal};
 use super::discovery::Peers;
 use super::event::{Event, LinkId};
 use super::peer::Link;
@@ -105,6 +105,14 @@ impl Mesh {
         }
     }
 
+    /// Tells those who dial whether this node serves clients.
+    pub fn declare(&self, serving: bool) {
+        let Some(transport) = &self.transport else { return };
+        if let Err(error) = transport.declare(serving) {
+            tracing::error!(%error, serving, "certificate not renewed; a node with another passphrase will be misled");
+        }
+    }
+
     /// When the certificate that peers are shown expires; 0 once everything is closed.
     pub fn certificate_expires(&self) -> Millis {
         self.transport.as_ref().map_or(0, |transport| transport.certificate_expires())
@@ -141,7 +149,7 @@ impl Mesh {
             Peers::Connected
         } else if self.dialer.busy() {
             Peers::Dialing
-        } else if self.dialer.any_refused() {
+        } else if self.dialer.any_refused_serving() {
             Peers::Strangers
         } else {
             Peers::Silent
@@ -210,14 +218,14 @@ impl Mesh {
                 self.own.insert(address);
                 Vec::new()
             }
-            Err(error) if is_refusal(&error) => {
-                self.dialer.refused(address, now);
-                self.refuse(address, &error);
-                Vec::new()
-            }
             Err(error) => {
-                tracing::debug!(%address, %error, "no connection");
-                self.dialer.failed(address, now, random);
+                if let Some(refusal) = refusal(&error) {
+                    self.dialer.refused(address, refusal, now);
+                    self.refuse(address, &error);
+                } else {
+                    tracing::debug!(%address, %error, "no connection");
+                    self.dialer.failed(address, now, random);
+                }
                 Vec::new()
             }
         }
@@ -232,7 +240,7 @@ impl Mesh {
         match outcome {
             Ok(connection) => return self.established(connection, now),
             Err((_, TransportError::Myself)) => {}
-            Err((address, error)) if is_refusal(&error) => self.refuse(address, &error),
+            Err((address, error)) if refusal(&error).is_some() => self.refuse(address, &error),
             Err((address, error)) => tracing::debug!(%address, %error, "no connection accepted"),
         }
         Vec::new()
@@ -327,6 +335,12 @@ async fn accept(transport: Rc<Transport>, events: mpsc::Sender<Event>) {
 }
 
 /// Is this a peer that answers, but with which there cannot be a connection unless an operator changes something?
-fn is_refusal(error: &TransportError) -> bool {
-    matches!(error, TransportError::WrongPassphrase | TransportError::VersionMismatch | TransportError::ClocksApart)
+fn refusal(error: &TransportError) -> Option<Refusal> {
+    match error {
+        TransportError::WrongPassphrase | TransportError::VersionMismatch | TransportError::ClocksApart => {
+            Some(Refusal::Serving)
+        }
+        TransportError::WrongPassphraseIdle => Some(Refusal::Idle),
+        _ => None,
+    }
 }

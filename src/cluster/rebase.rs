@@ -65,6 +65,8 @@ impl ClusterLoop {
         let node = std::mem::replace(&mut self.node, identity.node());
         let transport = self.bind_again(identity).await?;
         self.mesh = Mesh::start(transport, self.mesh.next_link(), self.event_sender.clone());
+        // Its clients only wait.
+        self.mesh.declare(has_served);
 
         let member = self.member.clone();
         // An identity that never served made no effects but entries of members, which the next one makes anew.
@@ -158,6 +160,7 @@ impl ClusterLoop {
         self.opens_at = None;
         self.shown = Frontier::EMPTY;
         self.serving.send_replace(true);
+        self.mesh.declare(true);
         self.reports.urgent = true;
         tracing::info!(node = %self.node, "serving");
     }

@@ -333,6 +333,27 @@ fn another_passphrase_neither_joins_nor_serves() {
 }
 
 #[test]
+fn of_two_that_begin_with_different_passphrases_one_serves_at_least() {
+    let table = Table::default();
+    let addresses = [free_address(), free_address()];
+    table.0.lock().extend(addresses);
+    let nodes = [1, 2].map(|passphrase| Node::start_at(&table, passphrase, addresses[usize::from(passphrase) - 1]));
+    eventually("they refuse each other", || nodes.iter().all(|node| node.report().refused_peers > 0));
+    let serves = |node: &Node| *node.handle.serving().borrow();
+    eventually("one serves", || nodes.iter().any(serves));
+    let first = nodes.iter().position(serves).expect("one serves");
+    nodes[first].set("whose", "of the first");
+    let another = Node::start(&table, 1 + u8::try_from(first).unwrap());
+    another.wait_until_serving();
+    assert_eq!(another.get("whose").as_deref(), Some("of the first"));
+    // There is a cluster now: who has the wrong passphrase must not begin another one.
+    let stranger = Node::start(&table, 3);
+    eventually("it is refused", || stranger.report().refused_peers > 1);
+    sleep(Duration::from_millis(500));
+    assert!(!serves(&stranger));
+}
+
+#[test]
 fn a_node_that_was_away_for_too_long_keeps_its_own_writes() {
     let table = Table::default();
     let (first, second, third) = (Node::serving(&table), Node::serving(&table), Node::serving(&table));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, ConnectError, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, NoneTokenStore,
-    ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig, VarInt,
+    ClientConfig, ConnectError, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
+    NoneTokenStore, ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig, VarInt,
 };
 use ring::hmac::{self, HMAC_SHA256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::connection::{CLOSED, Connection, canonical};
 use super::error::TransportError;
 use super::seed::Seed;
-use super::tls::{self, CurrentCertificate, WallClock};
+use super::tls::{self, CurrentCertificate, Dialing, WallClock, Witness};
 use crate::cluster::identity::{CLUSTER_NAME, Identity, expires, renewal_due};
 use crate::cluster::seams::{Clock, Net};
 use crate::effects::NodeId;
@@ -81,14 +81,23 @@ impl TransportOptions {
     }
 }
 
+/// What the current certificate says.
+struct Issued {
+    at: Millis,
+    serving: bool,
+}
+
 /// The node's end of all connections. Dropping it closes them.
 pub struct Transport {
     endpoint: Endpoint,
-    client: ClientConfig,
+    dialing: Dialing,
+    transport: Arc<TransportConfig>,
+    /// Makes the id by which the first packet to a peer calls it.
+    first_ids: Arc<dyn Fn() -> ConnectionId + Send + Sync>,
     identity: Identity,
     clock: Arc<dyn Clock>,
     certificate: Arc<CurrentCertificate>,
-    issued: Mutex<Millis>,
+    issued: Mutex<Issued>,
     handshakes: Arc<Semaphore>,
     handshake_timeout: Duration,
 }
@@ -125,14 +134,8 @@ impl Transport {
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
 
-        let client = tls::client(&identity, crypto, wall_clock, certificate.clone())?;
-        let client = QuicClientConfig::try_from(client).map_err(TransportError::setup)?;
+        let dialing = tls::client(&identity, crypto, wall_clock, certificate.clone())?;
         let first_ids = Mutex::new(seed.first_connection_ids()?);
-        let mut client = ClientConfig::new(Arc::new(client));
-        client
-            .transport_config(transport)
-            .token_store(Arc::new(NoneTokenStore))
-            .initial_dst_cid_provider(Arc::new(move || first_ids.lock().generate_cid()));
 
         let connection_ids = seed.connection_ids()?;
         let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, identity.reset_key())));
@@ -145,11 +148,13 @@ impl Transport {
             .map_err(TransportError::setup)?;
         Ok(Transport {
             endpoint,
-            client,
+            dialing,
+            transport,
+            first_ids: Arc::new(move || first_ids.lock().generate_cid()),
             identity,
             clock,
             certificate,
-            issued: Mutex::new(issued),
+            issued: Mutex::new(Issued { at: issued, serving: false }),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             handshake_timeout: options.handshake_timeout,
         })
@@ -193,8 +198,9 @@ impl Transport {
     /// # Errors
     /// When the peer does not answer in time, is not of this cluster, or is this node itself.
     pub async fn connect(&self, address: SocketAddr) -> Result<Connection, TransportError> {
+        let (config, witness) = self.client_config()?;
         let handshake = async {
-            let connecting = self.endpoint.connect_with(self.client.clone(), address, CLUSTER_NAME);
+            let connecting = self.endpoint.connect_with(config, address, CLUSTER_NAME);
             let connecting = connecting.map_err(|error| match error {
                 ConnectError::EndpointStopping => TransportError::Closed,
                 ConnectError::InvalidRemoteAddress(_) => TransportError::UnusableAddress(address),
@@ -207,17 +213,33 @@ impl Transport {
             Connection::confirmed(connecting.await?, self.node()).await
         };
         // Not only for peers that do not answer: QUIC itself waits for ever in some settings.
-        timeout(self.handshake_timeout, handshake).await.unwrap_or(Err(TransportError::NoAnswer))
+        let outcome = timeout(self.handshake_timeout, handshake).await.unwrap_or(Err(TransportError::NoAnswer));
+        outcome.map_err(|error| match error {
+            TransportError::WrongPassphrase if !witness.is_serving() => TransportError::WrongPassphraseIdle,
+            error => error,
+        })
+    }
+
+    /// How to dial one peer, and what will have been seen of it.
+    fn client_config(&self) -> Result<(ClientConfig, Arc<Witness>), TransportError> {
+        let (config, witness) = self.dialing.one();
+        let crypto = QuicClientConfig::try_from(config).map_err(TransportError::setup)?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config
+            .transport_config(self.transport.clone())
+            .token_store(Arc::new(NoneTokenStore))
+            .initial_dst_cid_provider(self.first_ids.clone());
+        Ok((config, witness))
     }
 
     /// Is it time to [`Transport::renew`]? To be asked every few minutes or so.
     pub fn renewal_due(&self) -> bool {
-        renewal_due(*self.issued.lock(), self.clock.wall())
+        renewal_due(self.issued.lock().at, self.clock.wall())
     }
 
     /// When the current certificate expires.
     pub fn certificate_expires(&self) -> Millis {
-        expires(*self.issued.lock())
+        expires(self.issued.lock().at)
     }
 
     /// Presents a new certificate from the next handshake on. The node's id and its connections stay.
@@ -225,10 +247,25 @@ impl Transport {
     /// # Errors
     /// When the cryptographic library fails to sign; the old certificate stays in use.
     pub fn renew(&self) -> Result<(), TransportError> {
-        let mut issued = self.issued.lock();
-        let wall = self.clock.wall();
-        self.certificate.replace(self.identity.issue(wall).map_err(TransportError::setup)?);
-        *issued = wall;
+        let serving = self.issued.lock().serving;
+        self.present(serving)
+    }
+
+    /// From the next handshake on, peers are told whether this node serves clients.
+    ///
+    /// # Errors
+    /// Those of [`Transport::renew`].
+    pub fn declare(&self, serving: bool) -> Result<(), TransportError> {
+        if self.issued.lock().serving == serving {
+            return Ok(());
+        }
+        self.present(serving)
+    }
+
+    fn present(&self, serving: bool) -> Result<(), TransportError> {
+        let at = self.clock.wall();
+        self.certificate.replace(self.identity.issue(at, serving).map_err(TransportError::setup)?);
+        *self.issued.lock() = Issued { at, serving };
         Ok(())
     }
 

@@ -19,6 +19,9 @@ pub enum TransportError {
     /// One side's certificate is not signed by an authority that the other trusts.
     #[error("it has another cluster passphrase; all nodes need the same --cluster-passphrase")]
     WrongPassphrase,
+    /// As before; and the peer does not serve clients yet.
+    #[error("it has another cluster passphrase, and does not serve yet; all nodes need the same --cluster-passphrase")]
+    WrongPassphraseIdle,
     /// The peer speaks another version of QUIC or of the protocol above it.
     #[error("it does not speak version {PROTOCOL} of the cluster protocol")]
     VersionMismatch,

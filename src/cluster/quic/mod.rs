@@ -132,9 +132,13 @@ mod tests {
     #[tokio::test]
     async fn another_passphrase_is_refused_on_both_sides_and_harms_nobody() {
         let (one, other, stranger) = (node(b'p', 1), node(b'p', 2), node(b'q', 3));
-        for (dialer, dialed) in [(&stranger, &other), (&other, &stranger)] {
+        other.declare(true).unwrap();
+        for (dialer, dialed, refusal) in [
+            (&stranger, &other, TransportError::WrongPassphrase),
+            (&other, &stranger, TransportError::WrongPassphraseIdle),
+        ] {
             let (ours, theirs) = meet(dialer, dialed).await;
-            assert_eq!(ours.err(), Some(TransportError::WrongPassphrase));
+            assert_eq!(ours.err(), Some(refusal), "who dials learns whether the other one serves");
             assert_eq!(theirs.err(), Some((dialer.local_address().unwrap(), TransportError::WrongPassphrase)));
         }
         let (ours, theirs) = connected(&one, &other).await;
@@ -152,7 +156,7 @@ mod tests {
         connected(&new_then_old, &old_then_new).await;
         // This dialer accepts what it dials, and still must learn that it was not accepted.
         let (ours, theirs) = meet(&new_then_old, &old).await;
-        assert_eq!(ours.err(), Some(TransportError::WrongPassphrase));
+        assert_eq!(ours.err(), Some(TransportError::WrongPassphraseIdle));
         assert_eq!(theirs.map_err(|(_, error)| error).err(), Some(TransportError::WrongPassphrase));
     }
 
@@ -308,8 +312,8 @@ mod tests {
         let identity = Identity::create(&secret(b'p'), &[], [2; 32]).unwrap();
         let clock = SystemClock::default();
         let certificate = Arc::new(tls::CurrentCertificate::new(&identity, &crypto, clock.wall()).unwrap());
-        let mut config =
-            tls::client(&identity, crypto, Arc::new(tls::WallClock(Arc::new(clock))), certificate).unwrap();
+        let dialing = tls::client(&identity, crypto, Arc::new(tls::WallClock(Arc::new(clock))), certificate).unwrap();
+        let (mut config, _) = dialing.one();
         config.alpn_protocols = vec![b"swytch/0".to_vec()];
         let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
         let older = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -6,21 +6,23 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
-use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::PROTOCOL;
 use super::error::TransportError;
-use crate::cluster::identity::Identity;
+use crate::cluster::identity::{Identity, says_serving};
 use crate::cluster::seams::Clock;
 use crate::keyspace::Millis;
 
@@ -31,7 +33,7 @@ pub(super) struct CurrentCertificate {
 }
 
 impl CurrentCertificate {
-    /// Issues a first certificate.
+    /// Issues a first certificate, of a node that does not serve yet.
     pub(super) fn new(
         identity: &Identity,
         crypto: &CryptoProvider,
@@ -39,7 +41,7 @@ impl CurrentCertificate {
     ) -> Result<CurrentCertificate, TransportError> {
         let private_key = PrivateKeyDer::from(identity.private_key());
         let key = crypto.key_provider.load_private_key(private_key).map_err(TransportError::setup)?;
-        let certificate = identity.issue(wall).map_err(TransportError::setup)?;
+        let certificate = identity.issue(wall, false).map_err(TransportError::setup)?;
         let certified = RwLock::new(Arc::new(CertifiedKey::new(vec![certificate], key.clone())));
         Ok(CurrentCertificate { key, certified })
     }
@@ -69,6 +71,62 @@ impl ResolvesClientCert for CurrentCertificate {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+/// Decides about the certificate of a peer that was dialed, and remembers whether it says that the peer serves: that is all
+/// there is to know of a peer that is refused.
+#[derive(Debug)]
+pub(super) struct Witness {
+    verifier: Arc<WebPkiServerVerifier>,
+    serving: AtomicBool,
+}
+
+impl Witness {
+    /// For one dialed peer.
+    pub(super) fn new(verifier: Arc<WebPkiServerVerifier>) -> Witness {
+        Witness { verifier, serving: AtomicBool::new(false) }
+    }
+
+    /// Does the peer, if it got as far as to show a certificate, say that it serves?
+    pub(super) fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.serving.store(says_serving(end_entity), Ordering::Relaxed);
+        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 
@@ -125,23 +183,42 @@ pub(super) fn server(
 }
 
 /// The side that dials.
+pub(super) struct Dialing {
+    config: ClientConfig,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl Dialing {
+    /// What it takes to dial one peer, and what will have been seen of it.
+    pub(super) fn one(&self) -> (ClientConfig, Arc<Witness>) {
+        let witness = Arc::new(Witness::new(self.verifier.clone()));
+        let mut config = self.config.clone();
+        config.dangerous().set_certificate_verifier(witness.clone());
+        (config, witness)
+    }
+}
+
+/// The side that dials.
 pub(super) fn client(
     identity: &Identity,
     crypto: Arc<CryptoProvider>,
     clock: Arc<WallClock>,
     certificate: Arc<CurrentCertificate>,
-) -> Result<ClientConfig, TransportError> {
+) -> Result<Dialing, TransportError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(identity)?), crypto.clone())
+        .build()
+        .map_err(TransportError::setup)?;
     let mut config = ClientConfig::builder_with_details(crypto, clock)
         .with_protocol_versions(&[&TLS13])
         .map_err(TransportError::setup)?
-        .with_root_certificates(roots(identity)?)
+        .with_webpki_verifier(verifier.clone())
         .with_client_cert_resolver(certificate);
     config.alpn_protocols = vec![PROTOCOL.into()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     // The name is the same for every node and travels in clear: nobody needs it.
     config.enable_sni = false;
-    Ok(config)
+    Ok(Dialing { config, verifier })
 }
 
 fn roots(identity: &Identity) -> Result<RootCertStore, TransportError> {
