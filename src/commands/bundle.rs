@@ -2,14 +2,14 @@
 //!
 //! A long pipeline often works on one key: a queue is filled, a sorted set is built. When several threads do so at once,
 //! each command would hand the lock of the shard, and the memory that it protects, from one processor to another. Here
-//! a thread does up to [`MOST_BUNDLED`] commands while it has them. (A thread that serves alone has no need of that.)
-//! Nothing else changes: each command is checked, counted and answered by itself, and fails by itself.
+//! a thread does up to [`MOST_BUNDLED`] commands while it has them. A thread that serves alone gains, too, where
+//! collections are large: what all these commands need is brought into the caches together. Nothing else changes: each
+//! command is checked, counted and answered by itself, and fails by itself.
 //!
 //! Only what works on exactly one key, that of its first argument, is bundled: such a command locks nothing else. Nodes of a
 //! cluster do not bundle: there one command is one effect.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
@@ -61,7 +61,6 @@ pub fn may_bundle(state: &ServerState, session: &Session) -> bool {
     // Who keeps copies hears of what it changes itself right behind that reply.
     let keeps_copies = session.tracking.is_some();
     nothing_else
-        && state.supervision.serving_threads.load(Ordering::Relaxed) > 1
         && !keeps_copies
         && session.authenticated
         && session.queue.is_none()

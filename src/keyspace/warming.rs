@@ -111,8 +111,11 @@ impl Transaction<'_> {
                 Reach::Named(words) => elements.extend(value.candidate(&words).map(|at| (value, at))),
                 Reach::Taken(choice) => {
                     let Some(at) = value.candidate_to_take(choice, taken, &mut random) else { continue };
-                    removals.push((value, at));
-                    removals.extend(value.candidate_to_move(taken).map(|at| (value, at)));
+                    // Whose order chooses, lies mostly in that order in memory, and its index entries are soon known to the
+                    // caches: to look for these beforehand costs more than it saves.
+                    let list = if choice == Choice::Random { &mut removals } else { &mut elements };
+                    list.push((value, at));
+                    list.extend(value.candidate_to_move(taken).map(|at| (value, at)));
                     taken += 1;
                 }
             }
