@@ -18,6 +18,8 @@ pub enum Step {
     Fold(usize),
     /// A replica is lost with all it has, and starts anew from another's snapshot.
     Replace(usize, usize),
+    /// A replica takes over another's state, with the effects on top that only it has.
+    TakeOver(usize, usize),
 }
 
 /// An effect with everything that its origin had seen.
@@ -31,6 +33,8 @@ struct Replica {
     node: NodeId,
     keyspace: Keyspace,
     frontier: Frontier,
+    /// Up to here metadata is gone.
+    folded: Frontier,
     /// For each node, what it had applied when it made its latest effect that arrived here.
     known: Vec<(NodeId, Frontier)>,
 }
@@ -77,6 +81,7 @@ impl Replicas {
             }
             Step::Fold(at) => self.fold(at % count),
             Step::Replace(at, from) => self.replace(at % count, from % count),
+            Step::TakeOver(at, from) => self.take_over(at % count, from % count),
         }
     }
 
@@ -125,6 +130,7 @@ impl Replicas {
         for shard in 0..Keyspace::SHARDS {
             replica.keyspace.fold(shard, &stable);
         }
+        self.replicas[at].folded.join(&stable);
     }
 
     /// Only a replica whose effects are everywhere may be lost: what nobody else has is gone with it.
@@ -138,13 +144,42 @@ impl Replicas {
         self.next_node += 1;
         joiner.keyspace.begin_import(joiner.node);
         let source = &self.replicas[from];
-        for shard in 0..Keyspace::SHARDS {
-            joiner.keyspace.import_shard(&source.keyspace.export_shard(shard)).expect("a snapshot of our own");
-        }
-        joiner.keyspace.finish_import(&source.frontier, source.keyspace.latest_time());
+        source.copy_to(&joiner.keyspace);
         joiner.keyspace.end_catch_up();
-        let (frontier, known) = (source.frontier.clone(), source.known.clone());
-        self.replicas[at] = Replica { frontier, known, ..joiner };
+        let (frontier, folded, known) = (source.frontier.clone(), source.folded.clone(), source.known.clone());
+        self.replicas[at] = Replica { frontier, folded, known, ..joiner };
+    }
+
+    /// Only what has seen all that is folded in a state can be applied on top of it.
+    fn take_over(&mut self, at: usize, from: usize) {
+        let (target, source) = (&self.replicas[at], &self.replicas[from]);
+        let is_missing =
+            |made: &&Arc<Made>| target.frontier.includes(made.effect.dot) && !source.frontier.includes(made.effect.dot);
+        let missing: Vec<Arc<Made>> = self.history.iter().filter(is_missing).cloned().collect();
+        if at == from || missing.iter().any(|made| !source.folded.within(&made.seen)) {
+            return;
+        }
+        let beside = target.keyspace.beside();
+        source.copy_to(&beside);
+        missing.iter().for_each(|made| beside.apply(&made.effect, &made.seen, NOW));
+        beside.end_catch_up();
+        let mut takeover = target.keyspace.begin_takeover(NOW);
+        assert!(takeover.drain().is_empty(), "effects are collected as they are made");
+        takeover.finish(&beside);
+        let (frontier, folded, known) = (source.frontier.clone(), source.folded.clone(), source.known.clone());
+        let replica = &mut self.replicas[at];
+        (replica.frontier, replica.folded) = (frontier, folded);
+        for (node, frontier) in known {
+            match replica.known.iter_mut().find(|(other, _)| *other == node) {
+                Some((_, known)) => known.join(&frontier),
+                None => replica.known.push((node, frontier)),
+            }
+        }
+        for made in missing {
+            let dot = made.effect.dot;
+            replica.frontier.set(dot.node, dot.seq);
+        }
+        assert_eq!(replica.frontier, replica.keyspace.frontier());
     }
 }
 
@@ -152,7 +187,16 @@ impl Replica {
     fn new(node: NodeId) -> Replica {
         // Nodes need not hash keys alike.
         let options = KeyspaceOptions { node: Some(node), hash_seed: node.0 % 2, ..KeyspaceOptions::default() };
-        Replica { node, keyspace: Keyspace::new(options), frontier: Frontier::EMPTY, known: Vec::new() }
+        let (frontier, folded) = (Frontier::EMPTY, Frontier::EMPTY);
+        Replica { node, keyspace: Keyspace::new(options), frontier, folded, known: Vec::new() }
+    }
+
+    /// Fills an empty keyspace with all that is here.
+    fn copy_to(&self, keyspace: &Keyspace) {
+        for shard in 0..Keyspace::SHARDS {
+            keyspace.import_shard(&self.keyspace.export_shard(shard)).expect("a snapshot of our own");
+        }
+        keyspace.finish_import(&self.frontier, self.keyspace.latest_time());
     }
 
     fn can_apply(&self, made: &Made) -> bool {

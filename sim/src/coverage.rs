@@ -53,6 +53,10 @@ paths! {
     SnapshotSent "snapshot sent",
     /// A snapshot came in.
     SnapshotTaken "snapshot taken in",
+    /// A node that served took over a peer's state, and went on as what it was.
+    Reconciled "state taken over",
+    /// It turned out that a peer's state could not be taken over.
+    ReconciledInVain "state not taken over after all",
     /// A snapshot was asked for that was not the first.
     SnapshotRestarted "snapshot restarted",
     /// A snapshot did not come to its end.
@@ -166,6 +170,7 @@ impl Coverage {
             (Path::RefusedPeer, report.refused_peers),
             (Path::SnapshotSent, report.snapshots_sent),
             (Path::SnapshotTaken, report.snapshots_received),
+            (Path::Reconciled, report.reconciliations),
             (Path::ForcedOut, report.forced_out),
             (Path::Forsaken, report.forsaken),
             (Path::LostEffects, report.lost_effects),

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::event::LinkId;
 use super::runtime::ClusterLoop;
-use super::snapshot::{Ending, Part};
+use super::snapshot::{Ending, Part, Trailer};
 use crate::effects::{Frontier, NodeId};
-use crate::replication::{Input, SnapshotHeader, SnapshotTail};
+use crate::keyspace::Keyspace;
+use crate::replication::{Input, Output, SnapshotHeader, SnapshotTail};
 
 /// The snapshot that is asked for or coming in. There is at most one.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ struct Current {
     link: LinkId,
     stream: u64,
     header: SnapshotHeader,
+    /// Where it goes if this node has begun to serve: beside the data that clients see.
+    beside: Option<Box<Keyspace>>,
     /// Effects of its tail, as far as that is here.
     tail: Vec<Bytes>,
     started: Duration,
@@ -75,15 +78,19 @@ impl ClusterLoop {
                 if !self.import.is_expected_from(peer) || self.import.current.is_some() {
                     return;
                 }
-                self.begin_import();
-                let started = self.clock.monotonic();
-                self.import.current = Some(Current { link, stream, header, tail: Vec::new(), started, bytes: length });
+                let beside = self.core.has_served().then(|| Box::new(self.keyspace.beside()));
+                if beside.is_none() {
+                    self.begin_import();
+                }
+                let (started, tail) = (self.clock.monotonic(), Vec::new());
+                self.import.current = Some(Current { link, stream, header, beside, tail, started, bytes: length });
             }
             Part::Shard(shard) => {
                 if !self.import.is_current(link, stream) {
                     return;
                 }
-                if let Err(error) = self.keyspace.import_shard(&shard) {
+                let beside = self.import.current.as_ref().and_then(|current| current.beside.as_deref());
+                if let Err(error) = beside.unwrap_or(&*self.keyspace).import_shard(&shard) {
                     self.reports.violations += 1;
                     tracing::error!(%peer, %error, "snapshot refused");
                     return self.lose(peer, "its snapshot cannot be read");
@@ -106,16 +113,20 @@ impl ClusterLoop {
                     return;
                 }
                 let Some(current) = &self.import.current else { return };
-                if !self.keyspace.is_imported_between(&current.header.begin, &trailer.end) {
+                let target = current.beside.as_deref().unwrap_or(&*self.keyspace);
+                if !target.is_imported_between(&current.header.begin, &trailer.end) {
                     self.reports.violations += 1;
                     return self.lose(peer, "its snapshot contradicts itself");
                 }
-                let Some(current) = std::mem::take(&mut self.import).current else { return };
+                let Some(mut current) = std::mem::take(&mut self.import).current else { return };
+                let millis = (self.clock.monotonic() - current.started).as_millis() as u64;
+                tracing::info!(%peer, bytes = current.bytes, millis, "snapshot received");
+                if let Some(beside) = current.beside.take() {
+                    return self.take_over(peer, &beside, current, trailer);
+                }
                 let begin = current.header.begin.clone();
                 self.keyspace.finish_import(&begin, trailer.time);
                 self.is_stale = false;
-                let millis = (self.clock.monotonic() - current.started).as_millis() as u64;
-                tracing::info!(%peer, bytes = current.bytes, millis, "snapshot received");
                 // The membership came with it.
                 self.members_changed = true;
                 let tail = SnapshotTail { effects: current.tail, end: trailer.end };
@@ -124,6 +135,45 @@ impl ClusterLoop {
                 self.is_stale = !begin.within(self.core.frontier());
             }
         }
+    }
+
+    /// A snapshot is in, beside the data of this node, which serves. Unless the core finds fault with it, it takes the place of that
+    /// data, with all effects of this node applied to it.
+    fn take_over(&mut self, peer: NodeId, beside: &Keyspace, current: Current, trailer: Trailer) {
+        beside.finish_import(&current.header.begin, trailer.time);
+        self.collect_local_effects(false);
+        self.process_inputs();
+        if self.rebase.is_some() {
+            return;
+        }
+        let (keyspace, wall) = (self.keyspace.clone(), self.clock.wall());
+        let mut outputs = Vec::new();
+        let mut takeover = keyspace.begin_takeover(wall);
+        // From here on nothing is committed. What was until now, the core hears of first.
+        let local = takeover.drain();
+        if !local.is_empty() {
+            for effect in &local {
+                self.own_past.follow(effect);
+            }
+            self.core.step(self.now(), Input::LocalEffects(local), &mut outputs);
+        }
+        let tail = SnapshotTail { effects: current.tail, end: trailer.end };
+        let input = Input::SnapshotReceived { peer, header: current.header, tail };
+        self.core.step(self.now(), input, &mut outputs);
+        let effects = outputs.iter().find_map(|output| match output {
+            Output::TakeOver { effects } => Some(effects),
+            _ => None,
+        });
+        if let Some(effects) = effects {
+            effects.iter().for_each(|(effect, seen)| beside.apply(effect, seen, wall));
+            beside.end_catch_up();
+            takeover.finish(beside);
+        } else {
+            tracing::warn!(%peer, "the data of the peer cannot be merged with what is here");
+            drop(takeover);
+        }
+        self.carry_out_all(outputs);
+        self.process_inputs();
     }
 
     /// A snapshot will not come to its end.
@@ -142,7 +192,8 @@ impl ClusterLoop {
 
     fn fail_import(&mut self, peer: NodeId) {
         tracing::warn!(%peer, "snapshot not received");
-        if std::mem::take(&mut self.import).current.is_some() {
+        let current = std::mem::take(&mut self.import).current;
+        if current.is_some_and(|current| current.beside.is_none()) {
             self.empty_keyspace();
         }
         self.step(Input::SnapshotFailed { peer });

@@ -345,19 +345,24 @@ impl ClusterLoop {
             }
             let mut outputs = std::mem::take(&mut self.outputs);
             self.core.step(self.now(), input, &mut outputs);
-            for output in outputs.drain(..) {
-                self.carry_out(output);
-            }
-            self.outputs = outputs;
-            if std::mem::take(&mut self.members_changed) {
-                // First what changed them, if it was done here, then how they are now, then everything else.
-                let waiting = std::mem::take(&mut self.inputs);
-                self.collect_local_effects(false);
-                let members = self.read_members();
-                self.inputs.push_back(Input::Members(members));
-                self.inputs.extend(waiting);
-            }
+            self.outputs = self.carry_out_all(outputs);
         }
+    }
+
+    /// Carries out what one or more steps of the core ask for. Returns the empty list, to be used again.
+    pub(super) fn carry_out_all(&mut self, mut outputs: Vec<Output>) -> Vec<Output> {
+        for output in outputs.drain(..) {
+            self.carry_out(output);
+        }
+        if std::mem::take(&mut self.members_changed) {
+            // First what changed them, if it was done here, then how they are now, then everything else.
+            let waiting = std::mem::take(&mut self.inputs);
+            self.collect_local_effects(false);
+            let members = self.read_members();
+            self.inputs.push_back(Input::Members(members));
+            self.inputs.extend(waiting);
+        }
+        outputs
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -370,6 +375,15 @@ impl ClusterLoop {
                 // A clock that is ahead of this one makes no time negative.
                 self.reports.delays.add(wall.saturating_sub(effect.stamp().millis()));
                 self.members_changed |= members::touches_members(&effect);
+            }
+            Output::TakeOver { effects } => {
+                // It is done already: see `import`.
+                tracing::info!(
+                    effects = effects.len(),
+                    "the data of a peer is taken over, with what is in the log here"
+                );
+                self.folding.cancel();
+                self.members_changed = true;
             }
             Output::Fold(stable) => self.folding.begin(stable),
             Output::SendSnapshot { peer, header } => self.send_snapshot(peer, header),

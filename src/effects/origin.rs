@@ -124,6 +124,18 @@ impl Origin {
         self.clock.observe(time);
     }
 
+    /// Goes over to a state of which all of `frontier` is part, and with it all effects of this node; `time` is the latest stamp in it.
+    pub fn take_over(&mut self, frontier: &Frontier, time: u64) {
+        assert_eq!(frontier.get(self.node), self.frontier.get(self.node), "it has all own effects");
+        for (node, seq) in frontier.iter().filter(|&(node, _)| node != self.node) {
+            if seq > self.frontier.get(node) {
+                self.frontier.set(node, seq);
+                self.changes.insert(node, seq);
+            }
+        }
+        self.clock.observe(time);
+    }
+
     /// Bytes of committed effects that nobody has collected yet.
     pub fn outbox_bytes(&self) -> usize {
         self.outbox.len()

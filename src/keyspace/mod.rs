@@ -10,7 +10,7 @@
 //! Reading order: `gates`, `exclusive`, `space` and `transaction` (who may do what), `entry`, `value` and `database` (how keys lie in memory),
 //! `shard` (how an action is applied), then `causality`, `register`, `edit` and `merge` (what happens when writes are
 //! concurrent), `sequence` (the same for lists), `types` (what each type adds to all that), `waiting`, `watching`, `tracking`, `events`, `remote`, `snapshot`, `imported`,
-//! `cut`, `upkeep`, `eviction`. `bits` and `hyperloglog` know what strings can hold besides text.
+//! `takeover`, `cut`, `upkeep`, `eviction`. `bits` and `hyperloglog` know what strings can hold besides text.
 //!
 //! Architecture invariant: the keyspace knows no client, no protocol and no peer. It reads no clock; callers pass the time.
 
@@ -43,6 +43,7 @@ mod shard;
 mod slot;
 mod snapshot;
 mod space;
+mod takeover;
 mod tracking;
 mod transaction;
 mod types;
@@ -68,6 +69,7 @@ pub use options::KeyspaceOptions;
 pub use remote::MAX_DATABASES;
 pub use scan::ScanPage;
 pub use space::Keyspace;
+pub use takeover::Takeover;
 pub use tracking::{Readers, Stale, StaleListener};
 pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
 pub use value::{

@@ -80,6 +80,17 @@ impl Shard {
         self.watching.touch_all();
     }
 
+    /// Holds these keys in the place of those that it held, which are returned but for what a cut still has to hand out.
+    pub fn replace(&mut self, databases: Vec<Database>) -> Vec<Database> {
+        let former = std::mem::replace(&mut self.databases, databases);
+        let (in_cut, former): (Vec<_>, Vec<_>) = former.into_iter().partition(Database::is_in_cut);
+        self.detached.extend(in_cut);
+        self.changes += 1;
+        self.watching.touch_all();
+        self.waiting.note_all();
+        former
+    }
+
     /// Bytes of memory of the keys, about.
     pub fn memory(&self) -> usize {
         self.databases.iter().map(Database::memory).sum()

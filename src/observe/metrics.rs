@@ -207,6 +207,11 @@ fn cluster(page: &Page, report: &ClusterReport) {
         ("swytch_cluster_repairs_total", "Ranges of effects that had to be asked for.", report.repairs),
         ("swytch_cluster_snapshots_sent_total", "Snapshots begun to be sent.", report.snapshots_sent),
         ("swytch_cluster_snapshots_received_total", "Snapshots received.", report.snapshots_received),
+        (
+            "swytch_cluster_reconciliations_total",
+            "Times that this node took over a peer's state while it served.",
+            report.reconciliations,
+        ),
         ("swytch_cluster_rebases_total", "Times that this node gave up its identity.", report.rebases),
         ("swytch_cluster_peers_refused_total", "Peers disconnected for what they said.", report.refused_peers),
         (

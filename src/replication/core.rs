@@ -11,6 +11,7 @@ use super::legacy::Legacy;
 use super::log::Log;
 use super::membership::Membership;
 use super::peers::{MAX_SEQ, Peer, Violation, check_member};
+use super::reconciliation::Reconciliation;
 use super::remains::Pasts;
 use super::repair::Repair;
 use super::stability::Stability;
@@ -35,6 +36,7 @@ pub struct Core {
     pub(super) unmet: Unmet,
     pub(super) joining: Joining,
     pub(super) legacy: Legacy,
+    pub(super) reconciliation: Reconciliation,
     pub(super) counters: Counters,
 }
 
@@ -46,6 +48,7 @@ pub(super) struct Counters {
     pub(super) repairs: u64,
     pub(super) snapshots_sent: u64,
     pub(super) snapshots_received: u64,
+    pub(super) reconciliations: u64,
     pub(super) rebases: u64,
     pub(super) refused_peers: u64,
     pub(super) forced_out: u64,
@@ -71,6 +74,7 @@ impl Core {
             unmet: Unmet::new(options.seed, now),
             joining: Joining::new(now),
             legacy: Legacy::new(&options.legacy),
+            reconciliation: Reconciliation::default(),
             counters: Counters::default(),
             options,
         }
@@ -112,6 +116,11 @@ impl Core {
     /// Everything applied here.
     pub fn frontier(&self) -> &Frontier {
         self.delivery.frontier()
+    }
+
+    /// Has this node begun to serve? Then a snapshot that comes in is imported beside what is here, and not in its place.
+    pub fn has_served(&self) -> bool {
+        matches!(self.joining.phase, Phase::Serving | Phase::Leaving | Phase::GivenUp)
     }
 
     /// Up to here metadata is gone, or may go at any time.

@@ -196,7 +196,14 @@ impl Delivery {
     /// Starts from a snapshot: has applied what `end` has. What waits here and is not there waits on.
     pub(super) fn adopt(&mut self, end: Delivery) {
         assert!(self.frontier.is_empty(), "only a node that has applied nothing adopts a snapshot");
-        (self.frontier, self.last_seen) = (end.frontier, end.last_seen);
+        self.take_over(end);
+    }
+
+    /// Goes over to where another one is, which has applied all that this one has, and more. What waits here and is not there waits
+    /// on. What was blocked may be possible there.
+    pub(super) fn take_over(&mut self, other: Delivery) {
+        (self.frontier, self.last_seen) = (other.frontier, other.last_seen);
+        self.blocked.clear();
         for (node, seq) in self.frontier.iter() {
             let Some(queue) = self.waiting.get_mut(&node) else { continue };
             let rest = queue.split_off(&(seq + 1));

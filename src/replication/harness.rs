@@ -33,6 +33,8 @@ pub(super) struct Machine {
     origin: Origin,
     /// Parts of an imported snapshot hold effects up to here.
     imported: Frontier,
+    /// A snapshot that came while it served, and what that holds.
+    beside: Option<(Data, Frontier)>,
     /// What identities given up left to be made again.
     remains: Remains,
     /// How many effects were made again.
@@ -147,6 +149,7 @@ impl Cluster {
             data: Data::new(),
             origin,
             imported: Frontier::EMPTY,
+            beside: None,
             remains: Remains::default(),
             reissued: 0,
             members_changed: false,
@@ -260,6 +263,7 @@ impl Cluster {
         match output {
             Output::Send { peer, frame } => self.send(machine, peer, &frame),
             Output::Apply { effect, seen } => self.apply(machine, &effect, &seen),
+            Output::TakeOver { effects } => self.take_over(machine, &effects),
             Output::Fold(stable) => {
                 assert!(stable.within(self.machines[machine].origin.frontier()));
                 for other in self.machines.iter().filter(|other| self.strict_folds && other.serving) {
@@ -511,6 +515,15 @@ impl Cluster {
         let source = &self.machines[from];
         let (peer, data) = (source.node(), source.data.clone());
         let tail = source.core.snapshot_tail(&header.begin);
+        if self.machines[to].core.is_reconciling_with(peer) {
+            let Some(tail) = tail else { return self.feed(to, Input::SnapshotFailed { peer }) };
+            assert_eq!(data.folded, header.folded, "nothing is folded during an export");
+            self.machines[to].beside = Some((data, tail.end.clone()));
+            self.hand_over(to);
+            self.feed(to, Input::SnapshotReceived { peer, header, tail });
+            self.machines[to].beside = None;
+            return;
+        }
         let target = &mut self.machines[to];
         if !matches!(target.core.joining.phase, joining::Phase::Transfer { source, .. } if source == peer) {
             return;
@@ -522,6 +535,24 @@ impl Cluster {
         target.origin.adopt(&tail.end, 0);
         target.members_changed = true;
         self.feed(to, Input::SnapshotReceived { peer, header, tail });
+    }
+
+    /// Lets what was imported beside the data take its place, with these effects on top.
+    fn take_over(&mut self, machine: usize, effects: &[(Effect, Frontier)]) {
+        let target = &mut self.machines[machine];
+        let (mut data, imported) = target.beside.take().expect("only a snapshot that has just come is taken over");
+        let mut frontier = imported.clone();
+        for (effect, seen) in effects.iter().filter(|(effect, _)| !imported.includes(effect.dot)) {
+            assert_eq!(self.truth.get(&effect.dot), Some(seen), "{:?}: what its origin had seen", effect.dot);
+            assert_eq!(frontier.get(effect.dot.node) + 1, effect.dot.seq, "exactly once and without gaps");
+            assert!(seen.within(&frontier) && data.folded.within(seen), "{:?} on what it had not seen", effect.dot);
+            data.apply(effect, seen);
+            frontier.raise(effect.dot.node, effect.dot.seq);
+        }
+        assert!(target.origin.frontier().within(&frontier), "nothing is lost");
+        target.origin.take_over(&frontier, 0);
+        target.data = data;
+        target.members_changed = true;
     }
 
     fn rebase(&mut self, machine: usize) {

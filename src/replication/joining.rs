@@ -33,7 +33,7 @@ use super::rebase::Hopeless;
 use crate::effects::{Frontier, NodeId};
 
 /// A request for a snapshot is repeated after this many milliseconds, as is a goodbye.
-const REPEAT_INTERVAL: u64 = 1_000;
+pub(super) const REPEAT_INTERVAL: u64 = 1_000;
 /// Nodes that all seek begin a cluster when none has met another for this many milliseconds.
 const MEETING: u64 = 500;
 
@@ -60,7 +60,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Joining {
     pub(super) phase: Phase,
-    attempts: u32,
+    pub(super) attempts: u32,
     /// Sources that failed since the last success; of those connected.
     failed: BTreeSet<NodeId>,
     /// When a peer was met last.
@@ -191,6 +191,7 @@ impl Core {
             }
             _ => {}
         }
+        self.reconciliation_failed(peer);
         self.joining.met_at = now;
     }
 
@@ -272,6 +273,7 @@ impl Core {
             out.push(Output::Send { peer: *source, frame: Frame::SnapshotRequest { attempt: *attempt } });
         }
         self.joining.failed.retain(|peer| self.peers.contains_key(peer));
+        self.tend_reconciliation(now, out);
         self.seek(now, out);
         self.check_caught_up(now, out);
         self.serve_unserved(now, out);

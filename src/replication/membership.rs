@@ -245,15 +245,16 @@ impl Core {
         }
     }
 
-    /// Writes the entries of peers that join.
+    /// Writes the entries of peers that join, or serve and are in need of a snapshot.
     fn admit(&mut self, now: u64, out: &mut Vec<Output>) {
         for (&node, state) in &mut self.peers {
             let Some(said) = &state.said else { continue };
             let joins = matches!(said.stage, Stage::Seeking | Stage::CatchingUp);
             let due = state.admitted_at.is_none_or(|at| now >= at + WISH_INTERVAL);
-            if joins && due && !self.membership.is_member(node) {
+            let is_in_need = said.serves() && state.wants_snapshot.is_some();
+            if (joins || is_in_need) && due && !self.membership.is_member(node) {
                 state.admitted_at = Some(now);
-                out.push(Output::Admit { node, member: said.member.clone() });
+                out.push(Output::Admit { node, member: Member { serving: is_in_need, ..said.member.clone() } });
             }
         }
     }

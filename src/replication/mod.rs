@@ -18,6 +18,7 @@
 //! | `membership` | who belongs to the cluster, who is alive, whom to connect to |
 //! | `joining` | from start to serving, by logs or by snapshot; the end |
 //! | `snapshot` | what is sent with the data, and how it is taken over |
+//! | `reconciliation` | a node that serves takes over a peer's state, and goes on as what it is |
 //! | `rebase` | when an identity has to be given up, and by whom |
 //! | `remains` | what is kept for the next identity, to be made again |
 //! | `legacy` | who makes effects of a node again that is gone, when all who have them give up their identities |
@@ -35,7 +36,10 @@
 //!    [`Input::LocalEffects`], even when there are none. What the core *claims* to have applied is its frontier at that
 //!    moment: every local effect that comes later has then seen all of it, and stability (see `stability`) rests on that.
 //! 3. When an applied effect (own or not) changed `__swytch:members`, [`Input::Members`] is the next input.
-//! 4. One connection per peer at a time: [`Input::Connected`], frames, [`Input::Disconnected`], and again. Frames of one
+//! 4. A snapshot that comes while this node serves is imported beside the data. From before the local effects are handed over
+//!    that were committed until then, and [`Input::SnapshotReceived`] follows, until [`Output::TakeOver`] is done, nothing is
+//!    committed here.
+//! 5. One connection per peer at a time: [`Input::Connected`], frames, [`Input::Disconnected`], and again. Frames of one
 //!    [`Stream`] arrive in the order in which they were sent.
 
 mod core;
@@ -53,6 +57,7 @@ mod membership;
 mod peers;
 mod push;
 mod rebase;
+mod reconciliation;
 mod remains;
 mod repair;
 mod report;
@@ -233,6 +238,7 @@ pub enum Input {
     /// All of `__swytch:members`, after each change of it.
     Members(BTreeMap<NodeId, Member>),
     /// A snapshot asked for by [`Output::Send`] of [`Frame::SnapshotRequest`] is here as a whole, and its parts are imported.
+    /// Should this node serve, it counts only if an [`Output::TakeOver`] follows.
     SnapshotReceived {
         /// Who sent it.
         peer: NodeId,
@@ -241,7 +247,8 @@ pub enum Input {
         /// As the sender's [`Core::snapshot_tail`] had it, at most [`MAX_TAIL_BYTES`].
         tail: SnapshotTail,
     },
-    /// The snapshot will not come from this peer. What was imported of it counts for nothing: the keyspace is empty.
+    /// The snapshot will not come from this peer. What was imported of it counts for nothing: the keyspace is empty, unless this
+    /// node serves.
     SnapshotFailed {
         /// Who did not send it.
         peer: NodeId,
@@ -285,6 +292,12 @@ pub enum Output {
         effect: Effect,
         /// All that its origin had seen, its own earlier effects included.
         seen: Frontier,
+    },
+    /// The snapshot that was just received takes the place of all that is here: apply these effects to it, in this order, the tail
+    /// of the snapshot among them, and then show it, all at once. A fold that is under way was one of the state that goes.
+    TakeOver {
+        /// Each with all that its origin had seen. This node's own are among them.
+        effects: Vec<(Effect, Frontier)>,
     },
     /// Metadata within this frontier may be dropped: no effect will be applied any more that has not seen all of it.
     Fold(Frontier),

@@ -2,8 +2,9 @@
 //!
 //! A node that serves can be in a state that no effect can end: a peer's log begins after its frontier and no other
 //! peer bridges the gap; or a peer has an effect that cannot be applied here, because its origin had not seen what
-//! is folded here. Then one of the two takes the other's snapshot. As it has effects of its own by which others know it, it
-//! comes as a new node, and makes those of its effects anew that the snapshot lacks: a *rebase*.
+//! is folded here. Then one of the two takes the other's snapshot. If it can, it goes on as what it is (see `reconciliation`): all
+//! that is told below of what gets lost or is made anew does not concern that. Else, as it has effects of its own by which others
+//! know it, it comes as a new node, and makes those of its effects anew that the snapshot lacks: a *rebase*.
 //!
 //! If only one of the two is in that state, it is that one. If both are, it is the one that has forgotten nothing of what
 //! the other lacks; else the one that has less that the other lacks; else the one with the lower id. Both know what
@@ -102,6 +103,9 @@ impl Hopeless {
 impl Core {
     /// Gives up this identity when nothing else helps, and has not for a while.
     pub(super) fn consider_rebase(&mut self, now: u64, out: &mut Vec<Output>) {
+        if self.reconciliation.is_under_way() {
+            return;
+        }
         let Some((reason, winner)) = self.reason_to_rebase(now) else {
             self.joining.hopeless = None;
             return;
@@ -111,12 +115,20 @@ impl Core {
         let mut hopeless = self.joining.hopeless.take().unwrap_or_else(|| Hopeless::new(now, legacy()));
         let winners = self.serving_peers().filter(|(peer, _)| winner.is_some() && !self.is_on_losing_side(*peer));
         hopeless.look(now, winners.map(|(_, said)| &said.frontier));
-        if now >= hopeless.waited_since + self.options.rebase_grace {
+        if now < hopeless.waited_since + self.options.rebase_grace {
+            self.joining.hopeless = Some(hopeless);
+        } else if let Some(source) = winner.filter(|&winner| self.can_reconcile(winner)) {
+            self.joining.hopeless = Some(hopeless);
+            self.begin_reconciliation(now, source, out);
+        } else {
             self.count_loss(winner, out);
             self.give_up(now, reason, out);
-        } else {
-            self.joining.hopeless = Some(hopeless);
         }
+    }
+
+    fn can_reconcile(&self, peer: NodeId) -> bool {
+        let said = self.peers.get(&peer).and_then(|state| state.said.as_ref());
+        said.is_some_and(|said| self.can_reconcile_with(said))
     }
 
     /// Own effects that neither the log still has nor the one that this node gives way to.
@@ -152,10 +164,14 @@ impl Core {
         if self.joining.phase == Phase::Serving {
             // Nobody gives way to the dead.
             let is_heard = |peer: NodeId| self.membership.silent_for(peer, now) < SILENCE;
-            return self.serving_peers().filter(|(peer, _)| is_heard(*peer)).find_map(|(peer, said)| {
+            let heard = self.serving_peers().filter(|(peer, _)| is_heard(*peer));
+            let winners = heard.filter_map(|(peer, said)| {
                 let reason = hopeless(said).filter(|_| self.gives_way_to(peer, said))?;
-                Some((reason, Some(peer)))
+                Some((self.can_reconcile_with(said), reason, peer))
             });
+            // Rather one under whom this node stays what it is; of several the first.
+            let (_, reason, winner) = winners.min_by_key(|&(reconciles, _, peer)| (!reconciles, peer))?;
+            return Some((reason, Some(winner)));
         }
         // A node that joins only needs some cluster to join; what it cannot be part of, too, is for later.
         let mut reasons = self.serving_peers().map(|(_, said)| hopeless(said));

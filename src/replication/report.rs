@@ -53,6 +53,8 @@ pub struct ClusterReport {
     pub snapshots_sent: u64,
     /// Snapshots received in full.
     pub snapshots_received: u64,
+    /// Snapshots that took the place of what was here, while this node served.
+    pub reconciliations: u64,
     /// Identities given up. (The runtime adds those of the cores before this one.)
     pub rebases: u64,
     /// Own effects that could not be made anew when the identity was given up: nobody else has them, and the log was too
@@ -144,6 +146,7 @@ impl Core {
             repairs: self.counters.repairs,
             snapshots_sent: self.counters.snapshots_sent,
             snapshots_received: self.counters.snapshots_received,
+            reconciliations: self.counters.reconciliations,
             rebases: self.counters.rebases,
             lost_effects: self.counters.lost_effects,
             refused_peers: self.counters.refused_peers,

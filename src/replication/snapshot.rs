@@ -94,7 +94,7 @@ impl Core {
     /// snapshot is worth nothing.
     pub fn snapshot_tail(&self, begin: &Frontier) -> Option<SnapshotTail> {
         let is_alive = matches!(self.joining.phase, Phase::Serving | Phase::Leaving);
-        if !is_alive || !self.stability.floor().within(begin) {
+        if !is_alive || !self.stability.floor().within(begin) || !self.reconciliation.keeps(begin) {
             return None;
         }
         let effects = self.log.after(begin);
@@ -152,6 +152,9 @@ impl Core {
         tail: SnapshotTail,
         out: &mut Vec<Output>,
     ) {
+        if self.is_reconciling_with(peer) {
+            return self.reconcile(now, peer, header, tail, out);
+        }
         if !matches!(self.joining.phase, Phase::Transfer { source, .. } if source == peer) {
             return;
         }
@@ -167,12 +170,7 @@ impl Core {
         self.counters.snapshots_received += 1;
         self.joining.snapshot_taken();
         self.stability.adopt(&begin, &folded);
-        for node in participants.into_iter().filter(|&node| node != self.options.node) {
-            self.stability.include(node);
-        }
-        for node in forced_out.into_iter().filter(|&node| node != self.options.node) {
-            self.stability.include_forced_out(node);
-        }
+        self.include_participants(&participants, &forced_out);
         self.delivery.adopt(delivery);
         // Whatever this node makes, it makes on top of what these outputs apply.
         self.claimed.clone_from(self.delivery.frontier());
@@ -183,8 +181,15 @@ impl Core {
         self.check_caught_up(now, out);
     }
 
+    /// Whose effects may still come, as a snapshot says.
+    pub(super) fn include_participants(&mut self, participants: &[NodeId], forced_out: &[NodeId]) {
+        let own = self.options.node;
+        participants.iter().filter(|&&node| node != own).for_each(|&node| self.stability.include(node));
+        forced_out.iter().filter(|&&node| node != own).for_each(|&node| self.stability.include_forced_out(node));
+    }
+
     /// Goes from the beginning of a snapshot to its end. Returns what is applied there, and the effects on the way.
-    fn follow_tail(
+    pub(super) fn follow_tail(
         &self,
         header: &SnapshotHeader,
         tail: SnapshotTail,
@@ -220,7 +225,8 @@ impl Core {
         if !folded.within(begin) || seen.iter().any(|(_, seen)| out_of_bounds(seen)) {
             return Err("a snapshot whose frontiers contradict each other");
         }
-        if begin.get(self.options.node) > 0 {
+        let own = self.options.node;
+        if begin.get(own) > self.delivery.frontier().get(own) {
             return Err("a snapshot with effects that this node never made");
         }
         if seen.len() > MAX_ORIGINS || participants.len().max(forced_out.len()) > MAX_ORIGINS {

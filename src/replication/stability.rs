@@ -22,8 +22,8 @@
 //!   there, nothing was heard of the old one for the time in which members expire, and nobody is known to have more of
 //!   it than this node. Who retired is told to all, with its last seq. A word from it makes it a participant again.
 //! - it is *forced out*: the log is over its budget. The disconnected go first, then the slowest. It can come back: either its
-//!   frontier passes the floor by the help of another node, or it takes a snapshot (see `joining`) and makes its effects anew
-//!   (see `rebase`). A newcomer counts again with each snapshot that is begun for it. That these remove what they had seen, and nothing else, takes metadata: for who is forced out
+//!   frontier passes the floor by the help of another node, or it takes a snapshot (see `joining`, `reconciliation` and, of who has to make its
+//!   effects anew, `rebase`). A newcomer counts again with each snapshot that is begun for it. That these remove what they had seen, and nothing else, takes metadata: for who is forced out
 //!   the log is no longer kept, but metadata still is.
 //! - it is *forsaken*: the metadata is over its budget. Of those forced out the one heard of longest ago goes. If it
 //!   comes back all the same, what it had removed shows again.
@@ -174,6 +174,14 @@ impl Stability {
     /// Starts from a snapshot.
     pub(super) fn adopt(&mut self, begin: &Frontier, folded: &Frontier) {
         self.floor = begin.clone();
+        self.folded = folded.clone();
+        self.stable = folded.clone();
+    }
+
+    /// Goes over to the state of a peer (see `reconciliation`). Up to `begin` the log does not have everything any more. What was
+    /// folded here before was folded of a state that is gone.
+    pub(super) fn take_over(&mut self, begin: &Frontier, folded: &Frontier) {
+        self.floor.join(begin);
         self.folded = folded.clone();
         self.stable = folded.clone();
     }

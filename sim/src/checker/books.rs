@@ -141,6 +141,18 @@ impl Checker {
         self.slots[slot].importing = !caught_up;
     }
 
+    /// A node that serves takes over a state of which all of `begin` is part, with these effects on top. All that it has applied
+    /// before has to be among that.
+    pub fn took_over(&mut self, slot: usize, begin: &Frontier, effects: &[(Effect, Frontier)]) {
+        let had = std::mem::replace(&mut self.slots[slot].applied, begin.clone());
+        effects.iter().for_each(|(effect, seen)| self.applying(slot, effect, seen));
+        let has = &self.slots[slot].applied;
+        if !had.within(has) {
+            let what = format!("node {slot} had applied {had:?}, and now shows a state of {has:?}");
+            self.violated("P4", what);
+        }
+    }
+
     /// No part of the snapshot is ahead any more.
     pub fn caught_up(&mut self, slot: usize) {
         self.slots[slot].importing = false;

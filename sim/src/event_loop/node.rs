@@ -54,7 +54,9 @@ pub(super) struct Node {
     /// The keyspace holds data that the core knows nothing of.
     pub is_stale: bool,
     pub import: Import,
-    folding: (Frontier, usize, usize),
+    /// A snapshot that came while it served, as a whole, until the core has decided what becomes of it.
+    pub beside: Option<Box<Keyspace>>,
+    pub folding: (Frontier, usize, usize),
     /// All that the latest own effect had seen.
     own_past: Frontier,
     /// The identity before, until this one serves.
@@ -113,6 +115,7 @@ impl Node {
             members_changed: false,
             is_stale: false,
             import: Import::default(),
+            beside: None,
             folding: (Frontier::EMPTY, 0, 0),
             own_past: Frontier::EMPTY,
             former: None,
@@ -322,6 +325,7 @@ impl World<'_> {
                     self.use_node(slot);
                 }
             }
+            Output::TakeOver { effects } => self.take_over(slot, &effects),
             Output::Fold(stable) => {
                 let node = self.node(slot);
                 (node.folding.0, node.folding.2) = (stable, Keyspace::SHARDS);

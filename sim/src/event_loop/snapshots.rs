@@ -1,7 +1,7 @@
 //! Snapshots: shard by shard, while time passes and everybody goes on writing.
 
 use bytes::Bytes;
-use swytch::effects::{Frontier, NodeId};
+use swytch::effects::{Effect, Frontier, NodeId};
 use swytch::keyspace::Keyspace;
 use swytch::replication::{Input, SnapshotHeader, SnapshotTail};
 
@@ -25,6 +25,8 @@ pub(super) struct Import {
 struct Current {
     connection: u64,
     header: Box<SnapshotHeader>,
+    /// Where it goes if the node has begun to serve: beside the data that clients see.
+    beside: Option<Box<Keyspace>>,
     tail: Vec<Bytes>,
 }
 
@@ -103,14 +105,20 @@ impl World<'_> {
             Parcel::Frame(_) => {}
             Parcel::Header(header) => {
                 if node.import.is_expected_from(peer) && node.import.current.is_none() {
-                    node.import.current = Some(Current { connection, header, tail: Vec::new() });
-                    self.begin_import(slot);
+                    let beside = node.core.has_served().then(|| Box::new(node.keyspace.beside()));
+                    let is_beside = beside.is_some();
+                    node.import.current = Some(Current { connection, header, beside, tail: Vec::new() });
+                    if !is_beside {
+                        self.begin_import(slot);
+                    }
                 }
             }
             Parcel::Shards(shards) => {
                 if node.import.is_current(connection) {
+                    let beside = node.import.current.as_ref().and_then(|current| current.beside.as_deref());
+                    let target = beside.unwrap_or(&node.keyspace);
                     for shard in shards {
-                        node.keyspace.import_shard(&shard).expect("a shard that a keyspace exported");
+                        target.import_shard(&shard).expect("a shard that a keyspace exported");
                     }
                 }
             }
@@ -127,13 +135,28 @@ impl World<'_> {
                 if !node.import.is_current(connection) {
                     return;
                 }
-                let Some(Current { header, tail, .. }) = std::mem::take(&mut node.import).current else { return };
+                let Some(Current { header, beside, tail, .. }) = std::mem::take(&mut node.import).current else {
+                    return;
+                };
                 let begin = header.begin.clone();
-                if !node.keyspace.is_imported_between(&begin, &end) {
+                if !beside.as_deref().unwrap_or(&node.keyspace).is_imported_between(&begin, &end) {
                     self.checker
                         .violated("P2", format!("node {slot} gets a snapshot of more than {begin:?} to {end:?}"));
                 }
                 let Some(node) = self.nodes[slot].as_mut() else { return };
+                if let Some(beside) = beside {
+                    beside.finish_import(&begin, time);
+                    node.beside = Some(beside);
+                    self.outcome.coverage.count(Path::TailApplied, u64::from(!tail.is_empty()));
+                    let tail = SnapshotTail { effects: tail, end };
+                    self.step(slot, Input::SnapshotReceived { peer, header: *header, tail });
+                    let Some(node) = self.nodes[slot].as_mut() else { return };
+                    match node.beside.take() {
+                        None => node.log_was_full |= overflowed,
+                        Some(_) => self.outcome.coverage.note(Path::ReconciledInVain),
+                    }
+                    return;
+                }
                 node.keyspace.finish_import(&begin, time);
                 node.is_stale = false;
                 node.members_changed = true;
@@ -161,12 +184,32 @@ impl World<'_> {
 
     fn fail_import(&mut self, slot: usize, peer: NodeId) {
         let Some(node) = self.nodes[slot].as_mut() else { return };
-        if std::mem::take(&mut node.import).current.is_some() {
+        if let Some(current) = std::mem::take(&mut node.import).current {
             self.outcome.coverage.note(Path::SnapshotLost);
-            self.empty_keyspace(slot);
+            if current.beside.is_none() {
+                self.empty_keyspace(slot);
+            }
         }
         self.note(slot, || format!("does not get the snapshot of {peer}"));
         self.step(slot, Input::SnapshotFailed { peer });
+    }
+
+    /// What was imported beside the data takes its place, with these effects applied to it.
+    pub fn take_over(&mut self, slot: usize, effects: &[(Effect, Frontier)]) {
+        let wall = self.wall(slot);
+        let node = self.nodes[slot].as_mut().expect("only nodes that run are asked for");
+        let beside = node.beside.take().expect("only a snapshot that has just come is taken over");
+        let begin = beside.frontier();
+        let mut takeover = node.keyspace.begin_takeover(wall);
+        assert!(takeover.drain().is_empty(), "everything was collected just before");
+        effects.iter().for_each(|(effect, seen)| beside.apply(effect, seen, wall));
+        beside.end_catch_up();
+        takeover.finish(&beside);
+        node.folding.2 = 0;
+        node.members_changed = true;
+        self.note(slot, || format!("takes over a state of {begin:?}, with {} effects", effects.len()));
+        self.outcome.statistics.snapshots += 1;
+        self.checker.took_over(slot, &begin, effects);
     }
 
     /// The core, which has applied nothing, applies its first effect or serves: what else is here has to go.

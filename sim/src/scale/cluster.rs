@@ -269,6 +269,7 @@ impl Cluster {
             | Output::Disconnect { .. }
             | Output::Rebase { .. }
             | Output::SendSnapshot { .. }
+            | Output::TakeOver { .. }
             | Output::MakeAgain(_)
             | Output::Forgo(_)
             | Output::Warn(_)) => {

@@ -34,6 +34,7 @@ pub fn swytch(context: &Context<'_>, out: &mut String) {
     field(out, "swytch_repairs", report.repairs);
     field(out, "swytch_snapshots_sent", report.snapshots_sent);
     field(out, "swytch_snapshots_received", report.snapshots_received);
+    field(out, "swytch_reconciliations", report.reconciliations);
     field(out, "swytch_rebases", report.rebases);
     field(out, "swytch_refused_peers", report.refused_peers);
     field(out, "swytch_forced_out", report.forced_out);

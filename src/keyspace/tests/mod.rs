@@ -6,6 +6,7 @@ mod lists;
 mod lives;
 mod merging;
 mod snapshots;
+mod takeover;
 
 use super::*;
 use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, Registers, StreamId};

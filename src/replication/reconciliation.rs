@@ -1,0 +1,284 @@
+//! A node that serves takes over a peer's state, and goes on as what it is.
+//!
+//! A node that serves can be in a state that no effect can end (see `rebase`, which also tells which of two nodes it is that
+//! has to do something about it). If its log has all that the peer lacks, it need not give up its identity: what it would be, had
+//! it been with the peer all the time, is the peer's state and on top of it all effects that the peer had not applied. So it asks
+//! for the peer's snapshot while it goes on serving, and when that is there, it applies to it what its own log has beyond, whoever
+//! made it, in the order in which it was applied here. Then the one state takes the place of the other at once
+//! ([`super::Output::TakeOver`]).
+//!
+//! # Why that is exact
+//!
+//! What a set of effects makes does not depend on the order in which they are applied, as long as it is a causal one and each
+//! has seen what is folded where it is applied. Both are checked here, with the same rules by which effects are delivered: the snapshot
+//! with its tail is the peer at one moment, the log goes on from there without a gap, and each effect has seen all that the peer has
+//! folded, or the whole is dropped. So all names, stamps and pasts stay what they are, and the result is what every other node
+//! has that gets the same effects in the usual way: the peer, for one, from this node's log. No effect exists under two names, nobody
+//! has to agree with anybody on who does this, and a group does it node by node.
+//!
+//! What was folded here before, was so of a state that is gone. It does no harm that less is folded now: what this node has told
+//! others, that its later effects have seen what it had applied, stays true.
+//!
+//! # What changes besides
+//!
+//! The log keeps what it has beyond the beginning of the snapshot; its floor is there from now on. Who lacks what comes before finds this
+//! node's log out of reach, as it had found the peer's, and does the same. A snapshot that this node was sending meanwhile is worth
+//! nothing: whoever asked for it asks again.
+//!
+//! # When it is not possible
+//!
+//! This node has forgotten effects that the peer lacks (both logs were over their budgets), or has effects which had not seen all
+//! that the peer has folded (that never knew of it, or has forsaken it). The first is known beforehand, the second from the snapshot:
+//! then the peer is remembered, and `rebase` is what is left.
+//!
+//! # Bounds
+//!
+//! One at a time. The data is there twice while the snapshot comes in. As long as the effects are applied on top of it, nobody writes:
+//! they are at most the log and the tail of a snapshot.
+
+use std::collections::BTreeSet;
+
+use super::Output;
+use super::core::Core;
+use super::frame::Frame;
+use super::joining::{Phase, REPEAT_INTERVAL};
+use super::peers::Said;
+use super::snapshot::{SnapshotHeader, SnapshotTail};
+use crate::effects::{Effect, Frontier, NodeId};
+
+/// Whose state this node is about to take over.
+#[derive(Debug, Default)]
+pub(super) struct Reconciliation {
+    under_way: Option<UnderWay>,
+    /// Peers whose state cannot be gone on from here; of those connected. While there is one, no other is tried: they are mostly of
+    /// one cluster.
+    in_vain: BTreeSet<NodeId>,
+    /// What was applied when a state was taken over last. A snapshot of this node that began before has parts of both states.
+    since: Frontier,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    source: NodeId,
+    attempt: u32,
+    asked_at: u64,
+}
+
+impl Reconciliation {
+    /// Is a snapshot on its way, or asked for?
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Is a snapshot that began at `begin` of one state, which is still here?
+    pub(super) fn keeps(&self, begin: &Frontier) -> bool {
+        self.since.within(begin)
+    }
+}
+
+impl Core {
+    /// May this node take over what a peer has, as far as it can tell by now?
+    pub(super) fn can_reconcile_with(&self, said: &Said) -> bool {
+        let is_in_log = self.stability.floor().within(&said.frontier);
+        self.joining.phase == Phase::Serving && is_in_log && self.reconciliation.in_vain.is_empty()
+    }
+
+    /// Asks a peer for its snapshot.
+    pub(super) fn begin_reconciliation(&mut self, now: u64, source: NodeId, out: &mut Vec<Output>) {
+        self.joining.attempts += 1;
+        let attempt = self.joining.attempts;
+        self.reconciliation.under_way = Some(UnderWay { source, attempt, asked_at: now });
+        out.push(Output::Send { peer: source, frame: Frame::SnapshotRequest { attempt } });
+    }
+
+    /// Repeats the request, which may have been lost.
+    pub(super) fn tend_reconciliation(&mut self, now: u64, out: &mut Vec<Output>) {
+        let Core { reconciliation, peers, .. } = self;
+        reconciliation.in_vain.retain(|peer| peers.contains_key(peer));
+        if let Some(UnderWay { source, attempt, asked_at }) = &mut reconciliation.under_way
+            && now >= *asked_at + REPEAT_INTERVAL
+        {
+            *asked_at = now;
+            out.push(Output::Send { peer: *source, frame: Frame::SnapshotRequest { attempt: *attempt } });
+        }
+    }
+
+    /// This peer will not send its snapshot.
+    pub(super) fn reconciliation_failed(&mut self, peer: NodeId) {
+        if self.is_reconciling_with(peer) {
+            self.reconciliation.under_way = None;
+            self.joining.hopeless = None;
+        }
+    }
+
+    /// Is it this peer's state that this node is about to take over?
+    pub(super) fn is_reconciling_with(&self, peer: NodeId) -> bool {
+        self.reconciliation.under_way.as_ref().is_some_and(|under_way| under_way.source == peer)
+    }
+
+    /// The peer's snapshot is here.
+    pub(super) fn reconcile(
+        &mut self,
+        now: u64,
+        peer: NodeId,
+        header: SnapshotHeader,
+        tail: SnapshotTail,
+        out: &mut Vec<Output>,
+    ) {
+        if self.joining.phase != Phase::Serving {
+            return;
+        }
+        let (mut delivery, mut effects) = match self.follow_tail(&header, tail) {
+            Ok(followed) => followed,
+            Err(reason) => return self.refuse(now, peer, reason, out),
+        };
+        if self.stability.floor().within(delivery.frontier()) {
+            for encoded in self.log.after(delivery.frontier()) {
+                let effect = Effect::decode(encoded).expect("what is in the log was decoded before");
+                delivery.arrived(effect, &header.folded, &mut effects);
+            }
+        }
+        self.reconciliation.under_way = None;
+        if !self.delivery.frontier().within(delivery.frontier()) {
+            self.reconciliation.in_vain.insert(peer);
+            return;
+        }
+        self.joining.hopeless = None;
+        if delivery.frontier() == self.delivery.frontier() {
+            // What was lacking has come in another way.
+            return;
+        }
+        self.counters.snapshots_received += 1;
+        self.counters.reconciliations += 1;
+        self.stability.take_over(&header.begin, &header.folded);
+        self.include_participants(&header.participants, &header.forced_out);
+        self.log.trim(self.stability.floor());
+        self.past.trim(self.stability.floor());
+        for (effect, seen) in effects.iter().filter(|(effect, _)| !self.delivery.frontier().includes(effect.dot)) {
+            self.past.append(effect, seen);
+            self.log.append(effect.dot, effect.encoded().clone());
+            self.membership.heard(effect.dot.node, now);
+        }
+        self.delivery.take_over(delivery);
+        // All effects of this node are among these, and the next one has seen them all.
+        self.claimed.clone_from(self.delivery.frontier());
+        self.reconciliation.since.clone_from(self.delivery.frontier());
+        out.push(Output::TakeOver { effects });
+        self.release(now, out);
+        self.enforce_log_limit(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::effect;
+    use super::super::{CoreOptions, Hello, Input, Member, Now, Stage};
+    use super::*;
+    use crate::effects::Dot;
+
+    const PEER: NodeId = NodeId(2);
+
+    fn frontier(entries: &[(u64, u64)]) -> Frontier {
+        entries.iter().map(|&(node, seq)| (NodeId(node), seq)).collect()
+    }
+
+    fn at(core: &mut Core, monotonic: u64, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        core.step(Now { monotonic, wall: 0 }, input, &mut out);
+        out
+    }
+
+    /// Lets some seconds pass in which the peer is heard.
+    fn wait(core: &mut Core, from: u64, to: u64) -> Vec<Output> {
+        let step = |now: u64| {
+            let heard = Input::Received { peer: PEER, frame: Frame::Ack { seq: 1 } };
+            let inputs = [heard, Input::LocalEffects(Vec::new()), Input::Tick];
+            inputs.into_iter().flat_map(|input| at(core, now, input)).collect::<Vec<_>>()
+        };
+        (from..to).step_by(500).flat_map(step).collect()
+    }
+
+    /// A node that serves and has made two effects meets a peer that has one of them, and has forgotten what the node lacks.
+    fn meet() -> Core {
+        let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
+        at(&mut core, 0, Input::Tick);
+        at(&mut core, 0, Input::LocalEffects(vec![effect(1, 1, &[]), effect(1, 2, &[])]));
+        at(&mut core, 0, Input::Connected { peer: PEER });
+        let hello = Hello {
+            member: Member::default(),
+            frontier: frontier(&[(1, 1), (2, 5)]),
+            floor: frontier(&[(2, 5)]),
+            stage: Stage::Serving,
+            departed: Vec::new(),
+            participants: Vec::new(),
+        };
+        at(&mut core, 0, Input::Received { peer: PEER, frame: Frame::Hello(Box::new(hello)) });
+        core
+    }
+
+    /// The peer's snapshot, of which so much is folded, and an effect that it applied meanwhile.
+    fn snapshot(folded: Frontier) -> Input {
+        let header = SnapshotHeader {
+            begin: frontier(&[(1, 1), (2, 5)]),
+            folded,
+            seen: vec![(NodeId(1), Frontier::EMPTY), (PEER, frontier(&[(1, 1), (2, 4)]))],
+            participants: vec![PEER],
+            forced_out: Vec::new(),
+        };
+        let effects = vec![effect(2, 6, &[]).encoded().clone()];
+        let tail = SnapshotTail { effects, end: frontier(&[(1, 1), (2, 6)]) };
+        Input::SnapshotReceived { peer: PEER, header, tail }
+    }
+
+    fn asks(outputs: &[Output]) -> bool {
+        outputs.iter().any(|output| matches!(output, Output::Send { frame: Frame::SnapshotRequest { .. }, .. }))
+    }
+
+    fn gives_up(outputs: &[Output]) -> bool {
+        outputs.iter().any(|output| matches!(output, Output::Rebase { .. }))
+    }
+
+    #[test]
+    fn a_state_is_taken_over_with_what_the_own_log_has_beyond() {
+        let mut core = meet();
+        assert!(!asks(&wait(&mut core, 0, 4_000)), "it may pass");
+        let outputs = wait(&mut core, 4_000, 8_000);
+        assert!(asks(&outputs) && !gives_up(&outputs) && core.has_served());
+        let outputs = at(&mut core, 8_000, snapshot(Frontier::EMPTY));
+        let taken_over = outputs.iter().find_map(|output| match output {
+            Output::TakeOver { effects } => Some(effects.iter().map(|(effect, _)| effect.dot).collect::<Vec<_>>()),
+            _ => None,
+        });
+        let dot = |node, seq| Dot { node: NodeId(node), seq };
+        assert_eq!(taken_over, Some(vec![dot(2, 6), dot(1, 2)]));
+        assert_eq!(*core.frontier(), frontier(&[(1, 2), (2, 6)]));
+        // What it was sending itself was of a state that is gone.
+        assert!(core.snapshot_tail(&frontier(&[(1, 2), (2, 5)])).is_none());
+        assert!(core.snapshot_tail(&frontier(&[(1, 2), (2, 6)])).is_some());
+        at(&mut core, 8_000, Input::LocalEffects(vec![effect(1, 3, &[(2, 6)])]));
+        let outputs = wait(&mut core, 8_500, 16_000);
+        assert!(!asks(&outputs) && !gives_up(&outputs), "it lacks nothing");
+    }
+
+    #[test]
+    fn who_cannot_go_on_from_a_state_gives_up_its_identity() {
+        let mut core = meet();
+        assert!(asks(&wait(&mut core, 0, 8_000)));
+        let outputs = at(&mut core, 8_000, snapshot(frontier(&[(2, 3)])));
+        assert!(!outputs.iter().any(|output| matches!(output, Output::TakeOver { .. })));
+        assert_eq!(*core.frontier(), frontier(&[(1, 2)]), "nothing has changed");
+        let outputs = wait(&mut core, 8_000, 10_000);
+        assert!(gives_up(&outputs) && !asks(&outputs));
+    }
+
+    #[test]
+    fn a_snapshot_that_does_not_come_is_asked_for_again() {
+        let mut core = meet();
+        assert!(asks(&wait(&mut core, 0, 8_000)));
+        at(&mut core, 8_000, Input::SnapshotFailed { peer: PEER });
+        assert!(at(&mut core, 8_000, snapshot(Frontier::EMPTY)).is_empty(), "nobody waits for it any more");
+        let outputs = wait(&mut core, 8_500, 15_000);
+        assert!(asks(&outputs) && !gives_up(&outputs));
+    }
+}
