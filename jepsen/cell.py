@@ -1,6 +1,12 @@
-"""One cell of the matrix: a cluster, a workload, a nemesis; then healing, convergence, and the checks."""
+"""Cells of the matrix, one or several side by side on one cluster: clients, a nemesis; then healing, convergence, and the checks.
+
+A `Cell` is one workload: its clients, its history, its verdict. A `Trial` is one cluster under one nemesis, and the cells that are
+run against it. Workloads have keys of their own, so each cell is judged as if it were alone; what the nemesis did, and whether the
+nodes agree in the end, is the same for all cells of a trial.
+"""
 
 import json
+import os
 import random
 import subprocess
 import threading
@@ -31,14 +37,14 @@ class Worker(threading.Thread):
     def __init__(self, cell, slot):
         super().__init__(daemon=True)
         self.cell, self.slot, self.process = cell, slot, slot
-        self.node = cell.cluster.nodes[slot % len(cell.cluster.nodes)]
-        self.chance = random.Random(f"{cell.seed}/{slot}")
+        self.node = cell.trial.cluster.nodes[slot % cell.trial.nodes]
+        self.chance = random.Random(f"{cell.trial.seed}/{cell.workload.name}/{slot}")
         self.client, self.life, self.error = None, 0, None
 
     def run(self):
         try:
-            pause = self.cell.processes / self.cell.rate
-            while not self.cell.stopping.is_set():
+            pause = self.cell.processes / self.cell.trial.rate
+            while not self.cell.trial.stopping.is_set():
                 if not self.node.up:
                     self.drop()
                     time.sleep(0.1)
@@ -76,7 +82,7 @@ class Worker(threading.Thread):
             # As in Jepsen: nobody knows whether that process is still at it, so another one goes on.
             self.process += self.cell.processes
         op.end, op.life = history.clock(), self.life or self.node.life
-        if op.ok and self.cell.needed_waits and f in workload.writes:
+        if op.ok and self.cell.trial.nemesis.needed_waits and f in workload.writes:
             op.waited = self.wait()
         with self.cell.lock:
             workload.done(self.slot, op)
@@ -85,53 +91,129 @@ class Worker(threading.Thread):
     def wait(self):
         """How many peers have applied the write, for writes that must survive their node."""
         try:
-            return self.client.call("WAIT", self.cell.needed_waits, WAIT_MS)
+            return self.client.call("WAIT", self.cell.trial.nemesis.needed_waits, WAIT_MS)
         except (Refused, Indeterminate):
             self.drop()
             return 0
 
 
 class Cell:
-    """Runs one combination and keeps everything that the report needs in `result`."""
+    """One workload of a trial: its clients and its history. `result` has everything that the report needs."""
 
-    def __init__(self, stand, workload, nemesis, seconds, nodes, seed, rate, directory, plant=None):
+    def __init__(self, trial, workload, directory):
+        self.trial, self.directory = trial, directory
+        self.workload = WORKLOADS[workload](trial.nodes)
+        self.workload.clock_error = trial.nemesis.clock_error
+        self.processes = trial.nodes * THREADS_PER_NODE
+        self.lock, self.history, self.workers = threading.Lock(), History(), []
+        self.result = {"workload": workload, "nemesis": trial.nemesis.name, "seed": trial.seed, "seconds": trial.seconds,
+                       "plant": trial.plant, "status": "error", "verdicts": [], "evidence": [], "heals": [], "convergence": {},
+                       "error": "", "about": [self.workload.about, trial.nemesis.about]}
+
+    def begin(self, zero):
+        self.history.zero = zero
+        self.workers = [Worker(self, slot) for slot in range(self.processes)]
+        for worker in self.workers:
+            worker.start()
+
+    def end(self):
+        """Waits for the clients, which have been told to stop."""
+        for worker in self.workers:
+            worker.join(20)
+        broken = [worker.error or "a client is still waiting" for worker in self.workers if worker.error or worker.is_alive()]
+        if broken:
+            raise Failure(f"a client of {self.workload.name} failed: {broken[0]}")
+
+    def final_reads(self, live):
+        """What the workload reads at each node in the end, and whether every node answers."""
+        reads, finals = Verdict("final reads", "every node answers"), {}
+        try:
+            for node in live:
+                reads.examined += 1
+                with node.client(20) as client:
+                    finals[node.name] = self.workload.final(client)
+        except (Refused, Indeterminate) as error:
+            reads.breaks(f"in the end a node answers {error}")
+        return finals, reads
+
+    def judge(self, finals, common):
+        """All verdicts: those of the workload on its own history, and those that are `common` to the trial."""
+        self.history.mark_unsafe(self.trial.cluster.deaths, self.trial.nemesis.needed_waits)
+        verdicts = [*self.workload.check(self.history.ops, finals), answers(self.history.ops, self.trial.nemesis.lawful_errors), *common]
+        self.result["verdicts"] = [verdict.as_dict() for verdict in verdicts]
+        (self.directory / "finals.json").write_text(json.dumps(finals, default=str))
+
+    def conclude(self, events, took):
+        """Writes everything down; the result."""
+        self.history.events = events
+        self.history.write(self.directory)
+        self.result["took"] = took
+        self.summarise()
+        (self.directory / "result.json").write_text(json.dumps(self.result, indent=1, default=str))
+        return self.result
+
+    def summarise(self):
+        """The status, and the numbers that the report draws."""
+        result, ops = self.result, self.history.ops
+        result["counts"] = dict(Counter(op.kind for op in ops))
+        result["may_be_lost"] = sum(op.ok and not op.safe and op.f in self.workload.writes for op in ops)
+        result["events"] = [{"label": event.label, "start": event.start, "end": event.end or event.start, "detail": event.detail}
+                            for event in self.history.events]
+        result["timeline"] = timeline(ops)
+        fault_held = all(item["holds"] for item in result["evidence"]) and (result["evidence"] or not self.trial.nemesis.proves)
+        examined = all(verdict["examined"] for verdict in result["verdicts"]) and result["counts"].get(OK, 0) > 0
+        if result["error"] or not result["verdicts"]:
+            result["status"] = "error"
+        elif any(verdict["broken_count"] for verdict in result["verdicts"]):
+            result["status"] = "broken"
+        elif not fault_held:
+            result["status"] = "no fault"
+        elif not examined:
+            result["status"] = "nothing examined"
+        else:
+            result["status"] = "held"
+
+
+class Trial:
+    """One cluster under one nemesis, and the cells that run against it side by side. `rate` is that of each cell."""
+
+    def __init__(self, stand, workloads, nemesis, seconds, nodes, seed, rate, out, plant=None):
         self.stand, self.nemesis, self.seconds, self.seed, self.rate = stand, NEMESES[nemesis], seconds, seed, rate
-        self.workload = WORKLOADS[workload](nodes)
-        self.workload.clock_error = self.nemesis.clock_error
-        self.directory, self.plant, self.nodes = directory, plant, nodes
-        self.processes = nodes * THREADS_PER_NODE
-        self.needed_waits = self.nemesis.needed_waits
-        self.lock, self.stopping = threading.Lock(), threading.Event()
-        self.history, self.cluster = History(), None
-        self.result = {"workload": workload, "nemesis": nemesis, "seed": seed, "seconds": seconds, "plant": plant, "status": "error",
-                       "verdicts": [], "evidence": [], "heals": [], "convergence": {}, "error": "", "about": [self.workload.about, self.nemesis.about]}
+        self.nodes, self.plant = nodes, plant
+        self.stopping = threading.Event()
+        # What the nemesis did; its clock is that of every cell.
+        self.log, self.cluster = History(), None
+        planted = f"--plant-{plant}" if plant else ""
+        self.cells = [Cell(self, workload, out and out / f"{workload}--{nemesis}{planted}") for workload in workloads]
 
     def run(self):
-        self.directory.mkdir(parents=True, exist_ok=True)
+        """The results, one for each cell."""
+        for cell in self.cells:
+            cell.directory.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         self.cluster = Cluster(self.stand, self.nodes, self.nemesis.faketime, self.nemesis.own_dns)
         with self.cluster:
             try:
                 self.drive()
             except (Failure, Refused, Indeterminate, subprocess.TimeoutExpired) as error:
-                self.result["error"] = f"{type(error).__name__}: {error}"
+                for cell in self.cells:
+                    cell.result["error"] = f"{type(error).__name__}: {error}"
             finally:
                 self.keep_logs()
-        self.history.write(self.directory)
-        self.result["took"] = round(time.monotonic() - started, 1)
-        self.summarise()
-        (self.directory / "result.json").write_text(json.dumps(self.result, indent=1, default=str))
-        return self.result
+        took = round(time.monotonic() - started, 1)
+        return [cell.conclude(self.log.events, took) for cell in self.cells]
 
     def drive(self):
         cluster, nemesis = self.cluster, self.nemesis
         cluster.begin(nemesis.begin_with or self.nodes)
-        self.stand_setup()
-        context = Context(cluster, self.history, random.Random(f"{self.seed}/nemesis"), min(8.0, max(3.0, self.seconds / 5)))
-        self.history.zero = time.monotonic()
-        workers = [Worker(self, slot) for slot in range(self.processes)]
-        for worker in workers:
-            worker.start()
+        with cluster.nodes[0].client(10) as client:
+            for cell in self.cells:
+                cell.workload.setup(client)
+        cluster.wait_connected()
+        context = Context(cluster, self.log, random.Random(f"{self.seed}/nemesis"), min(8.0, max(3.0, self.seconds / 5)))
+        self.log.zero = time.monotonic()
+        for cell in self.cells:
+            cell.begin(self.log.zero)
         failure = None
         try:
             self.faults(context)
@@ -140,18 +222,10 @@ class Cell:
         finally:
             cluster.heal()
             self.stopping.set()
-            for worker in workers:
-                worker.join(20)
-        self.result["evidence"], self.result["heals"] = context.evidence, context.heals
-        broken_threads = [worker.error or "a client is still waiting" for worker in workers if worker.error or worker.is_alive()]
-        if broken_threads:
-            raise Failure(f"a client of the harness failed: {broken_threads[0]}")
+            for cell in self.cells:
+                cell.result["evidence"], cell.result["heals"] = context.evidence, context.heals
+                cell.end()
         self.judge(context, failure)
-
-    def stand_setup(self):
-        with self.cluster.nodes[0].client(10) as client:
-            self.workload.setup(client)
-        self.cluster.wait_connected()
 
     def faults(self, context):
         """Quiet, then at least one cycle of the nemesis and more while there is time for another, then quiet."""
@@ -178,34 +252,27 @@ class Cell:
 
     def judge(self, context, failure):
         """Convergence, final reads and all checks."""
-        healed, verdicts = self.history.clock(), []
+        healed = self.log.clock()
         self.cluster.wait_ready(self.cluster.live(), 60)
-        same = convergence.wait(self.cluster.live(), CONVERGENCE_SECONDS)
-        self.result["convergence"] = same
-        self.history.events.append(Event("convergence", healed, healed + same["seconds"]))
-        time.sleep(self.workload.wait_before_final)
-        live, reads, finals = self.cluster.live(), Verdict("final reads", "every node answers"), {}
-        again = same
+        same = again = convergence.wait(self.cluster.live(), CONVERGENCE_SECONDS)
+        self.log.events.append(Event("convergence", healed, healed + same["seconds"]))
+        time.sleep(max(cell.workload.wait_before_final for cell in self.cells))
+        live, settled = self.cluster.live(), Verdict("settling", "every node answers")
         try:
             with live[-1].client(20) as client:
-                self.workload.settle(client)
+                for cell in self.cells:
+                    settled.examined += 1
+                    cell.workload.settle(client)
             again = convergence.wait(live, CONVERGENCE_SECONDS)
-            for node in live:
-                reads.examined += 1
-                with node.client(20) as client:
-                    finals[node.name] = self.workload.final(client)
         except (Refused, Indeterminate) as error:
-            reads.breaks(f"in the end a node answers {error}")
-        verdicts.append(reads)
-        self.history.mark_unsafe(self.cluster.deaths, self.needed_waits)
-        verdicts += self.workload.check(self.history.ops, finals)
-        verdicts.append(converged(same, again, failure))
-        verdicts.append(answers(self.history.ops, self.nemesis.lawful_errors))
-        verdicts.append(self.alive(live))
+            settled.breaks(f"in the end a node answers {error}")
+        common = [settled, converged(same, again, failure), self.alive(live)]
         if context.promises:
-            verdicts.append(kept(context.promises))
-        self.result["verdicts"] = [verdict.as_dict() for verdict in verdicts]
-        (self.directory / "finals.json").write_text(json.dumps(finals, default=str))
+            common.append(kept(context.promises))
+        read = [cell.final_reads(live) for cell in self.cells]
+        for cell, (finals, reads) in zip(self.cells, read):
+            cell.result["convergence"] = same
+            cell.judge(finals, [reads, *common])
 
     def alive(self, live):
         verdict = Verdict("servers go on", "no panic, no exit unasked")
@@ -219,29 +286,14 @@ class Cell:
         return verdict
 
     def keep_logs(self):
+        """In the folder of each cell; on disk they are there once."""
         for node in self.cluster.made:
-            (self.directory / f"{node.name}.log").write_text(self.stand.logs(node))
-
-    def summarise(self):
-        """The status, and the numbers that the report draws."""
-        result, ops = self.result, self.history.ops
-        result["counts"] = dict(Counter(op.kind for op in ops))
-        result["may_be_lost"] = sum(op.ok and not op.safe and op.f in self.workload.writes for op in ops)
-        result["events"] = [{"label": event.label, "start": event.start, "end": event.end or event.start, "detail": event.detail}
-                            for event in self.history.events]
-        result["timeline"] = timeline(ops)
-        fault_held = all(item["holds"] for item in result["evidence"]) and (result["evidence"] or not self.nemesis.proves)
-        examined = all(verdict["examined"] for verdict in result["verdicts"]) and result["counts"].get(OK, 0) > 0
-        if result["error"] or not result["verdicts"]:
-            result["status"] = "error"
-        elif any(verdict["broken_count"] for verdict in result["verdicts"]):
-            result["status"] = "broken"
-        elif not fault_held:
-            result["status"] = "no fault"
-        elif not examined:
-            result["status"] = "nothing examined"
-        else:
-            result["status"] = "held"
+            first = self.cells[0].directory / f"{node.name}.log"
+            first.write_text(self.stand.logs(node))
+            for cell in self.cells[1:]:
+                other = cell.directory / first.name
+                other.unlink(missing_ok=True)
+                os.link(first, other)
 
 
 def converged(same, again, failure):

@@ -235,12 +235,14 @@ class QueuesTest(Case):
 class SortedSetsTest(Case):
     workload = "sorted-sets"
 
+    members, sums = "members:0", "sums"
+
     def story(self):
-        return (Story().op("add", ["1-0", 5], 1).op("add", ["2-0", 3], 1, node="n2").op("read", "members:0", [["2-0", 3], ["1-0", 5]])
+        return (Story().op("add", ["1-0", 5], 1).op("add", ["2-0", 3], 1, node="n2").op("read", self.members, [["2-0", 3], ["1-0", 5]])
                 .op("sum", ["s0", 2], 2).op("sum", ["s0", 3], 5, node="n2"))
 
     def end(self, members=(("2-0", 3), ("1-0", 5)), total=5):
-        return everywhere({"members:0": [list(member) for member in members], "sums": [["s0", total]]})
+        return everywhere({self.members: [list(member) for member in members], self.sums: [["s0", total]]})
 
     def test_good(self):
         self.holds(self.story(), self.end())
@@ -260,6 +262,7 @@ class SortedSetsTest(Case):
 
 class HashesTest(SortedSetsTest):
     workload = "hashes"
+    members, sums = "fields:0", "field-sums"
 
     def test_wrong_score_and_order(self):
         self.caught("scores", "was added with 5 and shows 6", self.story(), self.end(members=[("2-0", 3), ("1-0", 6)]))

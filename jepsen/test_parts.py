@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The parts of the harness that need no cluster: histories, shapes of partitions, packets' messages, the report."""
 
+import contextlib
 import json
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -176,11 +178,64 @@ class CommandTest(unittest.TestCase):
                 ([good, {**good, "examined": 0}], [proof], "kill", [Op("add", 1)], "nothing examined"),
                 ([good], [proof], "kill", [Op("add", 1, kind=INFO)], "nothing examined"),
                 ([], [proof], "kill", [Op("add", 1)], "error")):
-            one = cell.Cell(None, "sets", nemesis, 10, 3, 1, 100, None)
+            one = cell.Trial(None, ["sets"], nemesis, 10, 3, 1, 100, None).cells[0]
             one.history.ops = ops
             one.result.update(verdicts=verdicts, evidence=evidence)
             one.summarise()
             self.assertEqual(one.result["status"], expected)
+
+    def test_workloads_that_run_side_by_side_have_keys_of_their_own(self):
+        keys = {}
+        for name, kind in WORKLOADS.items():
+            workload, chance, asked = kind(3), random.Random(1), Recorder()
+            with contextlib.suppress(NotUnderstood):
+                workload.setup(asked)
+            for number in range(400):
+                slot = number % 6
+                f, value = workload.next(slot, chance)
+                with contextlib.suppress(NotUnderstood):
+                    workload.perform(asked, f, value)
+            keys[name] = asked.keys
+            self.assertTrue(asked.keys, name)
+        for one in keys:
+            for other in keys:
+                if one < other:
+                    self.assertFalse(keys[one] & keys[other], f"{one} and {other}")
+
+
+class NotUnderstood(Exception):
+    """An answer of the recorder that the workload cannot use; what it asked for is noted all the same."""
+
+
+class Recorder:
+    """Stands for a client: notes the keys of each command, and answers nothing useful."""
+
+    def __init__(self):
+        self.keys = set()
+
+    def note(self, words):
+        """Where the keys are: behind their number for scripts, everywhere for reads of several."""
+        name = words[0]
+        if name == "EVAL":
+            found = words[3:3 + int(words[2])]
+        elif name in ("MGET", "DEL"):
+            found = words[1:]
+        elif name in ("XREADGROUP", "XGROUP", "XINFO"):
+            found = [word for word in words[1:] if str(word).startswith("stream:")]
+        else:
+            found = words[1:2]
+        self.keys.update(str(key) for key in found)
+
+    def call(self, *words):
+        self.note(words)
+        raise NotUnderstood
+
+    def transaction(self, requests):
+        for words in requests:
+            self.note(words)
+        raise NotUnderstood
+
+    pipeline = transaction
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 """Hashes: distinct fields by HSET, sums by HINCRBY, removal by HDEL."""
 
-from workloads.sorted_sets import SortedSets, key_of
+from workloads.sorted_sets import SortedSets
 
 
 class Hashes(SortedSets):
     name = "hashes"
     about = "HSET of distinct fields, HINCRBY of shared ones, HDEL, HGETALL"
+    members_keys, sums_key = "fields", "field-sums"
 
     def perform(self, client, f, value):
         if f == "add":
-            return client.call("HSET", key_of(value[0]), value[0], value[1])
+            return client.call("HSET", self.key_of(value[0]), value[0], value[1])
         if f == "remove":
-            return client.call("HDEL", key_of(value), value)
+            return client.call("HDEL", self.key_of(value), value)
         if f == "sum":
             return client.call("HINCRBY", self.sums_key, value[0], value[1])
         return self.numbers_of(client, self.sums_key if f == "sums" else value)

@@ -5,20 +5,19 @@ from workloads.base import Verdict, Workload, check_elements, check_sums
 SUMS, PER_KEY = 6, 60
 
 
-def key_of(member):
-    return f"members:{int(member.split('-')[1]) // PER_KEY}"
-
-
 class SortedSets(Workload):
     name = "sorted-sets"
     about = "ZADD of unique members, ZINCRBY of shared ones, ZREM, ZRANGE"
     writes = frozenset({"add", "sum", "remove"})
-    # The commands, which another type with members and sums replaces.
-    sums_key = "sums"
+    # The keys; with the commands, what another type with members and sums replaces.
+    members_keys, sums_key = "members", "sums"
 
     def __init__(self, nodes):
         super().__init__(nodes)
         self.numbers, self.removable = {}, {}
+
+    def key_of(self, member):
+        return f"{self.members_keys}:{int(member.split('-')[1]) // PER_KEY}"
 
     def next(self, process, chance):
         number, draw = self.numbers.get(process, 0), chance.random()
@@ -32,7 +31,7 @@ class SortedSets(Workload):
             return "sum", [f"s{chance.randrange(SUMS)}", chance.randrange(1, 5)]
         if draw < 0.8:
             return "sums", None
-        return "read", f"members:{max(0, number // PER_KEY - chance.randrange(2))}"
+        return "read", f"{self.members_keys}:{max(0, number // PER_KEY - chance.randrange(2))}"
 
     def done(self, process, op):
         if op.f == "read" and op.ok and op.result and int(op.start * 1000) % 3 == 0:
@@ -42,9 +41,9 @@ class SortedSets(Workload):
 
     def perform(self, client, f, value):
         if f == "add":
-            return client.call("ZADD", key_of(value[0]), value[1], value[0])
+            return client.call("ZADD", self.key_of(value[0]), value[1], value[0])
         if f == "remove":
-            return client.call("ZREM", key_of(value), value)
+            return client.call("ZREM", self.key_of(value), value)
         if f == "sum":
             return int(client.call("ZINCRBY", self.sums_key, value[1], value[0]))
         return self.numbers_of(client, self.sums_key if f == "sums" else value)
@@ -54,7 +53,7 @@ class SortedSets(Workload):
         return [[member, int(score)] for member, score in zip(flat[::2], flat[1::2])]
 
     def final(self, client):
-        return {key: self.numbers_of(client, key) for key in [*client.call("KEYS", "members:*"), self.sums_key]}
+        return {key: self.numbers_of(client, key) for key in [*client.call("KEYS", f"{self.members_keys}:*"), self.sums_key]}
 
     def check(self, ops, finals):
         elements, sums = Verdict("members", "P1 P4 P5 P6"), Verdict("sums of members", "P1 P4 P5")
@@ -63,7 +62,7 @@ class SortedSets(Workload):
                        {node: {member for key, shown in data.items() if key != self.sums_key for member, _ in shown}
                         for node, data in finals.items()},
                        [op for op in ops if op.f == "read"], lambda op: {member for member, _ in op.result},
-                       key_of, lambda op: op.value)
+                       self.key_of, lambda op: op.value)
         check_sums(sums, [(op.value[0], op.value[1], op) for op in ops if op.f == "sum"],
                    {node: dict(map(tuple, data[self.sums_key])) for node, data in finals.items()},
                    [(op.value[0], op.result, op) for op in ops if op.f == "sum" and op.ok]
