@@ -4,6 +4,7 @@
 //! `cli`, `resp`, `server`, `commands`, `keyspace`, `effects`, `replication`, `cluster`, `observe`.
 //! `acl` says who may do what; `commands` ask it.
 //! `pubsub` carries what PUBLISH sends past all that.
+//! `trace` brings spans of sampled commands to a collector.
 //! `tls` is what the connections of clients take their certificates from.
 //! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and `persistence` (files) use it.
 
@@ -25,3 +26,4 @@ pub mod resp;
 pub mod scripting;
 pub mod server;
 pub mod tls;
+pub mod trace;

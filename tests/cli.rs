@@ -280,10 +280,11 @@ fn the_status_of_a_node_alone_and_in_a_cluster() {
     let cluster_port = free_port().to_string();
     let (one, other) = (free_port().to_string(), free_port().to_string());
     let words = ["--cluster-passphrase=of a test, long enough", "--join", &format!("127.0.0.1:{cluster_port}")];
-    let start = |metrics: &str, cluster: &str| {
-        Node::start(&[&words[..], &["--metrics-port", metrics, "--cluster-port", cluster]].concat())
+    let start = |name: &str, metrics: &str, cluster: &str| {
+        let own = ["--node-name", name, "--metrics-port", metrics, "--cluster-port", cluster];
+        Node::start(&[&words[..], &own].concat())
     };
-    let nodes = [start(&one, &cluster_port), start(&other, &free_port().to_string())];
+    let nodes = [start("one", &one, &cluster_port), start("other", &other, &free_port().to_string())];
     let begun = Instant::now();
     loop {
         let output = run(&["status", "--metrics-port", &one]);
@@ -291,11 +292,12 @@ fn the_status_of_a_node_alone_and_in_a_cluster() {
         let lines: Vec<&str> = seen.lines().collect();
         if let [.., titles, member] = lines[..]
             && titles.starts_with("MEMBER ")
+            && member.starts_with("other  ")
             && member.contains("  serving  ")
             && member.contains("  none ")
         {
             assert!(
-                seen.contains("\nlog       ") && seen.contains(&format!(" at 127.0.0.1:{cluster_port}\n")),
+                seen.contains("\nlog       ") && seen.contains(&format!(", one at 127.0.0.1:{cluster_port}\n")),
                 "{seen}"
             );
             break;

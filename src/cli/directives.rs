@@ -29,6 +29,8 @@ const ABSENT_WHEN_EMPTY: &[&str] = &[
     "join",
     "cluster-advertise",
     "cluster-passphrase-also",
+    "node-name",
+    "otel-endpoint",
 ];
 /// Directives with the one value that they can have.
 const FIXED: &[(&str, &str)] = &[("appendonly", "no"), ("cluster-enabled", "no"), ("activedefrag", "no")];

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::values;
-use super::values::BindList;
+use super::values::{BindList, OtelEndpoint};
 use crate::acl::{ChannelDefault, UserFile};
 use crate::commands::{DebugAccess, REDIS_VERSION};
 use crate::keyspace::{EventClasses, EvictionPolicy};
 use crate::persistence::{PersistenceOptions, SavePoints};
-use crate::server::{ClusterSettings, LogFormat, Options, TlsOptions};
+use crate::server::{ClusterSettings, LogFormat, Options, SampleRatio, TlsOptions, TracingSettings};
 use crate::tls::{ClientAuth, MinVersion, Passphrase, TlsSettings};
 
 /// How far above the client port the cluster port is, unless it is given.
@@ -163,6 +163,27 @@ pub(super) struct RedisFlags {
     #[arg(long, env = "SWYTCH_METRICS_PORT", hide_env_values = true, value_name = "PORT", value_parser = values::port)]
     metrics_port: Option<u16>,
 
+    /// Collector of traces, OTLP over HTTP, such as http://127.0.0.1:4318; without one nothing is traced
+    #[arg(
+        long,
+        env = "SWYTCH_OTEL_ENDPOINT",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = values::otel_endpoint
+    )]
+    otel_endpoint: Option<OtelEndpoint>,
+
+    /// Share of commands that are traced, up to 1
+    #[arg(
+        long,
+        env = "SWYTCH_OTEL_SAMPLE_RATIO",
+        hide_env_values = true,
+        default_value = "0.001",
+        value_name = "RATIO",
+        value_parser = values::sample_ratio
+    )]
+    otel_sample_ratio: SampleRatio,
+
     /// Directory of the file with the data
     #[arg(long, env = "SWYTCH_DIR", hide_env_values = true, default_value = ".", value_name = "PATH", value_parser = values::directory)]
     dir: PathBuf,
@@ -280,6 +301,10 @@ pub(super) struct RedisFlags {
     )]
     cluster_advertise: Option<String>,
 
+    /// What people call this node, in status, metrics and traces; its host name by default
+    #[arg(long, env = "SWYTCH_NODE_NAME", hide_env_values = true, value_name = "NAME", value_parser = values::node_name)]
+    node_name: Option<String>,
+
     /// DNS server to ask for --join; the system's by default
     #[arg(long, env = "SWYTCH_DNS_SERVER", hide_env_values = true, value_name = "IP:PORT", value_parser = values::dns_server)]
     dns_server: Option<SocketAddr>,
@@ -297,6 +322,10 @@ impl RedisFlags {
         let read = |path: &PathBuf| UserFile::read(path, ChannelDefault::None);
         let users = self.aclfile.as_ref().map(read).transpose();
         let users = users.map_err(|error| format!("--aclfile: {}", error.for_operator()))?;
+        let endpoint = self.otel_endpoint.as_ref().and_then(|endpoint| endpoint.0.clone());
+        let tracing = endpoint.map(|endpoint| TracingSettings { endpoint, ratio: self.otel_sample_ratio });
+        // An empty one is none, as a variable may be there without a value.
+        let node_name = self.node_name.filter(|name| !name.is_empty());
         let is_tls = |port| tls.as_ref().is_some_and(|tls| tls.port == port);
         Ok(Options {
             port: if self.bind.0.is_empty() || is_tls(self.port) { 0 } else { self.port },
@@ -316,6 +345,8 @@ impl RedisFlags {
             event_classes: self.notify_keyspace_events,
             log_format: self.log_format,
             metrics_port: self.metrics_port,
+            tracing,
+            node_name: node_name.unwrap_or_else(values::host_name),
             persistence: PersistenceOptions {
                 directory: self.dir,
                 file_name: self.dbfilename,

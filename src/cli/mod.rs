@@ -241,6 +241,21 @@ mod tests {
         assert_eq!(options.bind.len(), 1);
         assert_eq!(options.bind[0].address.to_string(), "127.0.0.1");
         assert!(options.cluster.is_none() && options.metrics_port.is_none() && options.unix_socket.is_none());
+        assert!(options.tracing.is_none());
+        assert_eq!(options.node_name, values::host_name(), "a node is called as its host");
+    }
+
+    #[test]
+    fn traces_go_where_there_is_a_collector() {
+        let tracing =
+            |words: &[&str]| options(words).tracing.map(|tracing| (tracing.endpoint.url(), tracing.ratio.get()));
+        assert_eq!(tracing(&["--otel-sample-ratio=1"]), None);
+        assert_eq!(tracing(&["--otel-endpoint="]), None, "a variable may be there without a value");
+        let url = "http://collector:4318/v1/traces".to_owned();
+        assert_eq!(tracing(&["--otel-endpoint=http://collector:4318"]), Some((url.clone(), 0.001)));
+        assert_eq!(tracing(&["--otel-endpoint", "http://collector", "--otel-sample-ratio", "1"]), Some((url, 1.0)));
+        assert_eq!(options(&["--node-name=one"]).node_name, "one");
+        assert_eq!(options(&["--node-name="]).node_name, values::host_name());
     }
 
     #[test]
@@ -370,6 +385,11 @@ mod tests {
             ("--log-format=xml", "--log-format", "xml", "text or json"),
             ("--cluster-advertise=host", "--cluster-advertise", "host", "host:port"),
             ("--dns-server=x", "--dns-server", "x", "ip:port"),
+            ("--otel-endpoint=collector:4318", "--otel-endpoint", "collector:4318", "http://127.0.0.1:4318"),
+            ("--otel-endpoint=https://collector", "--otel-endpoint", "https://collector", "http://"),
+            ("--otel-sample-ratio=0", "--otel-sample-ratio", "0", "0.000000001 to 1"),
+            ("--otel-sample-ratio=1.1", "--otel-sample-ratio", "1.1", "0.000000001 to 1"),
+            ("--node-name=a b", "--node-name", "a b", "a word"),
         ];
         for (word, flag, value, accepted) in cases {
             let text = mistake(&[word]);

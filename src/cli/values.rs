@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use crate::commands::{DebugAccess, parse_memory};
 use crate::keyspace::{EventClasses, EvictionPolicy};
 use crate::persistence::SavePoints;
+use crate::server::SampleRatio;
 use crate::server::{BindAddress, LogFormat};
 use crate::tls::{ClientAuth, MinVersion};
+use crate::trace::Endpoint;
 
 /// The addresses of one `--bind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,37 @@ pub(super) fn host_and_port(text: &str) -> Result<String, String> {
 pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
     address.or_else(|_| text.parse()).map_err(|_| "expected ip:port".to_string())
+}
+
+/// Where traces go; nowhere, if it is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OtelEndpoint(pub(super) Option<Endpoint>);
+
+/// The URL of a collector, or nothing.
+pub(super) fn otel_endpoint(text: &str) -> Result<OtelEndpoint, String> {
+    match text {
+        "" => Ok(OtelEndpoint(None)),
+        url => Endpoint::parse(url).map(|endpoint| OtelEndpoint(Some(endpoint))).map_err(|error| error.to_string()),
+    }
+}
+
+/// A share, above 0 and at most 1.
+pub(super) fn sample_ratio(text: &str) -> Result<SampleRatio, String> {
+    let ratio = text.parse::<f64>().ok().and_then(SampleRatio::new);
+    ratio.ok_or_else(|| format!("expected a number from {} to 1", SampleRatio::LEAST))
+}
+
+/// What people may call a node: a word that fits on a line, or nothing.
+pub(super) fn node_name(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 255;
+    let is_name = text.len() <= LONGEST && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    if is_name { Ok(text.to_string()) } else { Err(format!("expected a word of at most {LONGEST} bytes")) }
+}
+
+/// What this machine is called, or nothing.
+pub(super) fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    node_name(&name).unwrap_or_default()
 }
 
 /// A DNS name.

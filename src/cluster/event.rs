@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::snapshot::{Ending, Part};
 use super::{Connection, TransportError};
-use crate::effects::Frontier;
+use crate::effects::{Frontier, TracedEffect};
 use crate::pubsub::Message;
 use crate::replication::Frame;
 
@@ -33,6 +33,8 @@ pub(super) enum Event {
 pub(super) enum LinkEvent {
     /// A frame for the core.
     Frame(Frame),
+    /// Effects that are to come belong to traces.
+    Traces(Vec<TracedEffect>),
     /// What clients of the peer have published.
     Messages(Vec<Message>),
     /// A step of a snapshot that the peer sends. Each snapshot of a link has a stream of its own, counted from 0.

@@ -138,6 +138,11 @@ impl Mesh {
         self.links.values()
     }
 
+    /// Who is connected.
+    pub fn connected(&self) -> impl Iterator<Item = NodeId> {
+        self.links.keys().copied()
+    }
+
     /// The peer of a link, unless the link is gone.
     pub fn peer(&self, link: LinkId) -> Option<NodeId> {
         self.peers.get(&link).copied()
@@ -270,7 +275,8 @@ impl Mesh {
         }
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        tracing::info!(%peer, address = %connection.remote_address(), dialed = connection.dialed(), "peer connected");
+        let protocol = connection.protocol();
+        tracing::info!(%peer, address = %connection.remote_address(), dialed = connection.dialed(), protocol, "peer connected");
         self.links.insert(peer, Link::start(id, now, connection, self.events.clone()));
         self.peers.insert(id, peer);
         changes.push(Change::Connected(peer));

@@ -26,8 +26,11 @@ mod seams;
 mod send_queue;
 mod snapshot;
 mod start;
+mod traces;
 mod udp;
 mod upkeep;
+#[cfg(test)]
+mod wire_record;
 
 pub use dns::{SystemResolver, discover};
 pub use identity::{Identity, IdentityError};
@@ -35,7 +38,7 @@ pub use members::MEMBERS_KEY;
 pub use options::{ClusterError, ClusterOptions, Tune};
 pub use passphrase::{ClusterSecret, PassphraseError, generate_passphrase};
 pub use quic::{
-    Connection, FrameReader, FrameWriter, Incoming, PROTOCOL, StreamKind, Transport, TransportError, TransportOptions,
+    Connection, FrameReader, FrameWriter, Incoming, PROTOCOLS, StreamKind, Transport, TransportError, TransportOptions,
 };
 pub use runtime::ClusterLoop;
 pub use seams::{BoxFuture, Clock, Net, ResolveError, Resolver, SystemClock};

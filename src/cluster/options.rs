@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{ClusterSecret, Identity, IdentityError, TransportError};
 use crate::pubsub::Channels;
 use crate::replication::CoreOptions;
+use crate::trace::Tracer;
 
 /// Changes the settings of a replication core.
 pub type Tune = Arc<dyn Fn(&mut CoreOptions) + Send + Sync>;
@@ -38,6 +39,8 @@ pub struct ClusterOptions {
     pub keep_alive: Duration,
     /// Who listens to what clients of all nodes publish.
     pub channels: Arc<Channels>,
+    /// Who gets the spans of sampled writes, here and at their origins, if somebody does.
+    pub tracer: Option<Arc<Tracer>>,
     /// Changes the settings of the replication core; most callers leave them as they are.
     pub tune: Tune,
 }
@@ -58,6 +61,7 @@ impl ClusterOptions {
             idle_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(2),
             channels: Arc::default(),
+            tracer: None,
             tune: Arc::new(|_| {}),
         }
     }

@@ -8,12 +8,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use super::event::{Event, LinkEvent, LinkId};
 use super::send_queue::{Pieces, SendQueue, cost};
 use super::snapshot::{self, Assembler};
+use super::traces::{decode_traces, is_traces};
 use super::{Clock, Connection, FrameReader, StreamKind, TransportError};
 use crate::keyspace::Keyspace;
 use crate::pubsub::{MAX_MESSAGES_FRAME_BYTES, decode_messages};
@@ -111,6 +113,11 @@ impl Link {
             Stream::Control => self.control.push(frame.encode()),
             Stream::Effects => self.effects.push(frame.encode()),
         }
+    }
+
+    /// Queues a frame that says which effects behind it belong to traces. Dropped when the queue is full.
+    pub fn send_traces(&self, frame: Bytes) {
+        self.effects.push(vec![frame]);
     }
 
     /// Queues a frame of messages. False when it was dropped because too many are waiting.
@@ -263,6 +270,7 @@ impl Reading {
             let length = bytes.len();
             let decoded = match kind {
                 StreamKind::Messages => decode_messages(&bytes).map(LinkEvent::Messages),
+                StreamKind::Effects if is_traces(&bytes) => decode_traces(&bytes).map(LinkEvent::Traces),
                 _ => Frame::decode(bytes).map(LinkEvent::Frame),
             };
             let event = match decoded {

@@ -83,6 +83,9 @@ impl ClusterLoop {
             (self.member.legacy, self.member.forgotten) = (self.remains.made(), self.remains.forgotten());
         }
         self.core = self.new_core();
+        if let Some(traces) = &mut self.traces {
+            traces.forget();
+        }
         let waiting = std::mem::take(&mut self.inputs);
         for input in waiting {
             if let Input::LocalEffects(effects) = input {

@@ -21,6 +21,7 @@ use super::mesh::{Change, Lead, Mesh};
 use super::options::Tune;
 use super::rebase::OwnPast;
 use super::start::random_bytes;
+use super::traces::Traces;
 use super::upkeep::{Folding, Reports};
 use super::{
     Clock, ClusterError, ClusterSecret, ClusterTask, Identity, Net, Resolver, Transport, TransportOptions, address,
@@ -83,6 +84,8 @@ pub struct ClusterLoop {
     pub(super) shown: Frontier,
     pub(super) opens_at: Option<Duration>,
     pub(super) leaving: Option<Leaving>,
+    /// Traces of sampled writes, when somebody collects them.
+    pub(super) traces: Option<Traces>,
     /// The core wants another identity; it does nothing more itself.
     pub(super) rebase: Option<&'static str>,
     pub(super) inputs: VecDeque<Input>,
@@ -121,6 +124,8 @@ impl ClusterLoop {
         let (client_port, started) = (options.client_port, clock.wall());
         let member = Member { name, address, client_port, version, started, ..Member::default() };
         let (event_sender, events) = mpsc::channel(EVENTS);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let traces = options.tracer.map(|tracer| Traces::new(tracer, random.fork()));
         let now = clock.monotonic();
         let (core, tick_interval) = new_core(&settings, node, member.clone(), &Remains::default(), &*clock);
         let mut cluster = ClusterLoop {
@@ -131,7 +136,7 @@ impl ClusterLoop {
             net,
             clock,
             resolver,
-            random: fastrand::Rng::with_seed(seed),
+            random,
             commits,
             requests,
             events,
@@ -152,6 +157,7 @@ impl ClusterLoop {
             shown: Frontier::EMPTY,
             opens_at: None,
             leaving: None,
+            traces,
             rebase: None,
             inputs: VecDeque::new(),
             outputs: Vec::new(),
@@ -275,8 +281,10 @@ impl ClusterLoop {
         match event {
             LinkEvent::Frame(frame) => {
                 self.reports.urgent |= matches!(frame, Frame::Ack { .. } | Frame::Gossip { .. });
+                self.trace_frame(peer, &frame);
                 self.step(Input::Received { peer, frame });
             }
+            LinkEvent::Traces(effects) => self.expect_traces(peer, effects),
             LinkEvent::Messages(messages) => self.receive_messages(messages),
             LinkEvent::Snapshot { stream, part } => self.take_snapshot_part(peer, link, stream, part),
             LinkEvent::SnapshotBroken { stream } => self.snapshot_broke(peer, link, stream),
@@ -302,6 +310,9 @@ impl ClusterLoop {
     /// Tells the core who came and who went.
     fn tell(&mut self, changes: Vec<Change>) {
         for change in changes {
+            if let Change::Disconnected(peer) = change {
+                self.trace_lost(peer);
+            }
             self.step(match change {
                 Change::Connected(peer) => Input::Connected { peer },
                 Change::Disconnected(peer) => Input::Disconnected { peer },
@@ -313,6 +324,7 @@ impl ClusterLoop {
     pub(super) fn lose(&mut self, peer: NodeId, reason: &str) {
         if self.mesh.lose(peer, reason, self.clock.monotonic(), &mut self.random) {
             self.import_lost(peer);
+            self.trace_lost(peer);
             self.step(Input::Disconnected { peer });
         }
     }
@@ -329,6 +341,9 @@ impl ClusterLoop {
         let effects = self.keyspace.drain_effects();
         let (effects, late): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.dot.node == self.node);
         self.keep_late_effects(late);
+        if !effects.is_empty() {
+            self.tell_traces();
+        }
         if !effects.is_empty() || always {
             self.inputs.push_back(Input::LocalEffects(effects));
         }
@@ -347,6 +362,7 @@ impl ClusterLoop {
             self.core.step(self.now(), input, &mut outputs);
             self.outputs = self.carry_out_all(outputs);
         }
+        self.traces_handed_over();
     }
 
     /// Carries out what one or more steps of the core ask for. Returns the empty list, to be used again.
@@ -372,6 +388,7 @@ impl ClusterLoop {
             Output::Apply { effect, seen } => {
                 self.drop_stale_data();
                 self.keyspace.apply(&effect, &seen, wall);
+                self.trace_applied(effect.dot);
                 // A clock that is ahead of this one makes no time negative.
                 self.reports.delays.add(wall.saturating_sub(effect.stamp().millis()));
                 self.members_changed |= members::touches_members(&effect);
@@ -410,6 +427,7 @@ impl ClusterLoop {
             Output::Connect { node, address } => self.connect(node, address),
             Output::Disconnect { peer, reason } => {
                 if self.mesh.lose(peer, reason, self.clock.monotonic(), &mut self.random) {
+                    self.trace_lost(peer);
                     self.inputs.push_back(Input::Disconnected { peer });
                 }
             }
@@ -435,6 +453,7 @@ impl ClusterLoop {
             Stream::Control => {
                 let reason = "it does not read what it is sent";
                 if self.mesh.lose(peer, reason, self.clock.monotonic(), &mut self.random) {
+                    self.trace_lost(peer);
                     self.inputs.push_back(Input::Disconnected { peer });
                 }
             }

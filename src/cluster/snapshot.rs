@@ -137,7 +137,7 @@ pub(super) fn header_frame(header: &SnapshotHeader) -> Vec<Bytes> {
 }
 
 /// The frames behind the shards.
-fn ending_frames(ending: Option<Ending>) -> impl Iterator<Item = Vec<Bytes>> {
+pub(super) fn ending_frames(ending: Option<Ending>) -> impl Iterator<Item = Vec<Bytes>> {
     let (effects, last) = match ending {
         Some(Ending { tail, time }) => (tail.effects, tagged(tag::TRAILER, &Trailer { end: tail.end, time })),
         None => (Vec::new(), vec![Bytes::from_static(&[tag::ABANDONED])]),

@@ -16,9 +16,12 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use rustls::crypto::CryptoProvider;
 
 use super::*;
+use crate::effects::{TraceContext, TraceScope};
 use crate::keyspace::{Keyspace, KeyspaceOptions, Life, Readers, Stale};
 use crate::pubsub::{Channels, Delivery, Message, Subscriber, Topic};
 use crate::replication::{ClusterReport, Stage};
+use crate::trace::testing::Collector;
+use crate::trace::{Endpoint, Resource, Tracer, start_exporter};
 
 /// Names lead to the nodes that a test has started.
 #[derive(Clone, Default)]
@@ -117,6 +120,7 @@ struct Node {
     clock: SystemClock,
     address: SocketAddr,
     out: Arc<AtomicBool>,
+    tracer: Arc<Tracer>,
 }
 
 impl Node {
@@ -157,6 +161,8 @@ impl Node {
         options.idle_timeout = idle;
         options.keep_alive = Duration::from_millis(200);
         let channels = options.channels.clone();
+        let tracer = Arc::new(Tracer::new(1.0));
+        options.tracer = Some(tracer.clone());
         options.tune = Arc::new(|core| {
             core.tick_interval = 10;
             core.gossip_interval = 50;
@@ -170,7 +176,7 @@ impl Node {
         let handle =
             start(options, keyspace.clone(), Arc::new(net), Arc::new(clock), Arc::new(table.clone()), 7).unwrap();
         table.0.lock().push(address);
-        Node { keyspace, channels, handle, clock, address, out }
+        Node { keyspace, channels, handle, clock, address, out, tracer }
     }
 
     /// A node that serves clients.
@@ -590,4 +596,46 @@ fn a_malformed_frame_of_messages_ends_the_connection() {
         assert_eq!(heard(&listening), ["hi"]);
     });
     eventually("it is counted", || node.report().refused_peers == 1);
+}
+
+#[test]
+fn a_traced_write_shows_at_the_peer_and_in_its_acknowledgement_under_one_trace() {
+    let (table, collector) = (Table::default(), Collector::start());
+    let (one, other) = (Node::serving(&table), Node::serving(&table));
+    for node in [&one, &other] {
+        let endpoint = Endpoint::parse(&collector.url()).unwrap();
+        let resource = Resource(vec![("host.name", node.handle.node().to_string())]);
+        start_exporter(node.tracer.clone(), endpoint, resource).unwrap();
+    }
+    eventually("both are connected", || one.connected() == 1 && other.connected() == 1);
+    one.set("untraced", "1");
+    let context = TraceContext { trace: 0xabc, span: 0xdef };
+    {
+        let _scope = TraceScope::enter(context);
+        one.set("traced", "1");
+    }
+    one.set("untraced", "2");
+    let spans = collector.wait_for(|spans| spans.len() >= 3);
+    let named = |name: &str| {
+        let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
+        assert_eq!(found.len(), 1, "{name}: {spans:?}");
+        found[0]
+    };
+    let (replicate, apply, acknowledge) = (named("replicate"), named("apply"), named("acknowledge"));
+    assert!(spans.iter().all(|span| span.trace_id == context.trace.to_be_bytes()), "{spans:?}");
+    assert_eq!(replicate.parent_span_id, context.span.to_be_bytes());
+    assert_eq!(apply.parent_span_id, replicate.span_id);
+    assert_eq!(acknowledge.parent_span_id, replicate.span_id);
+    assert!(replicate.start_time_unix_nano <= apply.end_time_unix_nano);
+    // The peer itself has sent the span of what it did.
+    let sender = |name: &str| {
+        collector.requests().into_iter().flat_map(|(_, request)| request.resource_spans).find_map(|sent| {
+            let has = sent.scope_spans.iter().flat_map(|scope| &scope.spans).any(|span| span.name == name);
+            has.then(|| format!("{:?}", sent.resource))
+        })
+    };
+    for (name, node) in [("replicate", &one), ("apply", &other), ("acknowledge", &one)] {
+        assert!(sender(name).unwrap().contains(&node.handle.node().to_string()), "{name}");
+    }
+    assert_eq!(other.get("traced").as_deref(), Some("1"));
 }

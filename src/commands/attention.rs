@@ -11,6 +11,8 @@ pub const MONITORED: u32 = 1;
 pub const PAUSED: u32 = 1 << 1;
 /// Every command is to be timed.
 pub const CLOSELY: u32 = 1 << 2;
+/// Some commands are sampled for tracing.
+pub const TRACED: u32 = 1 << 3;
 /// From this bit on: how many connections are asked to end and have not ended.
 const KILLED_UNIT: u32 = 1 << 8;
 

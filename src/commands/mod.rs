@@ -81,8 +81,9 @@ mod subscriptions;
 mod supervision;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod timing;
+mod traced;
 mod trackers;
 mod tracking;
 #[cfg(test)]
@@ -226,6 +227,7 @@ fn call(context: &mut Context<'_>) -> Flow {
     if context.session.tracking.is_some() {
         tracking::note_reads(context);
     }
+    let traced = traced::begin(context);
     let mut outcome = (entry.command.handler)(context);
     if let Ok(flow @ Flow::Elsewhere { .. }) = outcome {
         // It counts when it is carried out.
@@ -242,6 +244,9 @@ fn call(context: &mut Context<'_>) -> Flow {
     if let Some((read, begun, calls)) = timed.filter(|_| !waits) {
         let taken = (read().saturating_sub(begun), calls);
         timing::note(state, context.session, entry, &context.arguments, context.now, taken);
+    }
+    if let Some(traced) = traced.filter(|_| !waits) {
+        traced.end(context.session, entry, outcome.is_err());
     }
     if state.supervision.attention.get() & MONITORED != 0 && !entry.command.flags.has(Flags::SKIP_MONITOR) {
         show(context);

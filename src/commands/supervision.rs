@@ -2,14 +2,16 @@
 //! the wish that it ends.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::attention::{Attention, CLOSELY};
+use super::attention::{Attention, CLOSELY, TRACED};
 use super::monitoring::Monitors;
 use super::pausing::Pausing;
 use crate::observe::{LatencyEvents, SlowLog};
+use crate::trace::Tracer;
 
 /// Who may use DEBUG.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +135,8 @@ pub struct Supervision {
     pub debug_access: DebugAccess,
     /// So many of the server threads take clients at the moment; 0: all of them.
     pub serving_threads: AtomicUsize,
+    /// Who gets the spans of sampled commands.
+    tracer: OnceLock<Arc<Tracer>>,
     ending: watch::Sender<bool>,
 }
 
@@ -149,8 +153,20 @@ impl Supervision {
             active_expire: AtomicBool::new(true),
             debug_access,
             serving_threads: AtomicUsize::new(0),
+            tracer: OnceLock::new(),
             ending: watch::Sender::new(false),
         }
+    }
+
+    /// From now on some commands are traced. To be said once.
+    pub fn trace_with(&self, tracer: Arc<Tracer>) {
+        self.tracer.get_or_init(|| tracer);
+        self.attention.set(TRACED, true);
+    }
+
+    /// Who gets the spans of sampled commands, if there is somebody.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.get().map(|tracer| &**tracer)
     }
 
     /// Asks for the process to end.

@@ -82,10 +82,16 @@ impl<'a> Reader<'a> {
         Err(CodecError::Overflow)
     }
 
+    /// Exactly so many bytes as the caller's type says.
+    pub fn array<const COUNT: usize>(&mut self) -> Result<[u8; COUNT], CodecError> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(CodecError::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
     /// Eight bytes, little endian.
     pub fn fixed64(&mut self) -> Result<u64, CodecError> {
-        let bytes = self.take(8)?;
-        Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| CodecError::Truncated)?))
+        self.array().map(u64::from_le_bytes)
     }
 
     /// A byte string with its length in front.

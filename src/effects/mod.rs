@@ -16,6 +16,7 @@ mod origin;
 mod reissue;
 mod score;
 mod stamp;
+mod trace;
 
 pub use codec::{CodecError, Reader, write_bytes, write_varint};
 pub use dot::{Dot, NodeId};
@@ -29,3 +30,4 @@ pub use origin::Origin;
 pub use reissue::Reissue;
 pub use score::{NotANumber, Score};
 pub use stamp::{HybridClock, Stamp};
+pub use trace::{TraceContext, TraceScope, TracedEffect, current_trace};

@@ -7,8 +7,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Dot, Effect, Frontier, HybridClock, NodeId, Operation, OperationsWriter, Reach, SeenChanges, Stamp};
+use super::{
+    Dot, Effect, Frontier, HybridClock, NodeId, Operation, OperationsWriter, Reach, SeenChanges, Stamp, TracedEffect,
+    current_trace,
+};
 use crate::planted::{Bug, planted};
+
+/// So many effects that belong to traces are noted until they are collected; of more, nobody learns that they belong to one.
+const MAX_TRACED: usize = 1024;
 
 /// Names and collects local effects. Holds no clock: callers pass the time.
 #[derive(Debug)]
@@ -24,6 +30,7 @@ pub struct Origin {
     acts_on: Option<Reach>,
     outbox: Vec<u8>,
     ends: Vec<usize>,
+    traced: Vec<TracedEffect>,
 }
 
 impl Origin {
@@ -39,6 +46,7 @@ impl Origin {
             acts_on: None,
             outbox: Vec::new(),
             ends: Vec::new(),
+            traced: Vec::new(),
         }
     }
 
@@ -103,6 +111,11 @@ impl Origin {
         self.ends.push(self.outbox.len());
         self.writer.clear();
         self.frontier.set(self.node, seq);
+        if let Some(context) = current_trace()
+            && self.traced.len() < MAX_TRACED
+        {
+            self.traced.push(TracedEffect { dot, context });
+        }
         Some((seq, was_empty))
     }
 
@@ -141,6 +154,12 @@ impl Origin {
         self.outbox.len()
     }
 
+    /// Those effects since the last call that were committed on behalf of a trace (see [`super::TraceScope`]). Of an effect that
+    /// [`Origin::drain`] has handed out, the next call knows.
+    pub fn drain_traced(&mut self) -> Vec<TracedEffect> {
+        std::mem::take(&mut self.traced)
+    }
+
     /// Collects the effects committed since the last call, in order.
     pub fn drain(&mut self) -> Vec<Effect> {
         let encoded = Bytes::from(std::mem::take(&mut self.outbox));
@@ -159,7 +178,7 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effects::Action;
+    use crate::effects::{Action, TraceContext, TraceScope};
 
     #[test]
     fn effects_carry_what_was_seen_since_the_one_before() {
@@ -180,5 +199,36 @@ mod tests {
         assert!(effects[1].seen_changes.is_empty());
         assert!(effects[1].time > effects[0].time);
         assert!(origin.drain().is_empty());
+    }
+
+    #[test]
+    fn what_is_committed_within_a_trace_is_noted_and_nothing_else() {
+        let mut origin = Origin::new(NodeId(1));
+        let mut write = || {
+            origin.open(10);
+            origin.push(Operation::Key { database: 0, key: b"k", action: Action::Remove });
+            origin.commit()
+        };
+        let context = TraceContext { trace: 7, span: 8 };
+        write();
+        {
+            let _scope = TraceScope::enter(context);
+            write();
+        }
+        write();
+        assert_eq!(origin.drain_traced(), [TracedEffect { dot: Dot { node: NodeId(1), seq: 2 }, context }]);
+        assert!(origin.drain_traced().is_empty());
+    }
+
+    #[test]
+    fn traces_that_nobody_collects_are_forgotten_at_a_bound() {
+        let mut origin = Origin::new(NodeId(1));
+        let _scope = TraceScope::enter(TraceContext { trace: 7, span: 8 });
+        for _ in 0..MAX_TRACED + 1 {
+            origin.open(10);
+            origin.push(Operation::Key { database: 0, key: b"k", action: Action::Remove });
+            origin.commit();
+        }
+        assert_eq!(origin.drain_traced().len(), MAX_TRACED);
     }
 }

@@ -23,7 +23,7 @@ use super::value::seed_elements;
 use super::waiting::Waiter;
 use super::watching::{Watched, Watcher};
 use super::{KeyspaceOptions, Kind, Millis};
-use crate::effects::{Effect, Frontier, Origin};
+use crate::effects::{Effect, Frontier, Origin, TracedEffect};
 
 /// The data of one node. See the module `keyspace`.
 pub struct Keyspace {
@@ -325,6 +325,12 @@ impl Keyspace {
     /// The effects of local writes since the last call, in order.
     pub fn drain_effects(&self) -> Vec<Effect> {
         self.origin.as_ref().map(|origin| origin.lock().drain()).unwrap_or_default()
+    }
+
+    /// Which effects belong to traces, of those that [`Keyspace::drain_effects`] has handed out since the last call, and maybe of some that
+    /// it is about to.
+    pub fn drain_traced(&self) -> Vec<TracedEffect> {
+        self.origin.as_ref().map(|origin| origin.lock().drain_traced()).unwrap_or_default()
     }
 
     /// Everything that is applied here. Empty without a cluster.

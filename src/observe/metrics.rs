@@ -74,6 +74,14 @@ fn clients(page: &Page, state: &ServerState) {
         "Client connections refused because there were too many.",
         total(|thread| &thread.connections_rejected),
     );
+    if let Some(tracer) = state.supervision.tracer() {
+        page.counter("swytch_trace_spans_exported_total", "Spans that the collector has taken.", tracer.exported());
+        page.counter(
+            "swytch_trace_spans_dropped_total",
+            "Spans that were dropped because the collector did not take them.",
+            tracer.dropped(),
+        );
+    }
     if let Some(certificates) = &state.tls {
         page.gauge(
             "swytch_tls_certificate_not_after_seconds",

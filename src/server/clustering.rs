@@ -12,6 +12,7 @@ use crate::cluster::{
 };
 use crate::keyspace::Keyspace;
 use crate::pubsub::Channels;
+use crate::trace::Tracer;
 
 /// What has to be known before the keyspace is made: who this node is, and how keys are hashed in this cluster.
 pub struct Credentials {
@@ -48,6 +49,7 @@ pub fn start(
     options: &Options,
     credentials: Credentials,
     (keyspace, channels): (&Arc<Keyspace>, &Arc<Channels>),
+    tracer: Option<Arc<Tracer>>,
     clock: Arc<dyn Clock>,
     seed: u64,
 ) -> Result<ClusterHandle, StartError> {
@@ -56,7 +58,9 @@ pub fn start(
     let options = ClusterOptions {
         advertise: settings.advertise.clone(),
         join: settings.join.clone(),
+        name: options.node_name.clone(),
         channels: Arc::clone(channels),
+        tracer,
         also_accepted,
         ..ClusterOptions::new(secret, identity, bind, options.client_port())
     };

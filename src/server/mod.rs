@@ -46,6 +46,6 @@ mod transaction_tests;
 
 pub use front::Front;
 pub use listener::BindError;
-pub use options::{BindAddress, ClusterSettings, LogFormat, Options, TlsOptions};
+pub use options::{BindAddress, ClusterSettings, LogFormat, Options, SampleRatio, TlsOptions, TracingSettings};
 pub use serve::{Accepted, ClientListener, keep_up, serve};
 pub use start::{StartError, follow_cluster, run};

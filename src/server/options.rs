@@ -8,6 +8,7 @@ use crate::commands::DebugAccess;
 use crate::keyspace::{EventClasses, EvictionPolicy};
 use crate::persistence::PersistenceOptions;
 use crate::tls::TlsSettings;
+use crate::trace::Endpoint;
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,37 @@ pub struct ClusterSettings {
     pub advertise: Option<String>,
     /// The DNS server to ask; the system's without it.
     pub dns_server: Option<SocketAddr>,
+}
+
+/// The share of commands that are traced: above 0, at most 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleRatio {
+    billionths: u32,
+}
+
+impl SampleRatio {
+    /// The smallest.
+    pub const LEAST: f64 = 1e-9;
+
+    /// `None`: it is none.
+    pub fn new(ratio: f64) -> Option<SampleRatio> {
+        // Checked to be within bounds that a u32 holds.
+        (Self::LEAST..=1.0).contains(&ratio).then(|| SampleRatio { billionths: (ratio / Self::LEAST).round() as u32 })
+    }
+
+    /// As a number from 0 to 1.
+    pub fn get(self) -> f64 {
+        f64::from(self.billionths) * Self::LEAST
+    }
+}
+
+/// Which commands are traced, and who is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingSettings {
+    /// The collector.
+    pub endpoint: Endpoint,
+    /// How many of the commands.
+    pub ratio: SampleRatio,
 }
 
 /// How to speak TLS with clients.
@@ -91,6 +123,10 @@ pub struct Options {
     pub log_format: LogFormat,
     /// The TCP port for `/health`, `/metrics` and `/status`; none of it without.
     pub metrics_port: Option<u16>,
+    /// Traces of some commands, if somebody collects them.
+    pub tracing: Option<TracingSettings>,
+    /// What people call this node; its address, if it is empty.
+    pub node_name: String,
     /// The data in a file.
     pub persistence: PersistenceOptions,
     /// The configuration file.

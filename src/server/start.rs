@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,7 +19,7 @@ use super::clustering::{self, Credentials};
 use super::descriptors;
 use super::front::Front;
 use super::listener::{BindError, UnixSocket, bind_all, bind_tcp};
-use super::options::Options;
+use super::options::{Options, TracingSettings};
 use super::readiness::Manager;
 use super::serve::{keep_up, stopped};
 use super::threads::{Dispatcher, Threads, threads_for};
@@ -32,6 +32,10 @@ use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::observe::{self, NodeStatus, Stats};
 use crate::persistence::{LoadError, Persistence};
 use crate::tls::{Certificates, Prepared, TlsError};
+use crate::trace::{Resource, Tracer, start_exporter};
+
+/// At the end, the collector has so long to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 
 /// Why a node does not start. Displayed as one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -81,10 +85,11 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let credentials = options.cluster.as_ref().map(Credentials::derive).transpose()?;
     let mut state = make_state(&options, clock.wall(), credentials.as_ref())?;
+    let tracer = options.tracing.as_ref().map(|settings| begin_to_trace(settings, &options, &state)).transpose()?;
     let cluster = match (&options.cluster, credentials) {
         (Some(settings), Some(credentials)) => {
             let data = (&state.keyspace, &state.channels);
-            Some(clustering::start(settings, &options, credentials, data, clock.clone(), random()?)?)
+            Some(clustering::start(settings, &options, credentials, data, tracer.clone(), clock.clone(), random()?)?)
         }
         _ => None,
     };
@@ -163,6 +168,10 @@ async fn run_node(mut options: Options) -> Result<(), StartError> {
         let saved = saved.await;
         if let Some(cluster) = &cluster {
             cluster.leave().await;
+        }
+        if let Some(tracer) = tracer {
+            // Should it fail, the spans that still waited are lost, which harms nobody.
+            let _ = tokio::task::spawn_blocking(move || tracer.close(LAST_SPANS)).await;
         }
         saved
     };
@@ -260,6 +269,26 @@ async fn reload_when_asked(mut hangups: Signal, state: Arc<ServerState>, mut sto
             }
         }
     }
+}
+
+/// Starts to sample commands, and to bring their spans to the collector.
+fn begin_to_trace(
+    settings: &TracingSettings,
+    options: &Options,
+    state: &ServerState,
+) -> Result<Arc<Tracer>, StartError> {
+    let tracer = Arc::new(Tracer::new(settings.ratio.get()));
+    let resource = Resource(vec![
+        ("service.name", "swytch".to_owned()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id", state.run_id.clone()),
+        ("host.name", options.node_name.clone()),
+        ("process.pid", state.facts.process.to_string()),
+    ]);
+    start_exporter(Arc::clone(&tracer), settings.endpoint.clone(), resource)?;
+    state.supervision.trace_with(Arc::clone(&tracer));
+    info!(collector = settings.endpoint.url(), ratio = settings.ratio.get(), "some commands are traced");
+    Ok(tracer)
 }
 
 fn spawn_unix(

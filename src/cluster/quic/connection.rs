@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{RecvStream, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Mutex;
@@ -95,6 +96,13 @@ impl Connection {
             return Err(TransportError::Myself);
         }
         Ok(Connection(Arc::new(Shared { connection, peer, dialed, opening: Mutex::new(None) })))
+    }
+
+    /// The version of the protocol that both sides have agreed on: the newest that both speak.
+    pub fn protocol(&self) -> String {
+        let data = self.0.connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+        let protocol = data.and_then(|data| data.protocol);
+        String::from_utf8_lossy(&protocol.unwrap_or_default()).into_owned()
     }
 
     /// The peer, proven by its certificate.

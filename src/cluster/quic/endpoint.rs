@@ -15,6 +15,7 @@ use ring::hmac::{self, HMAC_SHA256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::PROTOCOLS;
 use super::connection::{CLOSED, Connection, canonical};
 use super::error::TransportError;
 use super::seed::Seed;
@@ -66,6 +67,8 @@ pub struct TransportOptions {
     /// How long a handshake may take, on either side. It takes two round trips: who has not answered at all when half of
     /// this is over is given up then, to be dialed afresh.
     pub handshake_timeout: Duration,
+    /// The versions of the protocol that are offered and taken, the newest first.
+    pub protocols: &'static [&'static str],
 }
 
 impl TransportOptions {
@@ -77,6 +80,7 @@ impl TransportOptions {
             idle_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),
+            protocols: PROTOCOLS,
         }
     }
 }
@@ -121,7 +125,8 @@ impl Transport {
         let wall_clock = Arc::new(WallClock(clock.clone()));
         let transport = Arc::new(transport_config(&options, net.fixed_mtu())?);
 
-        let server = tls::server(&identity, crypto.clone(), wall_clock.clone(), certificate.clone())?;
+        let server =
+            tls::server(&identity, crypto.clone(), wall_clock.clone(), certificate.clone(), options.protocols)?;
         let server = QuicServerConfig::try_from(server).map_err(TransportError::setup)?;
         let mut tokens = ValidationTokenConfig::default();
         tokens.sent(0);
@@ -134,7 +139,7 @@ impl Transport {
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
 
-        let dialing = tls::client(&identity, crypto, wall_clock, certificate.clone())?;
+        let dialing = tls::client(&identity, crypto, wall_clock, certificate.clone(), options.protocols)?;
         let first_ids = Mutex::new(seed.first_connection_ids()?);
 
         let connection_ids = seed.connection_ids()?;

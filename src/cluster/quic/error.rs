@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use quinn::{ConnectionError, ReadError, TransportErrorCode, WriteError};
 use rustls::AlertDescription;
 
-use super::PROTOCOL;
+use super::PROTOCOLS;
 
 /// The range of QUIC's error codes that carry a TLS alert (RFC 9001, section 4.8).
 const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
@@ -23,7 +23,7 @@ pub enum TransportError {
     #[error("it has another cluster passphrase, and does not serve yet; all nodes need the same --cluster-passphrase")]
     WrongPassphraseIdle,
     /// The peer speaks another version of QUIC or of the protocol above it.
-    #[error("it does not speak version {PROTOCOL} of the cluster protocol")]
+    #[error("it speaks no version of the cluster protocol that this node speaks ({})", PROTOCOLS.join(", "))]
     VersionMismatch,
     /// A certificate is not valid yet or not valid any more, in the eyes of one side.
     #[error("its clock and the clock of this node are more than a day apart")]

@@ -17,8 +17,10 @@ pub use endpoint::{Incoming, Transport, TransportOptions};
 pub use error::TransportError;
 pub use framing::{FrameReader, FrameWriter};
 
-/// The protocol that nodes speak, and its version: a peer that does not speak it is told so in the handshake.
-pub const PROTOCOL: &str = "swytch/1";
+/// The versions of the protocol that this node speaks, the newest first: the current one, and the one before as long as nodes of
+/// the release before may be in the same cluster, which is during an upgrade. Two nodes speak the newest that both know; a peer that knows none
+/// of these is told so in the handshake.
+pub const PROTOCOLS: &[&str] = &["swytch/1"];
 
 #[cfg(test)]
 mod tests {
@@ -127,6 +129,32 @@ mod tests {
         assert_eq!(ours.closed().await, "this node closed the connection");
         assert!(one.accept().await.is_none());
         assert_eq!(one.connect(other.local_address().unwrap()).await.err(), Some(TransportError::Closed));
+    }
+
+    #[tokio::test]
+    async fn two_nodes_speak_the_newest_version_that_both_know() {
+        let speaking = |protocols: &'static [&'static str], entropy| {
+            let options = TransportOptions { protocols, ..options("127.0.0.1:0") };
+            start(b"p", entropy, Arc::new(SystemClock::default()), options)
+        };
+        let old = speaking(&["swytch/1"], 1);
+        let between = speaking(&["swytch/2", "swytch/1"], 2);
+        let new = speaking(&["swytch/3", "swytch/2"], 3);
+        let other_new = speaking(&["swytch/3", "swytch/2"], 4);
+        for (one, other, version) in
+            [(&old, &between, "swytch/1"), (&between, &new, "swytch/2"), (&new, &other_new, "swytch/3")]
+        {
+            for (dialer, dialed) in [(one, other), (other, one)] {
+                let (ours, theirs) = connected(dialer, dialed).await;
+                assert_eq!((ours.protocol(), theirs.protocol()), (version.to_owned(), version.to_owned()));
+                exchange(&ours, &theirs, StreamKind::Effects).await;
+            }
+        }
+        for (dialer, dialed) in [(&old, &new), (&new, &old)] {
+            let (ours, theirs) = meet(dialer, dialed).await;
+            assert_eq!(ours.err(), Some(TransportError::VersionMismatch));
+            assert_eq!(theirs.map_err(|(_, error)| error).err(), Some(TransportError::VersionMismatch));
+        }
     }
 
     #[tokio::test]
@@ -312,8 +340,8 @@ mod tests {
         let identity = Identity::create(&secret(b'p'), &[], [2; 32]).unwrap();
         let clock = SystemClock::default();
         let certificate = Arc::new(tls::CurrentCertificate::new(&identity, &crypto, clock.wall()).unwrap());
-        let dialing = tls::client(&identity, crypto, Arc::new(tls::WallClock(Arc::new(clock))), certificate).unwrap();
-        let (mut config, _) = dialing.one();
+        let wall_clock = Arc::new(tls::WallClock(Arc::new(clock)));
+        let (mut config, _) = tls::client(&identity, crypto, wall_clock, certificate, PROTOCOLS).unwrap().one();
         config.alpn_protocols = vec![b"swytch/0".to_vec()];
         let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
         let older = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();

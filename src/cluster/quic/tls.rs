@@ -20,7 +20,6 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use super::PROTOCOL;
 use super::error::TransportError;
 use crate::cluster::identity::{Identity, says_serving};
 use crate::cluster::seams::Clock;
@@ -164,6 +163,7 @@ pub(super) fn server(
     crypto: Arc<CryptoProvider>,
     clock: Arc<WallClock>,
     certificate: Arc<CurrentCertificate>,
+    protocols: &[&str],
 ) -> Result<ServerConfig, TransportError> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(identity)?), crypto.clone())
         // Naming the authorities would tell anyone who asks which cluster this is.
@@ -175,7 +175,8 @@ pub(super) fn server(
         .map_err(TransportError::setup)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificate);
-    config.alpn_protocols = vec![PROTOCOL.into()];
+    // The dialed side chooses, by its own order: the newest that both speak.
+    config.alpn_protocols = names(protocols);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -204,6 +205,7 @@ pub(super) fn client(
     crypto: Arc<CryptoProvider>,
     clock: Arc<WallClock>,
     certificate: Arc<CurrentCertificate>,
+    protocols: &[&str],
 ) -> Result<Dialing, TransportError> {
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(identity)?), crypto.clone())
         .build()
@@ -213,12 +215,16 @@ pub(super) fn client(
         .map_err(TransportError::setup)?
         .with_webpki_verifier(verifier.clone())
         .with_client_cert_resolver(certificate);
-    config.alpn_protocols = vec![PROTOCOL.into()];
+    config.alpn_protocols = names(protocols);
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     // The name is the same for every node and travels in clear: nobody needs it.
     config.enable_sni = false;
     Ok(Dialing { config, verifier })
+}
+
+fn names(protocols: &[&str]) -> Vec<Vec<u8>> {
+    protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect()
 }
 
 fn roots(identity: &Identity) -> Result<RootCertStore, TransportError> {
