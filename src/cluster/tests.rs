@@ -437,7 +437,7 @@ fn a_cluster_goes_from_one_passphrase_to_another_without_a_stop() {
             let node = Node::accepting(&table, passphrase, also, addresses[place]);
             node.wait_until_serving();
             eventually("all that was written is there", || written.iter().all(|key| node.get(key).is_some()));
-            assert_eq!(node.report().snapshots_received, 1);
+            assert!(node.report().snapshots_received > 0);
             let key = format!("by {place} in round {round}");
             node.set(&key, "kept");
             written.push(key);
