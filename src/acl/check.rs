@@ -136,14 +136,15 @@ fn need_of(access: Access) -> Need {
 }
 
 /// What this request does with keys of which that depends on the options.
-fn access_of(entry: &Entry, spec: &KeySpec, arguments: &Arguments<'_>) -> Access {
+pub fn access_of(entry: &Entry, spec: &KeySpec, arguments: &Arguments<'_>) -> Access {
     if !spec.access.has(Access::VARIABLE) {
         return spec.access;
     }
+    let all = spec.access.without(Access::VARIABLE);
     let is = |word: &[u8], option: &str| word.eq_ignore_ascii_case(option.as_bytes());
     match entry.command.name {
         "set" => match arguments.from(3).iter().any(|word| is(word, "get")) {
-            true => spec.access,
+            true => all,
             false => Access::OVERWRITE.with(Access::UPDATE),
         },
         "bitfield" => {
@@ -154,11 +155,11 @@ fn access_of(entry: &Entry, spec: &KeySpec, arguments: &Arguments<'_>) -> Access
                 at += match () {
                     () if is(word, "get") && following >= 2 => 3,
                     () if is(word, "overflow") && following >= 1 => 2,
-                    () => return spec.access,
+                    () => return all,
                 };
             }
             Access::READ.with(Access::ACCESS)
         }
-        _ => spec.access,
+        _ => all,
     }
 }

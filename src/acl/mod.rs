@@ -23,7 +23,7 @@ mod selector;
 mod tests;
 mod users;
 
-pub use check::{Denial, Denied};
+pub use check::{Denial, Denied, access_of};
 pub use definition::{Definition, join_selectors};
 pub use file::{FileError, NamedUser, UserFile};
 pub use log::{Event, Log, LogContext, LogEntry, LogReason};

@@ -49,7 +49,7 @@ pub const COMMANDS: &[Command] = &[
             ),
             row("reply", 3, PRIVATE, replies).docs("3.2.0", "O(1)", "Says whether the connection wants replies"),
             row("info", 2, PRIVATE, info).hints(&["nondeterministic_output"]).docs(
-                "2.4.0",
+                "6.2.0",
                 "O(1)",
                 "Describes the connection",
             ),

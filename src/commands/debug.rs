@@ -18,6 +18,7 @@ use crate::resp::Protocol;
 /// The rows of this family. A subcommand may be about any key.
 pub const COMMANDS: &[Command] = &[Command::new(Group::Server, "debug", -2, debug)
     .flags(Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE).with(Flags::EVERYTHING))
+    .internal()
     .docs("1.0.0", "Depends on subcommand.", "For tests of the server")];
 
 fn debug(context: &mut Context<'_>) -> Outcome {

@@ -43,12 +43,12 @@ pub const COMMANDS: &[Command] = &[
         "O(N) with N keys and a large constant",
         "Adds to a HyperLogLog what others have",
     ),
-    write("pfdebug", 3, pfdebug).flags(Flags::ADMIN).keys(INSPECT).docs(
+    write("pfdebug", 3, pfdebug).flags(Flags::ADMIN).keys(INSPECT).internal().docs(
         "2.8.9",
         "O(1) with a large constant",
         "Shows the inside of a HyperLogLog",
     ),
-    row("pfselftest", 1, pfselftest).flags(Flags::ADMIN).docs(
+    row("pfselftest", 1, pfselftest).flags(Flags::ADMIN).internal().docs(
         "2.8.9",
         "O(1) with a large constant",
         "Tests the code of HyperLogLogs",

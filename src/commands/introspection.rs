@@ -3,7 +3,8 @@
 use super::context::{Context, Outcome, Refusal, SYNTAX, is_option};
 use super::glob;
 use super::spec::{Access, Categories, Command, Find, Flags, Group, Handler, KeySpec};
-use super::{Entry, Flow, signatures, table};
+use super::{Entry, Flow, history, signatures, table};
+use crate::acl::access_of;
 use crate::resp::Reply;
 
 const fn row(name: &'static str, arity: isize, handler: Handler) -> Command {
@@ -161,9 +162,17 @@ fn docs(context: &mut Context<'_>) -> Outcome {
 fn document(reply: &mut Reply, entry: &Entry) {
     let command = entry.command;
     let deprecated = command.deprecated;
+    let history = history::of(&entry.full_name);
     let arguments = signatures::of(&entry.full_name);
-    let parts = [!arguments.is_empty(), !entry.subcommands.is_empty()].into_iter().filter(|is_there| *is_there).count();
-    let fields = 4 + if deprecated.is_some() { 3 } else { 0 } + parts;
+    let parts = [
+        !command.complexity.is_empty(),
+        deprecated.is_some() || command.is_internal,
+        !history.is_empty(),
+        !arguments.is_empty(),
+        !entry.subcommands.is_empty(),
+    ];
+    let parts = parts.into_iter().filter(|is_there| *is_there).count();
+    let fields = 3 + if deprecated.is_some() { 2 } else { 0 } + parts;
     reply.bulk(entry.full_name.as_bytes());
     reply.map(fields);
     let texts = [
@@ -172,17 +181,29 @@ fn document(reply: &mut Reply, entry: &Entry) {
         ("group", command.group.name()),
         ("complexity", command.complexity),
     ];
-    for (name, text) in texts {
+    for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         reply.bulk(name.as_bytes());
         reply.bulk(text.as_bytes());
     }
-    if let Some((since, instead)) = deprecated {
+    if deprecated.is_some() || command.is_internal {
+        let flags = [(deprecated.is_some(), "deprecated"), (command.is_internal, "syscmd")];
         reply.bulk(b"doc_flags");
-        words(reply, vec!["deprecated".to_string()]);
+        words(reply, flags.into_iter().filter(|(has, _)| *has).map(|(_, flag)| flag.to_string()).collect());
+    }
+    if let Some((since, instead)) = deprecated {
         reply.bulk(b"deprecated_since");
         reply.bulk(since.as_bytes());
         reply.bulk(b"replaced_by");
         reply.bulk(instead.as_bytes());
+    }
+    if !history.is_empty() {
+        reply.bulk(b"history");
+        reply.set(history.len());
+        for (version, change) in history {
+            reply.array(2);
+            reply.bulk(version.as_bytes());
+            reply.bulk(change.as_bytes());
+        }
     }
     if !arguments.is_empty() {
         reply.bulk(b"arguments");
@@ -269,7 +290,8 @@ fn keys_of<'a>(context: &Context<'a>) -> Result<Vec<(&'a [u8], Access)>, Refusal
             continue;
         }
         let found = spec.positions(&request).ok_or(Refusal::Fixed("ERR Invalid arguments specified for command"))?;
-        keys.extend(found.filter_map(|at| Some((request.get(at)?, spec.access))));
+        let access = access_of(entry, spec, &request);
+        keys.extend(found.filter_map(|at| Some((request.get(at)?, access))));
     }
     Ok(keys)
 }
@@ -336,6 +358,16 @@ mod tests {
             ("command getkeys config get x", "-ERR The command has no key arguments\r\n"),
             ("command getkeys foo a", "-ERR Invalid command specified\r\n"),
             ("command getkeys get k x", "-ERR Invalid number of arguments specified for command\r\n"),
+        ]);
+        let overwrites = "*1\r\n*2\r\n$1\r\nk\r\n*2\r\n+OW\r\n+update\r\n";
+        let changes = "*1\r\n*2\r\n$1\r\nk\r\n*3\r\n+RW\r\n+access\r\n+update\r\n";
+        let reads = "*1\r\n*2\r\n$1\r\nk\r\n*2\r\n+RO\r\n+access\r\n";
+        fixture.expect(&[
+            ("command getkeysandflags set k v ex 9", overwrites),
+            ("command getkeysandflags set k v ex 9 get", changes),
+            ("command getkeysandflags bitfield k get u8 0", reads),
+            ("command getkeysandflags bitfield k set u8 0 1", changes),
+            ("command getkeysandflags get k", reads),
         ]);
     }
 

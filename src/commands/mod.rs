@@ -32,6 +32,7 @@ mod geo;
 mod geohash;
 mod hash_expiry;
 mod hashes;
+mod history;
 mod hyperloglog;
 mod information;
 mod introspection;

@@ -8,7 +8,7 @@ use super::table::Entry;
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command::new(Group::Server, "monitor", 1, monitor)
     .flags(Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE))
-    .docs("1.0.0", "O(1)", "Shows all commands that clients run from now on")];
+    .docs("1.0.0", "", "Shows all commands that clients run from now on")];
 
 fn monitor(context: &mut Context<'_>) -> Outcome {
     if context.in_exec() {

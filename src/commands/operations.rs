@@ -36,20 +36,18 @@ pub const COMMANDS: &[Command] = &[
     .docs("1.0.0", "As long as what is in flight", "Ends the server"),
     row("psync", -3, ADMIN.with(Flags::NO_ASYNC_LOADING).with(Flags::NO_MULTI), not_followed).docs(
         "2.8.0",
-        "O(1)",
+        "",
         "Refused: nobody can follow a node with Redis's protocol",
     ),
     row("sync", 1, ADMIN.with(Flags::NO_ASYNC_LOADING).with(Flags::NO_MULTI), not_followed).docs(
         "1.0.0",
-        "O(1)",
+        "",
         "Refused: nobody can follow a node with Redis's protocol",
     ),
-    row("replconf", -1, ADMIN.with(Flags::LOADING).with(Flags::STALE).with(Flags::ALLOW_BUSY), not_followed).docs(
-        "3.0.0",
-        "O(1)",
-        "Refused: nobody can follow a node with Redis's protocol",
-    ),
-    row("lolwut", -1, Flags::READONLY.with(Flags::FAST), lolwut).docs("5.0.0", "O(1)", "Draws something"),
+    row("replconf", -1, ADMIN.with(Flags::LOADING).with(Flags::STALE).with(Flags::ALLOW_BUSY), not_followed)
+        .internal()
+        .docs("3.0.0", "O(1)", "Refused: nobody can follow a node with Redis's protocol"),
+    row("lolwut", -1, Flags::READONLY.with(Flags::FAST), lolwut).docs("5.0.0", "", "Draws something"),
 ];
 
 /// What a client needs to know that looks for who takes writes: this node does.

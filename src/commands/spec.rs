@@ -257,6 +257,11 @@ impl Access {
         Access(self.0 | other.0)
     }
 
+    /// This without that.
+    pub const fn without(self, other: Access) -> Access {
+        Access(self.0 & !other.0)
+    }
+
     /// Is all of that among it?
     pub const fn has(self, other: Access) -> bool {
         self.0 & other.0 == other.0
@@ -458,12 +463,14 @@ pub struct Command {
     pub since: &'static str,
     /// The chapter of the documentation.
     pub group: Group,
-    /// Time complexity.
+    /// Time complexity; empty: nothing is said of it.
     pub complexity: &'static str,
     /// What it does, in a few words.
     pub summary: &'static str,
     /// The Redis version that deprecated it, and what to use instead.
     pub deprecated: Option<(&'static str, &'static str)>,
+    /// The documentation calls it one for the system itself, and not for its users.
+    pub is_internal: bool,
     /// Hints for clients of several nodes.
     pub hints: &'static [&'static str],
     /// Its subcommands. One that has any and no arity for itself is only their container.
@@ -488,6 +495,7 @@ impl Command {
             complexity: "O(1)",
             summary: "",
             deprecated: None,
+            is_internal: false,
             hints: &[],
             subcommands: &[],
             handler,
@@ -535,6 +543,12 @@ impl Command {
     /// Says since when it is deprecated, and what to use instead.
     pub const fn deprecated(mut self, since: &'static str, instead: &'static str) -> Command {
         self.deprecated = Some((since, instead));
+        self
+    }
+
+    /// Says that it is for the system itself.
+    pub const fn internal(mut self) -> Command {
+        self.is_internal = true;
         self
     }
 
