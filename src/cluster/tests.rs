@@ -17,7 +17,7 @@ use rustls::crypto::CryptoProvider;
 
 use super::*;
 use crate::effects::{TraceContext, TraceScope};
-use crate::keyspace::{Keyspace, KeyspaceOptions, Life, Readers, Stale};
+use crate::keyspace::{Keyspace, KeyspaceOptions, Life, Readers, Stale, Watcher};
 use crate::pubsub::{Channels, Delivery, Message, Subscriber, Topic};
 use crate::replication::{ClusterReport, Stage};
 use crate::trace::testing::Collector;
@@ -204,6 +204,23 @@ impl Node {
         Some(String::from_utf8(value.to_vec()).unwrap())
     }
 
+    fn load(&self, name: &str) {
+        let code = format!("#!lua name={name}");
+        let library = (name.as_bytes(), code.as_bytes());
+        self.keyspace.change_libraries(self.clock.wall(), std::iter::empty(), std::iter::once(library));
+    }
+
+    fn unload(&self, name: &str) {
+        self.keyspace.change_libraries(self.clock.wall(), std::iter::once(name.as_bytes()), std::iter::empty());
+    }
+
+    /// The names of its libraries; the watcher is touched when they change.
+    fn libraries(&self, watcher: &Arc<Watcher>) -> Vec<String> {
+        let libraries = self.keyspace.libraries(self.clock.wall(), watcher);
+        assert!(libraries.iter().all(|(name, code)| *code == [b"#!lua name=", &**name].concat()));
+        libraries.into_keys().map(|name| String::from_utf8(name).unwrap()).collect()
+    }
+
     fn listen(&self, topic: Topic, name: &'static str) -> Arc<Subscriber> {
         let subscriber = Subscriber::new(1, Box::new(|| {}));
         self.channels.subscribe(topic, &Bytes::from_static(name.as_bytes()), &subscriber);
@@ -381,6 +398,42 @@ fn a_node_that_was_away_for_too_long_keeps_its_own_writes() {
     eventually("it is told of", || third.report().reconciliations > 0);
     let report = third.report();
     assert_eq!((report.node, report.rebases), (node, 0), "it goes on as what it was");
+}
+
+#[test]
+fn libraries_of_functions_are_everywhere_after_a_cut_that_no_log_covers() {
+    let table = Table::default();
+    let (first, second, third) = (Node::serving(&table), Node::serving(&table), Node::serving(&table));
+    let nodes = [&first, &second, &third];
+    eventually("all are members", || nodes.iter().all(|node| node.members().len() == 3));
+    first.load("before_at_first");
+    third.load("before_at_third");
+    ["removed_at_first", "removed_at_third"].iter().for_each(|name| second.load(name));
+    let watcher = Arc::default();
+    eventually("all are everywhere", || nodes.iter().all(|node| node.libraries(&watcher).len() == 4));
+    third.out.store(true, Relaxed);
+    third.load("during_at_third");
+    third.unload("removed_at_third");
+    eventually("it is given up", || first.members().len() == 2);
+    first.load("during_at_first");
+    first.unload("removed_at_first");
+    for number in 0..4_000 {
+        first.set(&format!("key {number}"), "0123456789012345678901234567890123456789");
+    }
+    let watchers = nodes.map(|node| {
+        let watcher = Arc::default();
+        node.libraries(&watcher);
+        watcher
+    });
+    third.out.store(false, Relaxed);
+    let expected = ["before_at_first", "before_at_third", "during_at_first", "during_at_third"];
+    let unwatched = Arc::default();
+    eventually("all are at all nodes", || nodes.iter().all(|node| node.libraries(&unwatched) == expected));
+    eventually("a state was taken over", || third.report().reconciliations > 0);
+    assert!(watchers.iter().all(|watcher| watcher.is_touched()), "nobody goes on with the former ones");
+    eventually("all are members again", || nodes.iter().all(|node| node.members().len() == 3));
+    converge(&nodes);
+    assert!(nodes.iter().all(|node| node.libraries(&unwatched) == expected));
 }
 
 #[test]
