@@ -6,6 +6,7 @@
 //! `pubsub` carries what PUBLISH sends past all that.
 //! `trace` brings spans of sampled commands to a collector.
 //! `tls` is what the connections of clients take their certificates from.
+//! `coroutine` lets a thread leave a script that takes too long in the middle.
 //! `rdb` is a codec beside the way: only `commands` (for DUMP and RESTORE) and `persistence` (files) use it.
 
 pub mod acl;
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod config_file;
+pub mod coroutine;
 pub mod effects;
 mod glob;
 pub mod keyspace;

@@ -13,13 +13,14 @@ use parking_lot::{Mutex, RwLock};
 
 use super::client_eviction::{ClientMemory, ClientMemoryLimit};
 use super::floats::parse_float;
-use super::output_limits::{OutputLimitChange, OutputLimits};
+use super::output_limits::{CurrentOutputLimits, OutputLimitChange};
 use super::rewrite::{Defaults, defaults};
 use super::state::ServerState;
 use crate::acl::ChannelDefault;
 use crate::keyspace::{Counting, EventClasses, EvictionPolicy, Limit, Limits, MAX_STRING_BYTES, integer};
 use crate::observe::{LogLevel, set_log_level};
 use crate::persistence::SavePoints;
+use crate::pubsub::OutputLimit;
 use crate::tls::{ClientAuth, MinVersion, Passphrase, TlsSettings};
 
 /// The most input of a client that is kept before its request is complete, in bytes, whatever is asked for: what a parser can look at
@@ -35,7 +36,7 @@ pub struct Config {
     timeout: AtomicU64,
     /// As it was last set here, for CONFIG GET alone: who may log in is said by the users.
     password: RwLock<Vec<u8>>,
-    output_limits: RwLock<OutputLimits>,
+    output_limits: CurrentOutputLimits,
     keepalive: AtomicU64,
     log_level: AtomicUsize,
     client_memory: ClientMemoryLimit,
@@ -56,7 +57,7 @@ impl Config {
             max_clients: AtomicUsize::new(max_clients),
             timeout: AtomicU64::new(timeout),
             password: RwLock::new(password),
-            output_limits: RwLock::default(),
+            output_limits: CurrentOutputLimits::default(),
             keepalive: AtomicU64::new(DEFAULT_KEEPALIVE),
             log_level: AtomicUsize::new(LogLevel::default() as usize),
             client_memory: ClientMemoryLimit::default(),
@@ -90,6 +91,11 @@ impl Config {
     /// A client ends when so many bytes of its input wait for the rest of their request.
     pub fn most_input(&self) -> usize {
         self.most_input.load(Ordering::Relaxed).min(MOST_INPUT)
+    }
+
+    /// How much of replies a client may leave untaken, if that is limited.
+    pub fn limit_of_replies(&self) -> Option<OutputLimit> {
+        self.output_limits.of_replies()
     }
 
     /// How much memory clients may take together.
@@ -286,7 +292,7 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("enable-debug-command", |state| state.supervision.debug_access.name().into()),
     Parameter {
         name: "client-output-buffer-limit",
-        read: |state| state.config.output_limits.read().text().into_bytes(),
+        read: |state| state.config.output_limits.get().text().into_bytes(),
         check: Some(|value| OutputLimitChange::parse(value).map(Change::OutputLimits)),
     },
     Parameter {
@@ -431,9 +437,7 @@ pub fn apply(state: &ServerState, change: Change) {
         Change::ChannelDefault(channels) => state.users.set_channel_default(channels),
         Change::AclLogLength(length) => state.users.log().set_length(length),
         Change::OutputLimits(change) => {
-            let mut limits = state.config.output_limits.write();
-            limits.change(&change);
-            state.channels.set_limit(limits.pubsub());
+            state.channels.set_limit(state.config.output_limits.change(&change).pubsub());
         }
         Change::Events(classes) => state.keyspace.set_event_classes(classes),
         Change::TrackedKeys(keys) => state.keyspace.set_tracking_limit(keys),

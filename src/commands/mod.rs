@@ -132,7 +132,7 @@ pub enum Flow {
     /// There was nothing to take. Carry the same request out again when the session's waiter is woken; when the timeout is
     /// over (`None`: never), end the session's waiting and reply with the null of an array, whatever the command.
     Block { timeout: Option<Duration> },
-    /// Scripts do not run on this thread. Carry the same request out on that one, where they do.
+    /// Scripts do not run like this. Carry the same request out on that thread, where they do, and on a stack of its own.
     Elsewhere { thread: usize },
     /// Clients are paused. Carry the same request out when the pause is over.
     Pause,
@@ -162,7 +162,7 @@ pub fn execute(
             | Flow::Pause
             | Flow::Elsewhere { .. }
     );
-    if !replies_later && !session.wants_reply() {
+    if !replies_later && !session.wants_reply() && !std::mem::take(&mut session.is_told) {
         reply.bytes_mut().truncate(start);
     }
     if session.tracking.is_some() && !matches!(flow, Flow::Block { .. } | Flow::Pause | Flow::Elsewhere { .. }) {

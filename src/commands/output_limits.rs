@@ -1,11 +1,17 @@
 //! The parameter `client-output-buffer-limit`: three limits for each class of clients.
 //!
-//! Only that of the class `pubsub` is enforced: replies are bounded otherwise, and there are no replicas.
+//! That of the class `pubsub` is about messages, and enforced where they come; that of `normal` about replies, and enforced where they are
+//! sent. There are no replicas.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use parking_lot::RwLock;
 
 use super::config::parse_memory;
 use crate::pubsub::{Channels, OutputLimit};
 
 const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
+const NORMAL: usize = 0;
 const PUBSUB: usize = 2;
 
 /// The limits of all classes.
@@ -21,6 +27,11 @@ impl Default for OutputLimits {
 }
 
 impl OutputLimits {
+    /// That of everybody else.
+    fn normal(&self) -> OutputLimit {
+        self.0[NORMAL]
+    }
+
     /// That of subscribers.
     pub fn pubsub(&self) -> OutputLimit {
         self.0[PUBSUB]
@@ -33,11 +44,40 @@ impl OutputLimits {
         CLASSES.into_iter().zip(&self.0).map(limit).collect::<Vec<_>>().join(" ")
     }
 
-    /// Changes the classes that are named; the error says what is wrong.
-    pub fn change(&mut self, changes: &OutputLimitChange) {
+    /// Changes the classes that are named.
+    fn change(&mut self, changes: &OutputLimitChange) {
         for (class, limit) in &changes.0 {
             self.0[*class] = *limit;
         }
+    }
+}
+
+/// The limits of a running node.
+#[derive(Debug, Default)]
+pub struct CurrentOutputLimits {
+    limits: RwLock<OutputLimits>,
+    /// Replies have a limit.
+    limits_replies: AtomicBool,
+}
+
+impl CurrentOutputLimits {
+    /// All of them.
+    pub fn get(&self) -> OutputLimits {
+        *self.limits.read()
+    }
+
+    /// Changes the classes that are named. Returns all.
+    pub fn change(&self, changes: &OutputLimitChange) -> OutputLimits {
+        let mut limits = self.limits.write();
+        limits.change(changes);
+        let normal = limits.normal();
+        self.limits_replies.store(normal.hard > 0 || normal.soft > 0, Relaxed);
+        *limits
+    }
+
+    /// How much of replies a client may leave untaken, if that is limited.
+    pub fn of_replies(&self) -> Option<OutputLimit> {
+        self.limits_replies.load(Relaxed).then(|| self.limits.read().normal())
     }
 }
 

@@ -102,6 +102,8 @@ pub fn only_listening(full_name: &str) -> Refusal {
 /// Tells the client of a change: the command, the name, and to how much it listens now.
 fn tell(context: &mut Context<'_>, topic: Topic, name: Option<&[u8]>) {
     let count = context.session.subscriptions().count_with(topic);
+    // Also to those who want no replies (CLIENT REPLY): this is none, as Redis sees it. EXEC has but one for all of its commands.
+    context.session.is_told = context.held.is_none() && !context.session.in_exclusive;
     context.reply.push(3);
     context.reply.bulk(context.entry.command.name.as_bytes());
     context.reply.bulk_or_null(name);

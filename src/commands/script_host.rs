@@ -8,12 +8,15 @@ use super::script_state::Running;
 use super::spec::Flags;
 use super::{Entry, OUT_OF_MEMORY, ServerState, Session, acl, call, loading, refuse, table, touches_system_keys};
 use crate::acl::LogContext;
+use crate::coroutine::{self, Suspension};
 use crate::keyspace::{Millis, WriteError};
 use crate::resp::{Arguments, Reply};
 use crate::scripting::{Host, LogLevel, MAX_LOAD_MILLIS};
 
 /// A script runs for so long before its thread is said to be held up, in nanoseconds.
 const HELD_UP_AFTER: u64 = 50_000_000;
+/// One that takes too long lets the others of its thread do something after this time, in nanoseconds.
+const TURN: u64 = 2_000_000;
 
 const NOT_KNOWN: Refusal = Refusal::Fixed("ERR Unknown Redis command called from script");
 const WRONG_ARITY: Refusal = Refusal::Fixed("ERR Wrong number of args calling Redis command from script");
@@ -37,6 +40,10 @@ pub struct ScriptHost<'h> {
     begun: u64,
     held_up: bool,
     overdue: bool,
+    /// When its thread was last here, coming from others, by the stopwatch.
+    resumed: u64,
+    /// Nobody waits for it any more.
+    abandoned: bool,
     cached: Option<&'static Entry>,
 }
 
@@ -60,6 +67,8 @@ impl<'h> ScriptHost<'h> {
             begun: state.facts.stopwatch.map_or(0, |read| read()),
             held_up: false,
             overdue: false,
+            resumed: 0,
+            abandoned: false,
             cached: None,
         }
     }
@@ -166,7 +175,8 @@ impl Host for ScriptHost<'_> {
 
     fn must_end(&mut self) -> Option<&'static str> {
         let read = self.state.facts.stopwatch?;
-        let elapsed = read().saturating_sub(self.begun);
+        let now = read();
+        let elapsed = now.saturating_sub(self.begun);
         let scripting = &self.state.scripting;
         if !self.held_up && elapsed >= HELD_UP_AFTER {
             self.held_up = true;
@@ -184,10 +194,18 @@ impl Host for ScriptHost<'_> {
                 "a script takes long: other clients are answered with BUSY until it has ended"
             );
         }
+        if self.overdue && now.saturating_sub(self.resumed) >= TURN {
+            // Others of this thread are answered with BUSY meanwhile, and may end the script.
+            let aside = self.state.keyspace.gates().lay_aside();
+            self.abandoned |= coroutine::suspend() == Suspension::Abandoned;
+            drop(aside);
+            self.resumed = read();
+        }
         if self.overdue && scripting.is_killed() {
             return Some("ERR Script killed by user with SCRIPT KILL...");
         }
-        (self.held_up && self.state.supervision.is_ending()).then_some("ERR the server is shutting down")
+        let is_ending = self.held_up && self.state.supervision.is_ending();
+        (is_ending || self.abandoned).then_some("ERR the server is shutting down")
     }
 }
 

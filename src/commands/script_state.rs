@@ -207,12 +207,12 @@ impl Scripting {
         let Some(script) = &*running else {
             return Err(Refusal::Fixed("NOTBUSY No scripts in execution right now."));
         };
+        if self.wrote.load(Relaxed) {
+            return Err(UNKILLABLE);
+        }
         if script.function.is_some() != functions {
             drop(running);
             return Err(self.busy());
-        }
-        if self.wrote.load(Relaxed) {
-            return Err(UNKILLABLE);
         }
         self.killed.store(true, Relaxed);
         Ok(())

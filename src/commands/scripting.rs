@@ -101,11 +101,19 @@ fn eval_reading_by_name(context: &mut Context<'_>) -> Outcome {
     eval_named(context, true)
 }
 
-/// The thread that this request is to be carried out on instead of this one. What is a part of a transaction stays with it.
+/// The thread that this request is to be carried out on instead: another one, or this one on a stack of its own. What is a part of a
+/// transaction stays with it.
 pub(super) fn elsewhere(context: &mut Context<'_>) -> Option<usize> {
+    let own_stack = own_stack(context);
+    let session = &*context.session;
+    context.state.scripting.elsewhere(session.thread).or(own_stack).filter(|_| !session.in_exclusive)
+}
+
+/// This thread, if this request, which runs scripts, is to be carried out on it anew, on a stack of its own.
+pub(super) fn own_stack(context: &mut Context<'_>) -> Option<usize> {
     let session = &mut *context.session;
-    session.runs_scripts = true;
-    context.state.scripting.elsewhere(session.thread).filter(|_| !session.in_exclusive)
+    let is_first = !std::mem::replace(&mut session.runs_scripts, true);
+    (is_first && session.suspends_scripts).then_some(session.thread)
 }
 
 fn eval_text(context: &mut Context<'_>, read_only: bool) -> Outcome {

@@ -66,12 +66,16 @@ pub struct Session {
     pub(super) in_script: bool,
     /// When it began, by the stopwatch, in nanoseconds.
     pub(super) script_begun: Option<u64>,
-    /// It has run a script.
+    /// It has run a script, or is about to.
     pub runs_scripts: bool,
+    /// The connection can carry out requests on a stack of their own, and does once it runs scripts.
+    pub suspends_scripts: bool,
     /// What it runs is a part of something that is alone: a script, or EXEC with one in it.
     pub(super) in_exclusive: bool,
     /// A script takes too long: the data cannot be got at.
     pub turned_away: bool,
+    /// The command that runs has told something that is no reply.
+    pub(super) is_told: bool,
     /// From which ids on XREAD waits: what `$` meant when it began.
     pub(super) reads_after: Vec<StreamId>,
 }
@@ -124,8 +128,10 @@ impl Session {
             in_script: false,
             script_begun: None,
             runs_scripts: false,
+            suspends_scripts: false,
             in_exclusive: false,
             turned_away: false,
+            is_told: false,
             reads_after: Vec::new(),
         }
     }
@@ -383,6 +389,7 @@ impl Session {
 
     /// Changes which replies the client wants.
     pub(super) fn set_replies(&mut self, replies: Replies) {
+        self.is_told = false;
         // A client that wants none has no reply to skip.
         if !(replies == Replies::SkipNext && self.replies == Replies::Off) {
             self.replies = replies;

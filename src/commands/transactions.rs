@@ -17,6 +17,7 @@ mod tests;
 use std::ops::Range;
 
 use super::context::{Context, MAX_REPLY_BYTES, Outcome, Refusal, TOO_LARGE_REPLY};
+use super::scripting::own_stack;
 use super::spec::{Access, Categories, Command, Find, Flags, Group, Handler, KeySpec};
 use super::{Entry, Flow, OUT_OF_MEMORY, ServerState, Session, acl, call, loading, refuse};
 use crate::keyspace::{Held, Key, Millis, Transaction, Watched, WriteError};
@@ -181,6 +182,10 @@ fn unwatch(context: &mut Context<'_>) -> Outcome {
 }
 
 fn exec(context: &mut Context<'_>) -> Outcome {
+    let runs_scripts = context.session.queue.as_ref().is_some_and(|queue| queue.any(|flags| flags.has(Flags::ALONE)));
+    if runs_scripts && let Some(thread) = own_stack(context) {
+        return Ok(Flow::Elsewhere { thread });
+    }
     let Some(queue) = context.session.queue.take() else { return Err(Refusal::Fixed("ERR EXEC without MULTI")) };
     let outcome = run(context, &queue);
     context.session.end_transaction(context.state);

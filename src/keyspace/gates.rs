@@ -120,6 +120,19 @@ pub struct Alone<'g> {
     of_thread: PhantomData<*const ()>,
 }
 
+/// Where a thread stood with some gates, until this is dropped: on the same thread, when nothing else on it is inside.
+pub struct LaidAside(Option<Standing>);
+
+impl Drop for LaidAside {
+    fn drop(&mut self) {
+        let Some(standing) = self.0.take() else { return };
+        STANDINGS.with_borrow_mut(|all| {
+            debug_assert!(all.iter().all(|other| other.gates != standing.gates), "somebody else is inside");
+            all.push(standing);
+        });
+    }
+}
+
 impl Default for Gates {
     fn default() -> Gates {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -252,6 +265,15 @@ impl Gates {
                 return true;
             }
         }
+    }
+
+    /// What this thread does is laid aside, while it is alone: until the guard is dropped, whatever else the thread does stands outside.
+    /// That is for who takes too long: it should not wait to get in, as nobody would let it.
+    pub fn lay_aside(&self) -> LaidAside {
+        LaidAside(STANDINGS.with_borrow_mut(|all| {
+            let at = all.iter().position(|standing| standing.gates == self.id)?;
+            Some(all.swap_remove(at))
+        }))
     }
 
     /// Does whoever is alone take too long?
@@ -471,6 +493,27 @@ mod tests {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().expect("no assertion failed"));
         assert_eq!(value.load(SeqCst), 2 * 667);
+        assert!(gates.counters.iter().all(|counter| counter.0.load(SeqCst) == 0));
+        assert!(STANDINGS.with_borrow(|all| all.is_empty()));
+    }
+
+    #[test]
+    fn who_is_laid_aside_is_alone_again_when_the_thread_comes_back() {
+        let gates = Gates::default();
+        let batch = gates.enter();
+        let alone = gates.exclude().expect("nobody takes too long");
+        gates.note_overdue();
+        for _ in 0..2 {
+            let aside = gates.lay_aside();
+            assert!(gates.enter_unless_overdue().is_err() && gates.enter_within(Duration::from_secs(60)).is_none());
+            assert!(gates.exclude().is_err());
+            gates.go_idle();
+            drop(aside);
+            assert!(gates.enter().is_alone());
+        }
+        drop(alone);
+        drop(batch);
+        assert!(gates.enter_unless_overdue().is_ok_and(|inside| !inside.is_alone()));
         assert!(gates.counters.iter().all(|counter| counter.0.load(SeqCst) == 0));
         assert!(STANDINGS.with_borrow(|all| all.is_empty()));
     }

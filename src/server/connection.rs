@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
@@ -25,7 +26,9 @@ use super::handle::{Asked, Handle};
 use crate::commands::{
     BatchNote, Bundle, Connected, Flow, ServerState, Session, Wake, execute, may_bundle, note_batch,
 };
+use crate::coroutine::{self, Progress, Suspended};
 use crate::keyspace::{Keyspace, MOST_WARMED, Millis};
+use crate::pubsub::OutputLimit;
 use crate::resp::{Parsed, Parser, Protocol, Reply, look_ahead};
 
 /// What a read asks for at first, in bytes.
@@ -38,9 +41,14 @@ const MAX_READ_SIZE: usize = 64 * 1024;
 const MIN_ROOM: usize = 4 * 1024;
 /// Answers are sent when they reach this size, even if more requests are there.
 const FLUSH_SIZE: usize = 256 * 1024;
+/// So much of the answers counts towards no limit, as in Redis, which has room for it in each connection.
+const UNCOUNTED_OUTPUT: usize = 16 * 1024;
 thread_local! {
     /// Where bytes arrive for connections with a small buffer.
     static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+    /// Work that this thread has just left, by a number, on its way to the task that goes on with it. Beside what the connection does next and not in
+    /// it: all tasks would have room for it.
+    static SUSPENDED: RefCell<Vec<(u64, Suspended<Next>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A thread, as the connections that live on it know it.
@@ -81,6 +89,8 @@ pub(super) struct Connection<S> {
     received: u64,
     /// When the current batch began.
     now: Millis,
+    /// What a script that was suspended has come to.
+    resumed: Option<Box<Next>>,
     /// When the blocking command that waits has waited long enough; `Some(None)`: it waits for ever.
     blocked: Option<Option<Instant>>,
     /// Taken only when the connection is dropped.
@@ -108,8 +118,10 @@ enum Next {
     Save { ended: u64 },
     /// SHUTDOWN: the same, but only if that went wrong; else the process ends.
     SaveAndEnd { ended: u64 },
-    /// Scripts run on another thread: carry the request out there.
+    /// Scripts run on another thread: carry the request out there. Or on this one, but on a stack of its own.
     Move { thread: usize },
+    /// A script takes too long: go on with it ([`suspended`]) when others have had their turn, and do nothing else before it has ended.
+    Resume { number: u64 },
     /// Answer, then hang up.
     Close,
 }
@@ -148,6 +160,25 @@ fn bundle<'i>(
     }
 }
 
+/// The work of this number, which this thread has just left.
+fn suspended(number: u64) -> Suspended<Next> {
+    SUSPENDED.with_borrow_mut(|all| {
+        let at = all.iter().position(|(other, _)| *other == number).expect("just put there");
+        all.remove(at).1
+    })
+}
+
+/// Goes on with a script that takes too long, each time when the others of this thread have had their turn, until it has ended.
+async fn finish(mut rest: Suspended<Next>) -> Box<Next> {
+    loop {
+        tokio::task::yield_now().await;
+        rest = match rest.resume() {
+            Progress::Done(next) => return Box::new(next),
+            Progress::Suspended(rest) => rest,
+        }
+    }
+}
+
 /// Lets the other connections of this thread that have requests carry them out first. So the answers to all leave one after the
 /// other, and the clients that they wake do not come back one by one: more requests share a wake-up. (Redis does the same.)
 async fn give_way() {
@@ -175,6 +206,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let now = front.clock.wall();
         let mut session = Session::open(&front.state, connected, place.thread(), now, front.seed());
         session.set_wake(Arc::clone(&handle) as Arc<dyn Wake>);
+        // On a runtime of several threads its task could go on on another one, and the stack of a script not.
+        session.suspends_scripts =
+            Runtime::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread);
         Connection {
             stream,
             input: Vec::new(),
@@ -185,6 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             reply: Reply::new(Protocol::Resp2),
             received: 0,
             now,
+            resumed: None,
             blocked: None,
             session: Some(session),
             handle,
@@ -232,7 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// What is rare waits in a box: each of ten thousand silent connections would have room for it otherwise.
     async fn run(&mut self) -> io::Result<Option<usize>> {
         loop {
-            match self.execute_requests() {
+            match self.execute() {
                 Next::Read => {
                     let received = self.received;
                     if !self.reply.bytes().is_empty() {
@@ -302,7 +337,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Next::Move { thread } => {
                     self.flush().await?;
-                    return Ok(Some(thread));
+                    if thread != self.place.thread() {
+                        return Ok(Some(thread));
+                    }
+                }
+                Next::Resume { number } => {
+                    self.resumed = Some(Box::pin(finish(suspended(number))).await);
                 }
                 Next::Close => return self.flush().await.map(|()| None),
             }
@@ -311,6 +351,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn session(&mut self) -> &mut Session {
         self.session.as_mut().expect("there until the connection is dropped")
+    }
+
+    /// Executes requests, unless it is known already what comes next.
+    fn execute(&mut self) -> Next {
+        if let Some(next) = self.resumed.take() {
+            return *next;
+        }
+        if self.session().runs_scripts { self.start_scripts() } else { self.execute_requests() }
+    }
+
+    /// Executes requests among which there may be scripts: on a stack of their own, which one that takes too long leaves now and then, to let others
+    /// of this thread be served. Until it has ended, nobody touches the connection.
+    fn start_scripts(&mut self) -> Next {
+        if !self.session().suspends_scripts {
+            return self.execute_requests();
+        }
+        // SAFETY: the connection is borrowed by `run`, which finishes what was begun before it does anything else. It stays in its box, which the
+        // task drops after `run`; and the task does not leave its thread, since the runtime has only one.
+        match unsafe { coroutine::start(|| self.execute_requests()) } {
+            Progress::Done(next) => next,
+            Progress::Suspended(rest) => SUSPENDED.with_borrow_mut(|all| {
+                let number = all.last().map_or(0, |(last, _)| last + 1);
+                all.push((number, rest));
+                Next::Resume { number }
+            }),
+        }
     }
 
     /// Executes every complete request of the input, or as many as answers may pile up, and notes how long that took.
@@ -451,13 +517,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.reply.bytes().is_empty() {
             return Ok(());
         }
-        let mut sent = 0;
-        poll_fn(|context| self.poll_flush(context, &mut sent)).await?;
+        if let Some(sending) = self.begin_limited() {
+            sending.await?;
+        } else {
+            let mut sent = 0;
+            poll_fn(|context| self.poll_flush(context, &mut sent)).await?;
+        }
+        let sent = self.reply.bytes().len();
         self.reply.bytes_mut().clear();
         let block = self.place.front().state.stats.thread(self.place.thread());
         block.output_bytes.add(sent as u64);
         block.writes.add(1);
         Ok(())
+    }
+
+    /// Begins to send all answers, if it is limited how much of them the client may leave untaken. In a box of its own: it is rare.
+    fn begin_limited(&mut self) -> Option<Pin<Box<impl Future<Output = io::Result<()>>>>> {
+        let limit = self.place.front().state.config.limit_of_replies()?;
+        if self.session().is_listening() {
+            return None;
+        }
+        Some(Box::pin(self.send_within(limit)))
+    }
+
+    /// Sends all answers, unless they are more than the client may leave untaken: then it is disconnected.
+    async fn send_within(&mut self, limit: OutputLimit) -> io::Result<()> {
+        let whole = self.reply.bytes().len();
+        let is_over = |sent: usize, limit: usize| limit > 0 && (whole - sent).saturating_sub(UNCOUNTED_OUTPUT) >= limit;
+        let mut sent = 0;
+        if !is_over(sent, limit.hard) {
+            // What is left only becomes less.
+            let until = is_over(sent, limit.soft)
+                .then(|| Instant::now().checked_add(Duration::from_secs(limit.seconds)))
+                .flatten();
+            let mut patience = pin!(async move {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            });
+            tokio::select! {
+                biased;
+                outcome = poll_fn(|context| self.poll_flush(context, &mut sent)) => return outcome,
+                () = &mut patience => {}
+            }
+            if !is_over(sent, limit.soft) {
+                return poll_fn(|context| self.poll_flush(context, &mut sent)).await;
+            }
+        }
+        warn!("disconnected a client: the replies that it did not take reached the limit");
+        Err(io::ErrorKind::ConnectionAborted.into())
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>, sent: &mut usize) -> Poll<io::Result<()>> {

@@ -26,6 +26,8 @@ mod options;
 #[cfg(test)]
 mod pubsub_tests;
 mod readiness;
+#[cfg(test)]
+mod script_tests;
 mod serve;
 mod socket;
 mod start;

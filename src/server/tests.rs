@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -93,7 +93,18 @@ pub(super) fn make_state(
 impl Node {
     pub(super) fn start(password: Option<&str>, max_clients: u64, timeout: u64) -> Node {
         let (reports, received) = watch::channel(Arc::default());
-        let state = make_state(password, max_clients, timeout, Some(received));
+        Node::over(make_state(password, max_clients, timeout, Some(received)), reports)
+    }
+
+    /// One that measures how long commands take.
+    pub(super) fn measuring() -> Node {
+        let (reports, received) = watch::channel(Arc::default());
+        let mut state = make_state(None, 100, 0, Some(received));
+        Arc::get_mut(&mut state).expect("nobody else has it").facts.stopwatch = Some(stopwatch);
+        Node::over(state, reports)
+    }
+
+    fn over(state: Arc<ServerState>, reports: watch::Sender<Arc<ClusterReport>>) -> Node {
         let front = Arc::new(Front::new(Arc::clone(&state), Arc::new(SystemClock::default()), 1));
         let (clients, queue) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
@@ -111,6 +122,11 @@ impl Node {
         self.bring(server);
         client
     }
+}
+
+fn stopwatch() -> u64 {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
 }
 
 pub(super) async fn expect(client: &mut DuplexStream, answer: &[u8]) {

@@ -4,6 +4,7 @@
 //! All of it is rare, and ends when the client or the process leaves.
 
 use std::future::{pending, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,12 +12,21 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Connection;
+use super::{Connection, FLUSH_SIZE};
 use crate::commands::Session;
 use crate::keyspace::Verdict;
 
 /// While a script takes too long, whoever needs the data to end looks again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What comes in between while something is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interruption {
+    /// Messages for the client.
+    Mail,
+    /// The client has gone, or the process ends.
+    End,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits until the data can be got at, if the end of the session needs it: not while a script takes too long, lest nobody
@@ -50,7 +60,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             tokio::select! {
                 biased;
-                () = poll_fn(|context| self.poll_interrupted(context)) => return count,
+                interruption = poll_fn(|context| self.poll_interrupted(context)) => match interruption {
+                    Interruption::Mail if self.bring_mail().await.is_ok() => {}
+                    Interruption::Mail | Interruption::End => return count,
+                },
                 changed = changed => {
                     if changed.is_err() {
                         // The cluster's runtime has ended: nobody will acknowledge anything any more.
@@ -66,13 +79,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// leaves.
     pub(super) async fn wait_for_save(&mut self, before: u64) -> Option<Result<(), Arc<str>>> {
         let mut ends = self.place.front().state.persistence.ended();
-        let saved = tokio::select! {
-            biased;
-            () = poll_fn(|context| self.poll_interrupted(context)) => return None,
-            // The node's persistence lives as long as the node.
-            Ok(saved) = ends.wait_for(|saved| saved.ended > before) => saved.clone(),
-        };
-        Some(saved.error.map_or(Ok(()), Err))
+        loop {
+            let interruption = tokio::select! {
+                biased;
+                interruption = poll_fn(|context| self.poll_interrupted(context)) => interruption,
+                // The node's persistence lives as long as the node.
+                Ok(saved) = ends.wait_for(|saved| saved.ended > before) => {
+                    return Some(saved.error.clone().map_or(Ok(()), Err));
+                }
+            };
+            if interruption == Interruption::End || self.bring_mail().await.is_err() {
+                return None;
+            }
+        }
     }
 
     pub(super) fn reply_to_save(&mut self, outcome: Result<(), String>) {
@@ -131,7 +150,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let rest = Duration::from_millis(until.saturating_sub(now));
         tokio::select! {
             biased;
-            () = poll_fn(|context| self.poll_interrupted(context)) => false,
+            // Messages are sent before the request is looked at again.
+            interruption = poll_fn(|context| self.poll_interrupted(context)) => interruption == Interruption::Mail,
             _ = changes.changed() => true,
             () = tokio::time::sleep(rest) => true,
         }
@@ -139,14 +159,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Ready when a key may have something (false), or the client has gone or the process ends (true).
     fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        if self.poll_interrupted(context).is_ready() {
+        if self.poll_end(context).is_ready() {
             return Poll::Ready(true);
         }
         if self.handle.take_woken() { Poll::Ready(false) } else { Poll::Pending }
     }
 
+    /// Sends the messages that have come.
+    async fn bring_mail(&mut self) -> io::Result<()> {
+        while let Some(session) = self.session.as_ref().filter(|session| session.has_mail()) {
+            session.deliver(&mut self.reply, FLUSH_SIZE);
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Ready when the client has gone or the process ends, or when messages have come.
+    fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<Interruption> {
+        if self.poll_end(context).is_ready() {
+            return Poll::Ready(Interruption::End);
+        }
+        let has_mail = self.session.as_ref().is_some_and(Session::has_mail);
+        if has_mail { Poll::Ready(Interruption::Mail) } else { Poll::Pending }
+    }
+
     /// Ready when the client has gone or the process ends.
-    fn poll_interrupted(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.handle.wake_me(context, &mut self.waker);
         if self.handle.stopping() || self.is_cut_off() || self.is_ended() {
             return Poll::Ready(());
