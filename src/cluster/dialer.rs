@@ -16,6 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The pause after a peer turned out to have another passphrase: only an operator can change that.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
+/// The same after one that does not serve: whether it comes to serve decides what this node does.
+const IDLE_PAUSE: Duration = Duration::from_secs(1);
+
 /// How many addresses are remembered. Names and members beyond that wait until others are forgotten.
 const MAX_TARGETS: usize = 1024;
 
@@ -94,6 +97,11 @@ impl Dialer {
         self.targets.values().any(|target| target.refusal == Some(Refusal::Serving))
     }
 
+    /// The same of those that do not.
+    pub fn any_refused_idle(&self) -> bool {
+        self.targets.values().any(|target| target.refusal == Some(Refusal::Idle))
+    }
+
     /// Was the peer at this address refused when it was dialed last?
     pub fn is_refused(&self, address: SocketAddr) -> bool {
         self.targets.get(&address).is_some_and(|target| target.refusal.is_some())
@@ -118,7 +126,11 @@ impl Dialer {
     pub fn refused(&mut self, address: SocketAddr, refusal: Refusal, now: Duration) {
         let target = self.targets.entry(address).or_default();
         target.under_way = false;
-        target.not_before = now + REFUSED_PAUSE;
+        target.not_before = now
+            + match refusal {
+                Refusal::Serving => REFUSED_PAUSE,
+                Refusal::Idle => IDLE_PAUSE,
+            };
         target.refusal = Some(refusal);
     }
 }
@@ -159,13 +171,14 @@ mod tests {
         dialer.want(address(), Duration::ZERO);
         dialer.due(Duration::ZERO);
         dialer.refused(address(), Refusal::Idle, Duration::ZERO);
-        assert!(dialer.is_refused(address()) && !dialer.any_refused_serving());
+        assert!(dialer.is_refused(address()) && dialer.any_refused_idle() && !dialer.any_refused_serving());
         dialer.want(address(), Duration::ZERO);
-        assert_eq!(dialer.next_due(), Some(REFUSED_PAUSE));
-        assert_eq!(dialer.due(REFUSED_PAUSE), [address()]);
-        dialer.refused(address(), Refusal::Serving, REFUSED_PAUSE);
-        assert!(dialer.any_refused_serving());
-        dialer.want(address(), REFUSED_PAUSE);
+        assert_eq!(dialer.next_due(), Some(IDLE_PAUSE));
+        assert_eq!(dialer.due(IDLE_PAUSE), [address()]);
+        dialer.refused(address(), Refusal::Serving, IDLE_PAUSE);
+        assert!(dialer.any_refused_serving() && !dialer.any_refused_idle());
+        dialer.want(address(), IDLE_PAUSE);
+        assert_eq!(dialer.next_due(), Some(IDLE_PAUSE + REFUSED_PAUSE));
         dialer.due(2 * REFUSED_PAUSE);
         dialer.failed(address(), 2 * REFUSED_PAUSE, &mut fastrand::Rng::with_seed(1));
         assert!(!dialer.is_refused(address()), "it is gone");

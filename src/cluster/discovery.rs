@@ -7,6 +7,9 @@ use std::time::Duration;
 /// How long the addresses of one answer have to lead to a peer.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
 
+/// For so long strangers that do not serve may come to serve: more than nodes that begin together take to find each other.
+const STRANGERS_TIME: Duration = Duration::from_secs(5);
+
 /// The pause between the first two questions; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -22,6 +25,8 @@ pub(super) enum Peers {
     Dialing,
     /// A node answered that is not of this cluster, and may serve another one.
     Strangers,
+    /// The same, and none of them serves.
+    IdleStrangers,
     /// Nobody answers.
     Silent,
 }
@@ -41,6 +46,7 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
     state: State,
+    begun: Duration,
     pause: Duration,
     told: bool,
 }
@@ -63,7 +69,7 @@ impl Discovery {
     /// Begins to search, unless a search is under way.
     pub fn start(&mut self, now: Duration) {
         if matches!(self.state, State::Idle) {
-            *self = Discovery { state: State::Pausing { until: now }, pause: FIRST_PAUSE, told: false };
+            *self = Discovery { state: State::Pausing { until: now }, begun: now, pause: FIRST_PAUSE, told: false };
         }
     }
 
@@ -76,7 +82,7 @@ impl Discovery {
 
     /// Goes on. A stranger that serves keeps a node from concluding that it is alone: the node was told the wrong passphrase,
     /// most likely, and must not take its clients' writes away from the cluster. A stranger that does not serve has no
-    /// cluster: of two nodes that begin, each may be the wrong one.
+    /// cluster, if it does not come to serve with others soon: of two nodes that begin, each may be the wrong one.
     pub fn advance(&mut self, now: Duration, peers: Peers) -> Step {
         if peers == Peers::Connected {
             self.state = State::Idle;
@@ -89,7 +95,12 @@ impl Discovery {
             State::Trying { until } if until <= now || peers != Peers::Dialing => {
                 self.state = State::Pausing { until: now + self.pause };
                 self.pause = LONGEST_PAUSE.min(2 * self.pause);
-                if self.told || peers == Peers::Strangers {
+                let may_be_a_cluster = match peers {
+                    Peers::Strangers => true,
+                    Peers::IdleStrangers => now < self.begun + STRANGERS_TIME,
+                    Peers::Connected | Peers::Dialing | Peers::Silent => false,
+                };
+                if self.told || may_be_a_cluster {
                     return Step::Rest;
                 }
                 self.told = true;
@@ -156,5 +167,17 @@ mod tests {
         discovery.answered(at(0), 1);
         assert_eq!(discovery.advance(at(1), Peers::Strangers), Step::Rest);
         assert_eq!(discovery.next_due(), Some(at(2)));
+    }
+
+    #[test]
+    fn strangers_that_do_not_come_to_serve_are_nobody() {
+        let mut discovery = Discovery::default();
+        discovery.start(at(0));
+        for (asked, step) in [(0, Step::Rest), (1, Step::Rest), (3, Step::Rest), (7, Step::NobodyFound)] {
+            assert_eq!(discovery.advance(at(asked), Peers::IdleStrangers), Step::Ask);
+            discovery.answered(at(asked), 1);
+            assert_eq!(discovery.advance(at(asked), Peers::Dialing), Step::Rest);
+            assert_eq!(discovery.advance(at(asked), Peers::IdleStrangers), step);
+        }
     }
 }

@@ -156,6 +156,8 @@ impl Mesh {
             Peers::Dialing
         } else if self.dialer.any_refused_serving() {
             Peers::Strangers
+        } else if self.dialer.any_refused_idle() {
+            Peers::IdleStrangers
         } else {
             Peers::Silent
         }
@@ -254,7 +256,7 @@ impl Mesh {
     fn refuse(&mut self, address: SocketAddr, error: &TransportError) {
         self.refused += 1;
         if self.warned.len() < MAX_WARNED && self.warned.insert(address) {
-            tracing::warn!(%address, reason = %error, "peer refused; it is tried again every 30 s, without further warnings");
+            tracing::warn!(%address, reason = %error, "peer refused; it is tried again now and then, without further warnings");
         }
     }
 
