@@ -502,6 +502,10 @@ mod tests {
                 &format!("*4\r\n+OK\r\n+OK\r\n{late} execute the command or subcommand\r\n{late} touch the specified keys\r\n"),
             ),
             ("acl setuser u ~* +set", "+OK\r\n"),
+            ("multi", "+OK\r\n"),
+            ("acl setuser u resetchannels", "+QUEUED\r\n"),
+            ("publish c x", "+QUEUED\r\n"),
+            ("exec", &format!("*2\r\n+OK\r\n{late} access one of the channels used as arguments\r\n")),
             ("get a", "$1\r\n1\r\n"),
             ("set __swytch:x v", "-ERR keys that begin with '__swytch:' belong to the system and are read-only\r\n"),
             ("reset", "+RESET\r\n"),
@@ -510,7 +514,7 @@ mod tests {
         let info = fixture.run("client list");
         assert!(info.contains(" user=default redir=-1 "), "{info}");
         let stats = fixture.run("info stats");
-        for field in ["auth:0", "cmd:3", "key:3", "channel:1"] {
+        for field in ["auth:0", "cmd:3", "key:3", "channel:2"] {
             assert!(stats.contains(&format!("acl_access_denied_{field}\r\n")), "{field} in {stats}");
         }
         fixture.run("config resetstat");
