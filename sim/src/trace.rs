@@ -98,9 +98,9 @@ pub fn describe(effect: &Effect) -> String {
                         text(group)
                     )
                 }
-                Action::GroupClaim { group, consumer, claims, last } => {
+                Action::GroupClaim { group, consumer, claims, at, last } => {
                     let last = last.map(|id| id.to_string());
-                    format!("claim {claims:?} for {} {} up to {last:?}", text(group), text(consumer))
+                    format!("claim {claims:?} for {} {} at {at:?} up to {last:?}", text(group), text(consumer))
                 }
                 Action::GroupAcknowledge { group, ids } => format!("acknowledge {} to {}", names(ids), text(group)),
                 Action::ConsumerCreate { group, consumer, at } => {

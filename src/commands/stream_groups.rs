@@ -585,6 +585,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_claimed_counts_as_got_and_what_is_only_shown_again_does_not() {
+        // As Redis 7.2 documents `inactive`; 7.0 does not have it.
+        let mut fixture = Fixture::new();
+        fixture.expect(&[
+            ("xadd s 1-1 f v", "$3\r\n1-1\r\n"),
+            ("xgroup create s g 0", "+OK\r\n"),
+            (
+                "xreadgroup group g a streams s >",
+                "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
+            ),
+        ]);
+        let times = |fixture: &mut Fixture, idle: u64, inactive: u64| {
+            let told = fixture.run("xinfo consumers s g");
+            let expected = format!("$4\r\nidle\r\n:{idle}\r\n$8\r\ninactive\r\n:{inactive}\r\n");
+            assert!(told.ends_with(&expected), "{told}");
+        };
+        fixture.now += 10;
+        fixture.run("xreadgroup group g a streams s 0");
+        times(&mut fixture, 0, 10);
+        for (claim, inactive) in [
+            ("xclaim s g a 1000 1-1", 20),
+            ("xclaim s g a 0 1-1", 0),
+            ("xautoclaim s g a 1000 0", 10),
+            ("xautoclaim s g a 0 0", 0),
+            ("xclaim s g a 0 7-7 lastid 9-9", 10),
+        ] {
+            fixture.now += 10;
+            fixture.run(claim);
+            times(&mut fixture, 0, inactive);
+        }
+    }
+
+    #[test]
     fn a_consumer_is_there_even_if_it_got_nothing() {
         // As in Redis 7.2; 7.0 makes it only when it gets something.
         let mut fixture = Fixture::new();

@@ -320,7 +320,7 @@ fn show_history(
         }
     }
     open_at(reply, start, |reply| reply.array(replied));
-    transaction.group_claim(of, consumer, &claims, None);
+    transaction.group_deliver_again(of, consumer, &claims);
     Ok(())
 }
 

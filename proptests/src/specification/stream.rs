@@ -261,9 +261,9 @@ fn group<'w, 'a>(
             Action::GroupDeliver { consumer, ids, at, pending, .. } => {
                 (consumer, Some(at), ids.iter().filter(|_| pending).map(|id| (id, at, 1)).collect())
             }
-            Action::GroupClaim { consumer, claims, .. } => {
+            Action::GroupClaim { consumer, claims, at, .. } => {
                 let claims = claims.iter().map(|claim| (claim.id, claim.delivered_at, claim.deliveries));
-                (consumer, None, claims.collect())
+                (consumer, at, claims.collect())
             }
             Action::ConsumerCreate { consumer, .. } => (consumer, None, Vec::new()),
             _ => continue,

@@ -132,14 +132,21 @@ pub enum Action<'a> {
         pending: bool,
         entries_read: Option<u64>,
     },
-    /// XCLAIM and its kin: pending entries become the consumer's, as told. Makes the consumer. `last`: what its origin saw
-    /// up to there counts as delivered.
-    GroupClaim { group: &'a [u8], consumer: &'a [u8], claims: StreamClaims<'a>, last: Option<StreamId> },
+    /// XCLAIM and its kin: pending entries become the consumer's, as told. Makes the consumer. `at`: when it got them, unless
+    /// it only looks at its own again. `last`: what its origin saw up to there counts as delivered.
+    GroupClaim {
+        group: &'a [u8],
+        consumer: &'a [u8],
+        claims: StreamClaims<'a>,
+        at: Option<u64>,
+        last: Option<StreamId>,
+    },
     /// XACK: observed-remove of pending entries.
     GroupAcknowledge { group: &'a [u8], ids: StreamIds<'a> },
     /// XGROUP CREATECONSUMER.
     ConsumerCreate { group: &'a [u8], consumer: &'a [u8], at: u64 },
-    /// Observed-remove of a consumer with what is pending for it.
+    /// Observed-remove of a consumer with the deliveries and claims that made entries pending for it. Comes after a
+    /// [`Action::GroupAcknowledge`] of what its origin saw pending for it.
     ConsumerRemove { group: &'a [u8], consumer: &'a [u8] },
 }
 

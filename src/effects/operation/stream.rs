@@ -64,11 +64,12 @@ pub fn write(out: &mut Vec<u8>, action: Action<'_>) {
             write_varint(out, at);
             write_number(out, entries_read);
         }
-        Action::GroupClaim { group, consumer, claims, last } => {
+        Action::GroupClaim { group, consumer, claims, at, last } => {
             out.push(CLAIM);
             write_bytes(out, group);
             write_bytes(out, consumer);
             claims.write(out);
+            write_number(out, at);
             write_optional_id(out, last);
         }
         Action::GroupAcknowledge { group, ids } => {
@@ -131,6 +132,7 @@ pub fn read<'a>(tag: u8, reader: &mut Reader<'a>) -> Result<Action<'a>, CodecErr
             group: reader.bytes()?,
             consumer: reader.bytes()?,
             claims: StreamClaims::read(reader)?,
+            at: read_number(reader)?,
             last: read_optional_id(reader)?,
         },
         ACKNOWLEDGE => Action::GroupAcknowledge { group: reader.bytes()?, ids: StreamIds::read_some(reader)? },
@@ -212,8 +214,12 @@ mod tests {
             (deliver(true, None), &[&[71, 1, b'g', 1, b'c'][..], &encoded, &[9, 0]].concat()),
             (deliver(false, Some(2)), &[&[72, 1, b'g', 1, b'c'][..], &encoded, &[9, 1, 2]].concat()),
             (
-                Action::GroupClaim { group, consumer, claims, last: None },
-                &[73, 1, b'g', 1, b'c', 1, 5, 1, 0xac, 2, 2, 0],
+                Action::GroupClaim { group, consumer, claims, at: None, last: None },
+                &[73, 1, b'g', 1, b'c', 1, 5, 1, 0xac, 2, 2, 0, 0],
+            ),
+            (
+                Action::GroupClaim { group, consumer, claims, at: Some(7), last: Some(id(5, 1)) },
+                &[73, 1, b'g', 1, b'c', 1, 5, 1, 0xac, 2, 2, 1, 7, 1, 5, 1],
             ),
             (Action::GroupAcknowledge { group, ids }, &[&[74, 1, b'g'][..], &encoded].concat()),
             (Action::ConsumerCreate { group, consumer, at: 9 }, &[75, 1, b'g', 1, b'c', 9]),
@@ -241,7 +247,7 @@ mod tests {
             &[68, 1, b'g', 2, 1, 0, 1, 2, 2],
             &[67, 2, 1, 2, 0],
             &[71, 1, b'g', 1, b'c', 0, 9, 0],
-            &[73, 1, b'g', 1, b'c', 2, 5, 1, 9, 2, 0],
+            &[73, 1, b'g', 1, b'c', 2, 5, 1, 9, 2, 0, 0],
         ] {
             let bytes = [&[1, 0, 0], action].concat();
             assert!(Operations::new(&bytes).any(|operation| operation.is_err()), "{action:?}");

@@ -93,8 +93,17 @@ impl Transaction<'_> {
     /// Pending entries become a consumer's, in ascending order; `last`: up to there all counts as delivered.
     pub fn group_claim(&mut self, of: GroupOf<'_>, consumer: &[u8], claims: &[StreamClaim], last: Option<StreamId>) {
         if !claims.is_empty() || last.is_some() {
+            let (at, claims) = ((!claims.is_empty()).then_some(self.now), StreamClaims::of(claims));
+            self.write(of.key, Action::GroupClaim { group: of.group, consumer, claims, at, last }, None);
+        }
+    }
+
+    /// A consumer is shown again what is pending for it, in ascending order: that is not counted as getting something.
+    pub fn group_deliver_again(&mut self, of: GroupOf<'_>, consumer: &[u8], claims: &[StreamClaim]) {
+        if !claims.is_empty() {
             let claims = StreamClaims::of(claims);
-            self.write(of.key, Action::GroupClaim { group: of.group, consumer, claims, last }, None);
+            let action = Action::GroupClaim { group: of.group, consumer, claims, at: None, last: None };
+            self.write(of.key, action, None);
         }
     }
 

@@ -80,12 +80,15 @@ fn change_group(group: &mut Group, action: &Action<'_>) -> bool {
             group.entries_read = entries_read;
             is_new
         }
-        Action::GroupClaim { consumer, claims, last, .. } => {
+        Action::GroupClaim { consumer, claims, at, last, .. } => {
             let is_new = group.consumer(consumer).is_none();
             for claim in claims.iter() {
                 group.give(claim.id, consumer, claim.delivered_at, claim.deliveries);
             }
             group.create_consumer(consumer, 0);
+            if let Some(at) = at {
+                group.note_active(consumer, at);
+            }
             group.last_delivered = group.last_delivered.max(last.unwrap_or_default());
             is_new
         }

@@ -101,10 +101,10 @@ impl GroupCauses {
                 }
                 changed = Changed { pending: ids, consumer: Some(name), at, position: true };
             }
-            Action::GroupClaim { consumer, claims, last, .. } => {
+            Action::GroupClaim { consumer, claims, at, last, .. } => {
                 let name: Arc<[u8]> = consumer.into();
                 for base in bases {
-                    base.touch(view, &name, None, mark);
+                    base.touch(view, &name, at, mark);
                     for claim in claims.iter() {
                         let (delivered_at, deliveries) = (claim.delivered_at, claim.deliveries);
                         base.give(view, claim.id, Claim { consumer: name.clone(), delivered_at, deliveries }, mark);

@@ -121,10 +121,11 @@ pub fn rebuild(stream: &StreamValue, each: &mut dyn FnMut(Action<'_>)) {
         each(Action::GroupCreate { group: name, delivered, entries_read, late });
         let claims: BTreeMap<_, _> = group.consumers().keys().map(|name| (name, claims_of(group, name))).collect();
         for (consumer, claims) in claims {
-            let at = group.consumer(consumer).and_then(|consumer| consumer.active_at).unwrap_or_default();
-            each(Action::ConsumerCreate { group: name, consumer, at });
-            if !claims.is_empty() {
-                each(Action::GroupClaim { group: name, consumer, claims: StreamClaims::of(&claims), last: None });
+            let at = group.consumer(consumer).and_then(|consumer| consumer.active_at);
+            each(Action::ConsumerCreate { group: name, consumer, at: at.unwrap_or_default() });
+            if at.is_some() || !claims.is_empty() {
+                let claims = StreamClaims::of(&claims);
+                each(Action::GroupClaim { group: name, consumer, claims, at, last: None });
             }
         }
     }
