@@ -99,7 +99,7 @@ fn frames() -> Vec<Vec<u8>> {
         departed: vec![(NodeId(4), 4)],
         participants: vec![NodeId(5)],
     };
-    let (floor, stage) = (frontier.clone(), Stage::Serving);
+    let (floor, beyond, stage) = (frontier.clone(), frontier.clone(), Stage::Serving);
     let frames = [
         Frame::Hello(Box::new(hello)),
         Frame::Gossip { frontier, floor, stage, stuck: true, departed: vec![] },
@@ -108,6 +108,7 @@ fn frames() -> Vec<Vec<u8>> {
         Frame::Effects(effects().into_iter().map(Into::into).collect()),
         Frame::Request { origin: NodeId(1), after: 2, upto: 3 },
         Frame::SnapshotRequest { attempt: 1 },
+        Frame::HandoverRequest { attempt: 2, beyond },
         Frame::Goodbye { last: 12 },
     ];
     frames.iter().map(|frame| frame.encode().concat()).chain(effects()).collect()

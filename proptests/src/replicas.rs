@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use swytch::effects::{Effect, Frontier, NodeId};
+use swytch::effects::{Effect, Frontier, NodeId, Rest, compact};
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
 
 use crate::writes::Write;
@@ -20,6 +20,8 @@ pub enum Step {
     Replace(usize, usize),
     /// A replica takes over another's state, with the effects on top that only it has.
     TakeOver(usize, usize),
+    /// A replica is handed over what matters of all that another one has and it lacks, and applies it at once.
+    HandOver(usize, usize),
 }
 
 /// An effect with everything that its origin had seen.
@@ -82,6 +84,7 @@ impl Replicas {
             Step::Fold(at) => self.fold(at % count),
             Step::Replace(at, from) => self.replace(at % count, from % count),
             Step::TakeOver(at, from) => self.take_over(at % count, from % count),
+            Step::HandOver(at, from) => self.hand_over(at % count, from % count),
         }
     }
 
@@ -120,13 +123,7 @@ impl Replicas {
     }
 
     fn fold(&mut self, at: usize) {
-        let members: Vec<NodeId> = self.replicas.iter().map(|replica| replica.node).collect();
-        let replica = &self.replicas[at];
-        let mut stable = replica.frontier.clone();
-        for member in members.into_iter().filter(|member| *member != replica.node) {
-            let known = replica.known.iter().find(|(node, _)| *node == member);
-            stable.meet(known.map_or(&Frontier::EMPTY, |(_, frontier)| frontier));
-        }
+        let (stable, replica) = (self.stable(at), &self.replicas[at]);
         for shard in 0..Keyspace::SHARDS {
             replica.keyspace.fold(shard, &stable);
         }
@@ -166,20 +163,72 @@ impl Replicas {
         let mut takeover = target.keyspace.begin_takeover(NOW);
         assert!(takeover.drain().is_empty(), "effects are collected as they are made");
         takeover.finish(&beside);
-        let (frontier, folded, known) = (source.frontier.clone(), source.folded.clone(), source.known.clone());
+        let (frontier, folded) = (source.frontier.clone(), source.folded.clone());
+        (self.replicas[at].frontier, self.replicas[at].folded) = (frontier, folded);
+        self.learn(at, from);
         let replica = &mut self.replicas[at];
-        (replica.frontier, replica.folded) = (frontier, folded);
-        for (node, frontier) in known {
-            match replica.known.iter_mut().find(|(other, _)| *other == node) {
-                Some((_, known)) => known.join(&frontier),
-                None => replica.known.push((node, frontier)),
-            }
-        }
         for made in missing {
             let dot = made.effect.dot;
             replica.frontier.set(dot.node, dot.seq);
         }
         assert_eq!(replica.frontier, replica.keyspace.frontier());
+    }
+
+    /// Only what has seen all that is folded here can be applied. What is handed over is compacted together with what the
+    /// receiver has already beyond what is stable, as an archive is.
+    fn hand_over(&mut self, at: usize, from: usize) {
+        let (target, source) = (&self.replicas[at], &self.replicas[from]);
+        let has = |made: &&Arc<Made>| source.frontier.includes(made.effect.dot);
+        let is_lacking = |made: &Made| !target.frontier.includes(made.effect.dot);
+        if at == from
+            || self.history.iter().filter(has).any(|made| is_lacking(made) && !target.folded.within(&made.seen))
+        {
+            return;
+        }
+        let stable = self.stable(from);
+        let archived = self.history.iter().filter(has).filter(|made| !stable.includes(made.effect.dot));
+        let archived: Vec<(Effect, Frontier)> = archived.map(|made| (made.effect.clone(), made.seen.clone())).collect();
+        let mut effects = Vec::new();
+        for ((effect, seen), rest) in archived.iter().zip(compact(&archived, &stable)) {
+            let body = match rest {
+                Rest::All => effect.body().to_vec(),
+                Rest::Some(body) => body,
+                Rest::None => continue,
+            };
+            let mut encoded = Vec::new();
+            Effect::encode(&mut encoded, effect.dot, effect.time, &effect.seen_changes, None, &body);
+            effects.push((Effect::decode(encoded.into()).expect("as it was encoded"), seen.clone()));
+        }
+        effects.retain(|(effect, _)| !target.frontier.includes(effect.dot));
+        let mut frontier = target.frontier.clone();
+        frontier.join(&source.frontier);
+        let time = source.keyspace.latest_time();
+        target.keyspace.begin_takeover(NOW).apply(&effects, &frontier, time);
+        self.replicas[at].frontier = frontier;
+        self.learn(at, from);
+        assert_eq!(self.replicas[at].frontier, self.replicas[at].keyspace.frontier());
+    }
+
+    /// A replica knows what another one knows of what each had applied.
+    fn learn(&mut self, at: usize, from: usize) {
+        for (node, frontier) in self.replicas[from].known.clone() {
+            let replica = &mut self.replicas[at];
+            match replica.known.iter_mut().find(|(other, _)| *other == node) {
+                Some((_, known)) => known.join(&frontier),
+                None => replica.known.push((node, frontier)),
+            }
+        }
+    }
+
+    /// What a replica knows to be applied everywhere.
+    fn stable(&self, at: usize) -> Frontier {
+        let replica = &self.replicas[at];
+        let mut stable = replica.frontier.clone();
+        for member in self.replicas.iter().map(|replica| replica.node).filter(|member| *member != replica.node) {
+            let known = replica.known.iter().find(|(node, _)| *node == member);
+            stable.meet(known.map_or(&Frontier::EMPTY, |(_, frontier)| frontier));
+        }
+        stable
     }
 }
 

@@ -14,7 +14,8 @@ fn step(write: impl Strategy<Value = Write> + 'static) -> impl Strategy<Value = 
         14 => (replica.clone(), any::<usize>()).prop_map(|(at, choice)| Step::Deliver(at, choice)),
         2 => replica.clone().prop_map(Step::Fold),
         1 => (replica.clone(), replica.clone()).prop_map(|(at, from)| Step::Replace(at, from)),
-        1 => (replica.clone(), replica).prop_map(|(at, from)| Step::TakeOver(at, from)),
+        1 => (replica.clone(), replica.clone()).prop_map(|(at, from)| Step::TakeOver(at, from)),
+        2 => (replica.clone(), replica).prop_map(|(at, from)| Step::HandOver(at, from)),
     ]
 }
 

@@ -57,6 +57,12 @@ paths! {
     Reconciled "state taken over",
     /// It turned out that a peer's state could not be taken over.
     ReconciledInVain "state not taken over after all",
+    /// A node that served was handed over all that it lacked of a peer, and applied it at once.
+    HandedOver "handed over at once",
+    /// A peer did not have any more what it was asked to hand over.
+    HandoverRefused "handover refused",
+    /// What was kept for nodes that are away was over its budget.
+    ArchiveLost "archive dropped: over its budget",
     /// A snapshot was asked for that was not the first.
     SnapshotRestarted "snapshot restarted",
     /// A snapshot did not come to its end.
@@ -171,6 +177,8 @@ impl Coverage {
             (Path::SnapshotSent, report.snapshots_sent),
             (Path::SnapshotTaken, report.snapshots_received),
             (Path::Reconciled, report.reconciliations),
+            (Path::HandedOver, report.handovers_received),
+            (Path::ArchiveLost, report.archives_lost),
             (Path::ForcedOut, report.forced_out),
             (Path::Forsaken, report.forsaken),
             (Path::LostEffects, report.lost_effects),

@@ -8,7 +8,7 @@ use super::event::LinkId;
 use super::runtime::ClusterLoop;
 use super::snapshot::{Ending, Part, Trailer};
 use crate::effects::{Frontier, NodeId};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Takeover};
 use crate::replication::{Input, Output, SnapshotHeader, SnapshotTail};
 
 /// The snapshot that is asked for or coming in. There is at most one.
@@ -24,6 +24,8 @@ struct Current {
     link: LinkId,
     stream: u64,
     header: SnapshotHeader,
+    /// It brings effects alone.
+    is_handover: bool,
     /// Where it goes if this node has begun to serve: beside the data that clients see.
     beside: Option<Box<Keyspace>>,
     /// Effects of its tail, as far as that is here.
@@ -58,6 +60,16 @@ impl ClusterLoop {
         }
     }
 
+    /// Hands over to a peer what it lacks, or tells it that this cannot be.
+    pub(super) fn hand_over(&mut self, peer: NodeId, header: SnapshotHeader, effects: Option<Vec<Bytes>>) {
+        let end = header.begin.clone();
+        let time = self.keyspace.latest_time();
+        let ending = effects.map(|effects| Ending { tail: SnapshotTail { effects, end }, time });
+        if let Some(link) = self.mesh.link(peer) {
+            link.hand_over(header, ending);
+        }
+    }
+
     /// How a snapshot ends that began at `begin`, and of which all shards are exported by now. None when the log does not have
     /// what came since, or this identity comes to its end.
     pub(super) fn end_snapshot(&mut self, begin: &Frontier) -> Option<Ending> {
@@ -83,7 +95,17 @@ impl ClusterLoop {
                     self.begin_import();
                 }
                 let (started, tail) = (self.clock.monotonic(), Vec::new());
-                self.import.current = Some(Current { link, stream, header, beside, tail, started, bytes: length });
+                let is_handover = false;
+                self.import.current =
+                    Some(Current { link, stream, header, is_handover, beside, tail, started, bytes: length });
+            }
+            Part::Handover(header) => {
+                if self.import.is_expected_from(peer) && self.import.current.is_none() {
+                    let (started, tail, is_handover) = (self.clock.monotonic(), Vec::new(), true);
+                    let current =
+                        Current { link, stream, header, is_handover, beside: None, tail, started, bytes: length };
+                    self.import.current = Some(current);
+                }
             }
             Part::Shard(shard) => {
                 if !self.import.is_current(link, stream) {
@@ -107,10 +129,26 @@ impl ClusterLoop {
                     current.tail.extend(effects);
                 }
             }
-            Part::Abandoned => self.snapshot_broke(peer, link, stream),
+            Part::Abandoned => {
+                let current = self
+                    .import
+                    .current
+                    .take_if(|current| (current.link, current.stream) == (link, stream) && current.is_handover);
+                if current.is_some() {
+                    self.import = Import::default();
+                    return self.step(Input::HandoverRefused { peer });
+                }
+                self.snapshot_broke(peer, link, stream);
+            }
             Part::Trailer(trailer) => {
                 if !self.import.is_current(link, stream) {
                     return;
+                }
+                if self.import.current.as_ref().is_some_and(|current| current.is_handover) {
+                    let Some(current) = std::mem::take(&mut self.import).current else { return };
+                    let millis = (self.clock.monotonic() - current.started).as_millis() as u64;
+                    tracing::info!(%peer, bytes = current.bytes, millis, "handover received");
+                    return self.apply_handover(peer, current, trailer);
                 }
                 let Some(current) = &self.import.current else { return };
                 let target = current.beside.as_deref().unwrap_or(&*self.keyspace);
@@ -149,24 +187,19 @@ impl ClusterLoop {
         let (keyspace, wall) = (self.keyspace.clone(), self.clock.wall());
         let mut outputs = Vec::new();
         let mut takeover = keyspace.begin_takeover(wall);
-        // From here on nothing is committed. What was until now, the core hears of first.
-        let local = takeover.drain();
-        if !local.is_empty() {
-            for effect in &local {
-                self.own_past.follow(effect);
-            }
-            self.core.step(self.now(), Input::LocalEffects(local), &mut outputs);
-        }
+        self.hand_late_effects_over(&mut takeover, &mut outputs);
+        let keyspace_time = takeover.latest_time();
         let tail = SnapshotTail { effects: current.tail, end: trailer.end };
         let input = Input::SnapshotReceived { peer, header: current.header, tail };
         self.core.step(self.now(), input, &mut outputs);
-        let effects = outputs.iter().find_map(|output| match output {
-            Output::TakeOver { effects } => Some(effects),
+        let taken_over = outputs.iter().find_map(|output| match output {
+            Output::TakeOver { tail, beyond, frontier } => Some((tail, beyond, frontier)),
             _ => None,
         });
-        if let Some(effects) = effects {
-            effects.iter().for_each(|(effect, seen)| beside.apply(effect, seen, wall));
+        if let Some((tail, beyond, frontier)) = taken_over {
+            tail.iter().for_each(|(effect, seen)| beside.apply(effect, seen, wall));
             beside.end_catch_up();
+            beside.begin_takeover(wall).apply(beyond, frontier, keyspace_time);
             takeover.finish(beside);
         } else {
             tracing::warn!(%peer, "the data of the peer cannot be merged with what is here");
@@ -174,6 +207,45 @@ impl ClusterLoop {
         }
         self.carry_out_all(outputs);
         self.process_inputs();
+    }
+
+    /// All that this node lacked of what a peer has is here. Unless the core finds fault with it, it is applied at once.
+    fn apply_handover(&mut self, peer: NodeId, current: Current, trailer: Trailer) {
+        self.collect_local_effects(false);
+        self.process_inputs();
+        if self.rebase.is_some() {
+            return;
+        }
+        let keyspace = self.keyspace.clone();
+        let mut outputs = Vec::new();
+        let mut takeover = keyspace.begin_takeover(self.clock.wall());
+        self.hand_late_effects_over(&mut takeover, &mut outputs);
+        let tail = SnapshotTail { effects: current.tail, end: trailer.end };
+        let input = Input::HandoverReceived { peer, header: current.header, tail };
+        self.core.step(self.now(), input, &mut outputs);
+        let together = outputs.iter().find_map(|output| match output {
+            Output::ApplyTogether { effects, frontier } => Some((effects, frontier)),
+            _ => None,
+        });
+        if let Some((effects, frontier)) = together {
+            takeover.apply(effects, frontier, trailer.time);
+        } else {
+            tracing::warn!(%peer, "what the peer handed over cannot be merged with what is here");
+            drop(takeover);
+        }
+        self.carry_out_all(outputs);
+        self.process_inputs();
+    }
+
+    /// From here on nothing is committed. What was until now, the core hears of first.
+    fn hand_late_effects_over(&mut self, takeover: &mut Takeover<'_>, outputs: &mut Vec<Output>) {
+        let local = takeover.drain();
+        if !local.is_empty() {
+            for effect in &local {
+                self.own_past.follow(effect);
+            }
+            self.core.step(self.now(), Input::LocalEffects(local), outputs);
+        }
     }
 
     /// A snapshot will not come to its end.
@@ -193,7 +265,7 @@ impl ClusterLoop {
     fn fail_import(&mut self, peer: NodeId) {
         tracing::warn!(%peer, "snapshot not received");
         let current = std::mem::take(&mut self.import).current;
-        if current.is_some_and(|current| current.beside.is_none()) {
+        if current.is_some_and(|current| current.beside.is_none() && !current.is_handover) {
             self.empty_keyspace();
         }
         self.step(Input::SnapshotFailed { peer });

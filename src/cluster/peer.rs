@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use super::event::{Event, LinkEvent, LinkId};
 use super::send_queue::{Pieces, SendQueue, cost};
-use super::snapshot::{self, Assembler};
+use super::snapshot::{self, Assembler, Ending};
 use super::traces::{decode_traces, is_traces};
 use super::{Clock, Connection, FrameReader, StreamKind, TransportError};
 use crate::keyspace::Keyspace;
@@ -145,6 +145,21 @@ impl Link {
                 }
                 // The receiver notices by itself: its stream broke, too.
                 Err(error) => tracing::debug!(peer = %connection.peer(), %error, "snapshot not sent"),
+            }
+        });
+        if let Some(previous) = self.snapshot.replace(task.abort_handle()) {
+            previous.abort();
+        }
+    }
+
+    /// Begins to hand over what the peer lacks, in the place of a snapshot that is under way.
+    pub fn hand_over(&mut self, header: SnapshotHeader, ending: Option<Ending>) {
+        let connection = self.connection.clone();
+        let task = spawn_local(async move {
+            // The receiver notices by itself when its stream breaks.
+            match snapshot::hand_over(&connection, &header, ending).await {
+                Ok(bytes) => tracing::info!(peer = %connection.peer(), bytes, "handed over what a peer lacked"),
+                Err(error) => tracing::debug!(peer = %connection.peer(), %error, "handover not sent"),
             }
         });
         if let Some(previous) = self.snapshot.replace(task.abort_handle()) {

@@ -393,15 +393,21 @@ impl ClusterLoop {
                 self.reports.delays.add(wall.saturating_sub(effect.stamp().millis()));
                 self.members_changed |= members::touches_members(&effect);
             }
-            Output::TakeOver { effects } => {
+            Output::TakeOver { beyond, .. } => {
                 // It is done already: see `import`.
                 tracing::info!(
-                    effects = effects.len(),
-                    "the data of a peer is taken over, with what is in the log here"
+                    effects = beyond.len(),
+                    "the data of a peer is taken over, with what only this node has"
                 );
                 self.folding.cancel();
                 self.members_changed = true;
             }
+            Output::ApplyTogether { effects, .. } => {
+                // It is done already: see `import`.
+                tracing::info!(effects = effects.len(), "what a peer has handed over is applied");
+                self.members_changed = true;
+            }
+            Output::HandOver { peer, header, effects } => self.hand_over(peer, header, effects),
             Output::Fold(stable) => self.folding.begin(stable),
             Output::SendSnapshot { peer, header } => self.send_snapshot(peer, header),
             Output::CatchUpComplete => self.keyspace.end_catch_up(),
@@ -440,7 +446,7 @@ impl ClusterLoop {
     }
 
     fn send(&mut self, peer: NodeId, frame: &Frame) {
-        if let Frame::SnapshotRequest { attempt } = frame {
+        if let Frame::SnapshotRequest { attempt } | Frame::HandoverRequest { attempt, .. } = frame {
             self.import.expect(peer, *attempt);
         }
         let Some(link) = self.mesh.link(peer) else { return };

@@ -8,6 +8,8 @@
 //!               or 5: the sender's log does not have the tail any more, and the snapshot is worth nothing
 //! ```
 //!
+//! A handover (see `replication::handover`) is the same without shards, and begins with 6 in place of 0.
+//!
 //! The sender holds no lock between two shards and keeps nothing of what it sent: writes go on while it works, and the
 //! receiver's keyspace filters per shard what the shard has already. Shards are cut into pieces so that no frame is large.
 //! The tail is the core's, which the loop is asked for when the last shard is out (see `replication::snapshot`).
@@ -45,6 +47,7 @@ mod tag {
     pub const TRAILER: u8 = 3;
     pub const TAIL: u8 = 4;
     pub const ABANDONED: u8 = 5;
+    pub const HANDOVER: u8 = 6;
 }
 
 /// What a snapshot ends with, if its sender's log has all of it.
@@ -68,6 +71,8 @@ pub(super) struct Trailer {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Header(SnapshotHeader),
+    /// That of a handover.
+    Handover(SnapshotHeader),
     Shard(Vec<u8>),
     Tail(Vec<Bytes>),
     Trailer(Trailer),
@@ -78,7 +83,9 @@ impl Part {
     /// The bytes that it keeps, about.
     pub fn length(&self) -> usize {
         match self {
-            Part::Header(header) => header.seen.iter().map(|seen| 16 * (1 + seen.1.len())).sum(),
+            Part::Header(header) | Part::Handover(header) => {
+                header.seen.iter().map(|seen| 16 * (1 + seen.1.len())).sum()
+            }
             Part::Shard(shard) => shard.len(),
             Part::Tail(effects) => effects.iter().map(Bytes::len).sum(),
             Part::Trailer(_) | Part::Abandoned => 0,
@@ -115,6 +122,28 @@ where
     for frame in ending_frames(ending().await) {
         sent += cost(&frame) as u64;
         writer.write(&frame).await?;
+    }
+    writer.finish().await?;
+    Ok(sent)
+}
+
+/// Hands over the effects that `ending` has, if it has them; returns how many bytes that were, when the peer has received the last of
+/// them.
+///
+/// # Errors
+/// When the connection or the stream broke.
+pub(super) async fn hand_over(
+    connection: &Connection,
+    header: &SnapshotHeader,
+    ending: Option<Ending>,
+) -> Result<u64, TransportError> {
+    let mut writer = connection.open(StreamKind::Snapshot).await?;
+    let mut sent = 0;
+    for frame in std::iter::once(tagged(tag::HANDOVER, header)).chain(ending_frames(ending)) {
+        sent += cost(&frame) as u64;
+        writer.write(&frame).await?;
+        // As with shards.
+        tokio::task::yield_now().await;
     }
     writer.finish().await?;
     Ok(sent)
@@ -206,8 +235,11 @@ impl Assembler {
         match (tag, self.next) {
             (tag::HEADER, None) => {
                 self.next = Some(0);
-                let header: SnapshotHeader = read(rest)?;
-                if is_canonical(&header) { Ok(Some(Part::Header(header))) } else { Err(SnapshotError::Malformed) }
+                read_header(rest).map(|header| Some(Part::Header(header)))
+            }
+            (tag::HANDOVER, None) => {
+                self.next = Some(self.shards);
+                read_header(rest).map(|header| Some(Part::Handover(header)))
             }
             (tag::PIECE | tag::LAST_PIECE, Some(shard)) if shard < self.shards => {
                 if self.partial.len().saturating_add(rest.len()) > MAX_SHARD_BYTES {
@@ -245,9 +277,12 @@ impl Assembler {
     }
 }
 
-fn is_canonical(header: &SnapshotHeader) -> bool {
-    let mut frontiers = header.seen.iter().map(|seen| &seen.1).chain([&header.begin, &header.folded]);
-    frontiers.all(Frontier::is_canonical)
+fn read_header(bytes: &[u8]) -> Result<SnapshotHeader, SnapshotError> {
+    let header: SnapshotHeader = read(bytes)?;
+    let is_canonical = header.begin.is_canonical()
+        && header.folded.is_canonical()
+        && header.seen.iter().all(|(_, seen)| seen.is_canonical());
+    if is_canonical { Ok(header) } else { Err(SnapshotError::Malformed) }
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SnapshotError> {
@@ -310,6 +345,20 @@ mod tests {
         assert_eq!(parts, [Ok(Some(Part::Abandoned))]);
         assert!(assembler.is_complete());
         assert_eq!(assembler.take(&frames[0]), Err(SnapshotError::OutOfOrder), "that was its end");
+    }
+
+    #[test]
+    fn a_handover_is_a_snapshot_without_shards() {
+        let mut assembler = Assembler::new(3);
+        let effects = vec![Bytes::from_static(b"effect")];
+        let tail = SnapshotTail { effects: effects.clone(), end: header().begin };
+        let begin = tagged(tag::HANDOVER, &header());
+        let frames = std::iter::once(begin).chain(ending_frames(Some(Ending { tail, time: 9 })));
+        let parts: Vec<_> = frames.map(|frame| assembler.take(&join(&frame))).collect();
+        let trailer = Trailer { end: header().begin, time: 9 };
+        let expected = [Part::Handover(header()), Part::Tail(effects), Part::Trailer(trailer)];
+        assert_eq!(parts, expected.map(|part| Ok(Some(part))));
+        assert!(assembler.is_complete());
     }
 
     #[test]

@@ -140,8 +140,26 @@ impl Node {
         Node::with_idle_timeout(table, passphrase, also, address, Duration::from_secs(1))
     }
 
+    /// A node that serves clients, and keeps nothing of what has left its log.
+    fn without_archive(table: &Table) -> Node {
+        let node = Node::tuned(table, 1, &[], free_address(), Duration::from_secs(1), 0);
+        node.wait_until_serving();
+        node
+    }
+
     /// A node that gives a connection up only when nothing came over it for so long.
     fn with_idle_timeout(table: &Table, passphrase: u8, also: &[u8], address: SocketAddr, idle: Duration) -> Node {
+        Node::tuned(table, passphrase, also, address, idle, 16 << 20)
+    }
+
+    fn tuned(
+        table: &Table,
+        passphrase: u8,
+        also: &[u8],
+        address: SocketAddr,
+        idle: Duration,
+        archive_limit: usize,
+    ) -> Node {
         let secret = ClusterSecret::separate(&[passphrase; 32]);
         let also_accepted: Vec<_> = also.iter().map(|also| ClusterSecret::separate(&[*also; 32])).collect();
         let net = Plug::default();
@@ -163,7 +181,7 @@ impl Node {
         let channels = options.channels.clone();
         let tracer = Arc::new(Tracer::new(1.0));
         options.tracer = Some(tracer.clone());
-        options.tune = Arc::new(|core| {
+        options.tune = Arc::new(move |core| {
             core.tick_interval = 10;
             core.gossip_interval = 50;
             core.heartbeat_interval = 300;
@@ -172,6 +190,7 @@ impl Node {
             core.rebase_grace = 200;
             core.settle = 100;
             core.log_limit = 64 << 10;
+            core.archive_limit = archive_limit;
         });
         let handle =
             start(options, keyspace.clone(), Arc::new(net), Arc::new(clock), Arc::new(table.clone()), 7).unwrap();
@@ -379,7 +398,15 @@ fn of_two_that_begin_with_different_passphrases_one_serves_at_least() {
 #[test]
 fn a_node_that_was_away_for_too_long_keeps_its_own_writes() {
     let table = Table::default();
-    let (first, second, third) = (Node::serving(&table), Node::serving(&table), Node::serving(&table));
+    let how = come_back_too_late(Node::serving(&table), Node::serving(&table), Node::serving(&table));
+    assert_eq!(how, (1, 0), "it got what it lacked at once");
+    let table = Table::default();
+    let start = || Node::without_archive(&table);
+    assert_eq!(come_back_too_late(start(), start(), start()), (0, 1), "it took over a state");
+}
+
+/// How often the third node was handed over what it lacked, and how often it took over a state.
+fn come_back_too_late(first: Node, second: Node, third: Node) -> (u64, u64) {
     eventually("all are members", || [&first, &second, &third].iter().all(|node| node.members().len() == 3));
     let node = third.report().node;
     third.out.store(true, Relaxed);
@@ -395,15 +422,45 @@ fn a_node_that_was_away_for_too_long_keeps_its_own_writes() {
     });
     eventually("all are members again", || [&first, &second, &third].iter().all(|node| node.members().len() == 3));
     converge(&[&first, &second, &third]);
-    eventually("it is told of", || third.report().reconciliations > 0);
+    eventually("it is told of", || third.report().reconciliations + third.report().handovers_received > 0);
     let report = third.report();
     assert_eq!((report.node, report.rebases), (node, 0), "it goes on as what it was");
+    (report.handovers_received, report.reconciliations)
+}
+
+/// Each side of a cut writes more than its log holds, and goes on as what it is.
+#[test]
+fn both_sides_of_a_long_cut_keep_all_that_they_wrote() {
+    let table = Table::default();
+    let nodes = [Node::serving(&table), Node::serving(&table), Node::serving(&table)];
+    eventually("all are members", || nodes.iter().all(|node| node.members().len() == 3));
+    let [first, second, third] = &nodes;
+    third.out.store(true, Relaxed);
+    eventually("it is given up", || first.members().len() == 2);
+    for number in 0..4_000 {
+        first.set(&format!("key {number}"), "0123456789012345678901234567890123456789");
+        third.set(&format!("own {}", number % 2_000), "0123456789012345678901234567890123456789");
+    }
+    first.set("both", "first");
+    third.set("both", "third");
+    third.out.store(false, Relaxed);
+    eventually("its writes arrive", || {
+        second.get("own 1999").is_some() && first.get("own 0").is_some() && third.get("key 0").is_some()
+    });
+    eventually("all are members again", || nodes.iter().all(|node| node.members().len() == 3));
+    converge(&nodes.each_ref());
+    let count = |node: &Node| node.keyspace.lock_all(node.clock.wall(), 0).size().0;
+    assert_eq!(nodes.each_ref().map(count), [6_001; 3]);
+    eventually("it is told of", || nodes.iter().any(|node| node.report().handovers_received > 0));
+    assert!(nodes.iter().all(|node| node.report().rebases + node.report().reconciliations == 0));
+    eventually("nothing is kept for anybody", || nodes.iter().all(|node| node.report().archive_bytes == 0));
 }
 
 #[test]
 fn libraries_of_functions_are_everywhere_after_a_cut_that_no_log_covers() {
     let table = Table::default();
-    let (first, second, third) = (Node::serving(&table), Node::serving(&table), Node::serving(&table));
+    let start = || Node::without_archive(&table);
+    let (first, second, third) = (start(), start(), start());
     let nodes = [&first, &second, &third];
     eventually("all are members", || nodes.iter().all(|node| node.members().len() == 3));
     first.load("before_at_first");
@@ -439,7 +496,7 @@ fn libraries_of_functions_are_everywhere_after_a_cut_that_no_log_covers() {
 #[test]
 fn data_outlives_the_nodes_that_it_should_have_come_from() {
     let table = Table::default();
-    let (first, second) = (Node::serving(&table), Node::serving(&table));
+    let (first, second) = (Node::without_archive(&table), Node::without_archive(&table));
     eventually("both are members", || first.members().len() == 2 && second.members().len() == 2);
     first.set("from first", "kept");
     eventually("it is everywhere", || second.get("from first").is_some());
@@ -530,7 +587,7 @@ fn a_node_with_the_other_passphrase_takes_over_a_state_like_any_other() {
     eventually("both have all", || first.get("alone").is_some() && second.get("key 3999").is_some());
     eventually("both are members again", || first.members().len() == 2 && second.members().len() == 2);
     converge(&[&first, &second]);
-    eventually("it is told of", || first.report().reconciliations + second.report().reconciliations > 0);
+    eventually("it is told of", || first.report().handovers_received + second.report().handovers_received > 0);
 }
 
 fn heard(subscriber: &Subscriber) -> Vec<String> {

@@ -28,7 +28,7 @@ use crate::replication::{Frame, Hello, Member, PROTOCOL_VERSION, SnapshotHeader,
 const RECORD: &str = "SWYTCH_RECORD_WIRE";
 /// How many kinds of actions and of frames there are: see `number_of` and `name_of`.
 const ACTIONS: usize = 38;
-const FRAMES: usize = 8;
+const FRAMES: usize = 9;
 
 const ONE: NodeId = NodeId(7);
 const OTHER: NodeId = NodeId(0xfedc_ba98_7654_3210);
@@ -76,6 +76,7 @@ fn frames() -> Vec<(String, Frame)> {
         Frame::Effects(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 300])]),
         Frame::Request { origin: OTHER, after: 2, upto: 300 },
         Frame::SnapshotRequest { attempt: 1 },
+        Frame::HandoverRequest { attempt: 2, beyond: frontier() },
         Frame::Goodbye { last: 12 },
     ];
     let gossips = [Stage::Seeking, Stage::CatchingUp, Stage::Serving, Stage::Leaving].map(gossip);
@@ -97,6 +98,7 @@ fn name_of(frame: &Frame) -> &'static str {
         Frame::Effects(_) => "effects",
         Frame::Request { .. } => "request",
         Frame::SnapshotRequest { .. } => "snapshot-request",
+        Frame::HandoverRequest { .. } => "handover-request",
         Frame::Goodbye { .. } => "goodbye",
     }
 }

@@ -55,7 +55,12 @@ impl Effect {
 
     /// The operations. Those of a decoded effect are known to be well formed.
     pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
-        Operations::new(&self.encoded[self.body_at..]).map_while(Result::ok)
+        Operations::new(self.body()).map_while(Result::ok)
+    }
+
+    /// The operations, as they are encoded.
+    pub fn body(&self) -> &[u8] {
+        &self.encoded[self.body_at..]
     }
 
     /// The wire form.

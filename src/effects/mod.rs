@@ -8,6 +8,7 @@
 //! no I/O, clock or randomness: time is a number that callers pass in.
 
 mod codec;
+mod compaction;
 mod dot;
 mod effect;
 mod frontier;
@@ -19,6 +20,7 @@ mod stamp;
 mod trace;
 
 pub use codec::{CodecError, Reader, write_bytes, write_varint};
+pub use compaction::{Rest, compact};
 pub use dot::{Dot, NodeId};
 pub use effect::{Effect, MAX_EFFECT_BYTES, Reach, SeenChanges};
 pub use frontier::Frontier;

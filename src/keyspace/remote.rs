@@ -3,6 +3,7 @@
 use super::causality::{Mark, Seen};
 use super::events::Heard;
 use super::shard::Spared;
+use super::transaction::Transaction;
 use super::{Keyspace, Millis};
 use crate::effects::{Effect, Frontier, Operation, Reissue};
 use crate::planted::{Bug, planted};
@@ -18,7 +19,6 @@ impl Keyspace {
         let imported = imported.as_ref().filter(|_| !planted(Bug::SnapshotAppliesTwice));
         let has_already = |key: &[u8]| imported.is_some_and(|imported| imported.has(key, effect.dot));
         let spared = imported.filter(|imported| imported.has_anywhere(effect.dot));
-        let spared = spared.map(|_| &has_already as &Spared<'_>);
         let everything = effect.operations().any(|operation| matches!(operation, Operation::Flush { .. }));
         let mut transaction = if everything {
             self.lock_all(now, 0)
@@ -29,12 +29,25 @@ impl Keyspace {
             });
             self.lock_keys(now, 0, keys)
         };
+        let spared = spared.map(|_| &has_already as &Spared<'_>);
+        self.apply_in(&mut transaction, effect, (seen, &self.frontier()), spared);
+    }
+
+    /// Applies an effect under locks that its keys are among. `applied`: all that was before it. `spared`: which of its keys have it
+    /// already.
+    pub(super) fn apply_in(
+        &self,
+        transaction: &mut Transaction<'_>,
+        effect: &Effect,
+        (seen, applied): (&Frontier, &Frontier),
+        spared: Option<&Spared<'_>>,
+    ) {
+        let now = transaction.now();
         let reach = match &effect.acts_on {
             None => Seen { frontier: seen, own: effect.dot, stable: true },
             Some(reach) => Seen { frontier: &reach.frontier, own: effect.dot, stable: reach.stable },
         };
-        let applied = self.frontier();
-        let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, known: seen, applied: &applied };
+        let mark = Mark { dot: effect.dot, stamp: effect.stamp(), seen: reach, known: seen, applied };
         let mut first_key = None;
         let mut heard: Option<Heard<'_>> = None;
         for operation in effect.operations() {
@@ -50,14 +63,14 @@ impl Keyspace {
                         continue;
                     }
                     let key = self.key(key);
-                    if database < MAX_DATABASES && !has_already(key.bytes) {
+                    if database < MAX_DATABASES && !spared.is_some_and(|has_already| has_already(key.bytes)) {
                         if self.events.wants_any()
                             && !heard.as_ref().is_some_and(|heard| heard.is_about(database, key.bytes))
                         {
                             if let Some(former) = heard.take() {
-                                former.announce(&mut transaction);
+                                former.announce(transaction);
                             }
-                            heard = Some(Heard::before(&mut transaction, (database, key)));
+                            heard = Some(Heard::before(transaction, (database, key)));
                         }
                         transaction.apply(key, database, &action, &mark);
                         if let Some(heard) = &mut heard {
@@ -68,7 +81,7 @@ impl Keyspace {
             }
         }
         if let Some(heard) = heard {
-            heard.announce(&mut transaction);
+            heard.announce(transaction);
         }
         // Still under the locks: who locks these shards next has seen this effect, and says so.
         let time = if planted(Bug::IgnoreRemoteTime) { 0 } else { effect.time };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::archive::Archive;
 use super::delivery::{Delivered, Delivery, MAX_ORIGINS};
 use super::frame::Frame;
 use super::joining::{Joining, Phase};
@@ -28,6 +29,7 @@ pub struct Core {
     /// What was applied when the local effects were handed over last: every later own effect has seen it.
     pub(super) claimed: Frontier,
     pub(super) log: Log,
+    pub(super) archive: Archive,
     pub(super) past: Pasts,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) repair: Repair,
@@ -49,6 +51,9 @@ pub(super) struct Counters {
     pub(super) snapshots_sent: u64,
     pub(super) snapshots_received: u64,
     pub(super) reconciliations: u64,
+    pub(super) handovers_sent: u64,
+    pub(super) handovers_received: u64,
+    pub(super) archives_lost: u64,
     pub(super) rebases: u64,
     pub(super) refused_peers: u64,
     pub(super) forced_out: u64,
@@ -66,12 +71,13 @@ impl Core {
             delivery,
             claimed: Frontier::default(),
             log: Log::new(options.log_limit),
+            archive: Archive::new(options.archive_limit),
             past: Pasts::default(),
             peers: BTreeMap::new(),
             repair: Repair::default(),
             stability: Stability::default(),
             membership: Membership::new(options.seed, now),
-            unmet: Unmet::new(options.seed, now),
+            unmet: Unmet::new(options.seed, now, options.joining),
             joining: Joining::new(now),
             legacy: Legacy::new(&options.legacy),
             reconciliation: Reconciliation::default(),
@@ -104,6 +110,8 @@ impl Core {
                 self.source_failed(now, peer);
                 self.seek(now, out);
             }
+            Input::HandoverReceived { peer, header, tail } => self.handover_received(now, peer, header, tail, out),
+            Input::HandoverRefused { peer } => self.handover_refused(peer),
             Input::Metadata { bytes } => self.stability.metadata_bytes = bytes,
             Input::NobodyFound => self.nobody_found(now, out),
             Input::Named(addresses) => self.named(now, addresses),
@@ -139,6 +147,7 @@ impl Core {
             self.serve(now, out);
         }
         self.start_exports(out);
+        self.start_handovers(out);
         self.tend_joining(now, out);
         self.consider_rebase(now, out);
         if self.joining.phase == Phase::GivenUp {
@@ -191,6 +200,7 @@ impl Core {
                 self.received_snapshot_request(peer, attempt);
                 Ok(())
             }
+            Frame::HandoverRequest { attempt, beyond } => self.received_handover_request(peer, attempt, beyond),
             Frame::Goodbye { last } => self.received_goodbye(now, peer, last),
         };
         if let Err(reason) = heard {

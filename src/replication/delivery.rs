@@ -62,6 +62,11 @@ pub(super) struct Missing {
     pub(super) overtaken: bool,
 }
 
+/// What an effect that had seen this reaches: all of it, unless it was made again after a rebase.
+fn reach_of<'e>(effect: &'e Effect, seen: &'e Frontier) -> &'e Frontier {
+    effect.acts_on.as_ref().filter(|reach| reach.stable).map_or(seen, |reach| &reach.frontier)
+}
+
 impl Delivery {
     pub(super) fn new(limit: usize) -> Self {
         Delivery {
@@ -189,8 +194,27 @@ impl Delivery {
     }
 
     /// What a snapshot begins with: this is applied, and for each origin its latest effect had seen that. Nothing may wait here.
-    pub(super) fn at(begin: &Frontier, seen: &[(NodeId, Frontier)]) -> Self {
-        Delivery { frontier: begin.clone(), last_seen: seen.iter().cloned().collect(), ..Delivery::new(0) }
+    pub(super) fn at(begin: &Frontier, seen: impl IntoIterator<Item = (NodeId, Frontier)>) -> Self {
+        Delivery { frontier: begin.clone(), last_seen: seen.into_iter().collect(), ..Delivery::new(0) }
+    }
+
+    /// Goes on to an effect, as if everything that it had seen were applied on the way. False when it may not be applied here.
+    pub(super) fn skip_to(&mut self, effect: &Effect, seen: &Frontier, folded: &Frontier) -> bool {
+        let may_apply = folded.within(reach_of(effect, seen));
+        if may_apply {
+            self.frontier.join(seen);
+            self.advance(effect.dot, seen.clone());
+        }
+        may_apply
+    }
+
+    /// Goes on to a frontier, as if everything within it were applied on the way; for each origin, the latest effect within it had
+    /// seen that.
+    pub(super) fn skip_rest<'s>(&mut self, end: &Frontier, seen: impl IntoIterator<Item = (&'s NodeId, &'s Frontier)>) {
+        for (origin, seen) in seen.into_iter().filter(|(origin, _)| end.get(**origin) >= self.frontier.get(**origin)) {
+            self.last_seen.insert(*origin, seen.clone());
+        }
+        self.frontier.join(end);
     }
 
     /// Starts from a snapshot: has applied what `end` has. What waits here and is not there waits on.
@@ -232,8 +256,7 @@ impl Delivery {
 
     fn deliver(&mut self, effect: Effect, folded: &Frontier, delivered: &mut Vec<Delivered>) {
         let seen = self.seen_of(&effect);
-        let reach = effect.acts_on.as_ref().filter(|reach| reach.stable).map_or(&seen, |reach| &reach.frontier);
-        if !folded.within(reach) {
+        if !folded.within(reach_of(&effect, &seen)) {
             self.block(effect.dot);
             return;
         }

@@ -88,6 +88,13 @@ pub enum Frame {
         /// Counts the attempts of the asking node: one number, at most one snapshot.
         attempt: u32,
     },
+    /// Hand me over everything beyond this frontier (see `handover`).
+    HandoverRequest {
+        /// As with snapshots, and counted with them.
+        attempt: u32,
+        /// What the asking node has applied.
+        beyond: Frontier,
+    },
     /// The sender stops. It makes no effect after this seq.
     Goodbye {
         /// Its last seq.
@@ -122,6 +129,7 @@ enum Control {
     Request { origin: NodeId, after: u64, upto: u64 },
     SnapshotRequest { attempt: u32 },
     Goodbye { last: u64 },
+    HandoverRequest { attempt: u32, beyond: Frontier },
 }
 
 const KIND_CONTROL: u8 = 0;
@@ -148,6 +156,7 @@ impl Frame {
             Frame::Ack { seq } => Control::Ack { seq },
             Frame::Request { origin, after, upto } => Control::Request { origin, after, upto },
             Frame::SnapshotRequest { attempt } => Control::SnapshotRequest { attempt },
+            Frame::HandoverRequest { attempt, beyond } => Control::HandoverRequest { attempt, beyond },
             Frame::Goodbye { last } => Control::Goodbye { last },
         };
         let bytes = postcard::to_extend(&control, vec![PROTOCOL_VERSION, KIND_CONTROL])
@@ -221,6 +230,7 @@ fn decode_control(body: &[u8]) -> Result<Frame, CodecError> {
         Control::Ack { seq } => Frame::Ack { seq },
         Control::Request { origin, after, upto } => Frame::Request { origin, after, upto },
         Control::SnapshotRequest { attempt } => Frame::SnapshotRequest { attempt },
+        Control::HandoverRequest { attempt, beyond } => Frame::HandoverRequest { attempt, beyond },
         Control::Goodbye { last } => Frame::Goodbye { last },
     })
 }
@@ -252,6 +262,7 @@ mod tests {
             Frame::Effects(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 300])]),
             Frame::Request { origin: NodeId(1), after: 2, upto: 3 },
             Frame::SnapshotRequest { attempt: 1 },
+            Frame::HandoverRequest { attempt: 2, beyond: frontier() },
             Frame::Goodbye { last: 12 },
         ]
     }

@@ -72,6 +72,7 @@ enum Event {
     Nobody { machine: usize },
     Named { machine: usize },
     Snapshot { from: usize, to: usize, link: u64, header: SnapshotHeader },
+    Handover { from: usize, to: usize, link: u64, header: SnapshotHeader, effects: Option<Vec<Bytes>> },
 }
 
 /// What the network does to frames, in percent, and how long they take, in milliseconds.
@@ -225,9 +226,20 @@ impl Cluster {
             Event::Link { one, other } => self.link(one, other),
             Event::Nobody { machine } => self.feed(machine, Input::NobodyFound),
             Event::Named { machine } => {
-                let others = (0..self.machines.len()).filter(|&other| other != machine && self.machines[other].alive);
+                let has_dns = self.has_dns;
+                let others =
+                    (0..self.machines.len()).filter(|&other| has_dns && other != machine && self.machines[other].alive);
                 let named = others.map(|other| other.to_string()).collect();
                 self.feed(machine, Input::Named(named));
+            }
+            Event::Handover { from, to, link, header, effects } => {
+                if self.links.get(&pair(from, to)) == Some(&link) {
+                    let peer = self.machines[from].node();
+                    let Some(effects) = effects else { return self.feed(to, Input::HandoverRefused { peer }) };
+                    self.hand_over(to);
+                    let tail = SnapshotTail { effects, end: header.begin.clone() };
+                    self.feed(to, Input::HandoverReceived { peer, header, tail });
+                }
             }
             Event::Snapshot { from, to, link, header } => {
                 if self.links.get(&pair(from, to)) == Some(&link) {
@@ -263,13 +275,20 @@ impl Cluster {
         match output {
             Output::Send { peer, frame } => self.send(machine, peer, &frame),
             Output::Apply { effect, seen } => self.apply(machine, &effect, &seen),
-            Output::TakeOver { effects } => self.take_over(machine, &effects),
+            Output::TakeOver { tail, beyond, frontier } => self.take_over(machine, &tail, &beyond, &frontier),
             Output::Fold(stable) => {
                 assert!(stable.within(self.machines[machine].origin.frontier()));
                 for other in self.machines.iter().filter(|other| self.strict_folds && other.serving) {
                     assert!(stable.within(other.origin.frontier()), "folded before everybody had it");
                 }
                 self.machines[machine].data.fold(&stable);
+            }
+            Output::ApplyTogether { effects, frontier } => self.apply_together(machine, &effects, &frontier),
+            Output::HandOver { peer, header, effects } => {
+                let Some(to) = self.machine_of(peer) else { return };
+                let Some(&link) = self.links.get(&pair(machine, to)) else { return };
+                let delay = self.snapshot_millis;
+                self.schedule(delay, Event::Handover { from: machine, to, link, header, effects });
             }
             Output::SendSnapshot { peer, header } => {
                 let Some(to) = self.machine_of(peer) else { return };
@@ -310,8 +329,7 @@ impl Cluster {
                     self.schedule(100, Event::Nobody { machine });
                 }
             }
-            Output::LookUp if self.has_dns => self.schedule(10, Event::Named { machine }),
-            Output::LookUp => {}
+            Output::LookUp => self.schedule(10, Event::Named { machine }),
             Output::Dial { address } => {
                 let other = address.parse().expect("named by the harness");
                 self.dial(machine, other);
@@ -538,20 +556,50 @@ impl Cluster {
     }
 
     /// Lets what was imported beside the data take its place, with these effects on top.
-    fn take_over(&mut self, machine: usize, effects: &[(Effect, Frontier)]) {
+    fn take_over(
+        &mut self,
+        machine: usize,
+        tail: &[(Effect, Frontier)],
+        beyond: &[(Effect, Frontier)],
+        end: &Frontier,
+    ) {
         let target = &mut self.machines[machine];
         let (mut data, imported) = target.beside.take().expect("only a snapshot that has just come is taken over");
         let mut frontier = imported.clone();
-        for (effect, seen) in effects.iter().filter(|(effect, _)| !imported.includes(effect.dot)) {
+        for (effect, seen) in tail.iter().filter(|(effect, _)| !imported.includes(effect.dot)) {
             assert_eq!(self.truth.get(&effect.dot), Some(seen), "{:?}: what its origin had seen", effect.dot);
             assert_eq!(frontier.get(effect.dot.node) + 1, effect.dot.seq, "exactly once and without gaps");
             assert!(seen.within(&frontier) && data.folded.within(seen), "{:?} on what it had not seen", effect.dot);
             data.apply(effect, seen);
             frontier.raise(effect.dot.node, effect.dot.seq);
         }
-        assert!(target.origin.frontier().within(&frontier), "nothing is lost");
-        target.origin.take_over(&frontier, 0);
+        for (effect, seen) in beyond {
+            assert_eq!(self.truth.get(&effect.dot), Some(seen), "{:?}: what its origin had seen", effect.dot);
+            assert!(!frontier.includes(effect.dot) && data.folded.within(seen), "{:?}", effect.dot);
+            data.apply(effect, seen);
+            frontier.join(seen);
+            frontier.raise(effect.dot.node, effect.dot.seq);
+        }
+        assert!(frontier.within(end) && target.origin.frontier().within(end), "nothing is lost");
+        target.origin.take_over(end, 0);
         target.data = data;
+        target.members_changed = true;
+    }
+
+    /// Applies effects between which there are gaps.
+    fn apply_together(&mut self, machine: usize, effects: &[(Effect, Frontier)], frontier: &Frontier) {
+        let target = &mut self.machines[machine];
+        let mut applied = target.origin.frontier().clone();
+        for (effect, seen) in effects {
+            assert_eq!(self.truth.get(&effect.dot), Some(seen), "{:?}: what its origin had seen", effect.dot);
+            assert!(!applied.includes(effect.dot), "{:?} twice", effect.dot);
+            assert!(target.data.folded.within(seen), "{:?} on what it had not seen", effect.dot);
+            target.data.apply(effect, seen);
+            applied.join(seen);
+            applied.raise(effect.dot.node, effect.dot.seq);
+        }
+        assert!(applied.within(frontier), "it leads to its end");
+        target.origin.take_over(frontier, 0);
         target.members_changed = true;
     }
 

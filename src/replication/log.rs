@@ -112,6 +112,19 @@ impl Log {
         in_order(logs.flat_map(|(_, log)| &log.entries))
     }
 
+    /// All effects, in the order in which they were applied.
+    pub(super) fn all(&self) -> Vec<Bytes> {
+        in_order(self.origins.values().flat_map(|log| &log.entries))
+    }
+
+    /// The effects within `floor`, in the order in which they were applied.
+    pub(super) fn within(&self, floor: &Frontier) -> Vec<Bytes> {
+        in_order(self.origins.iter().flat_map(|(&origin, log)| {
+            let count = (floor.get(origin) + 1).saturating_sub(log.first);
+            log.entries.iter().take(usize::try_from(count).unwrap_or(usize::MAX))
+        }))
+    }
+
     /// The effects beyond `begin`, in the order in which they were applied. `begin` is not before the floor.
     pub(super) fn after(&self, begin: &Frontier) -> Vec<Bytes> {
         in_order(self.origins.iter().flat_map(|(&origin, log)| {

@@ -251,7 +251,7 @@ impl Core {
             let Some(said) = &state.said else { continue };
             let joins = matches!(said.stage, Stage::Seeking | Stage::CatchingUp);
             let due = state.admitted_at.is_none_or(|at| now >= at + WISH_INTERVAL);
-            let is_in_need = said.serves() && state.wants_snapshot.is_some();
+            let is_in_need = said.serves() && (state.wants_snapshot.is_some() || state.wants_handover.is_some());
             if (joins || is_in_need) && due && !self.membership.is_member(node) {
                 state.admitted_at = Some(now);
                 out.push(Output::Admit { node, member: Member { serving: is_in_need, ..said.member.clone() } });

@@ -11,6 +11,7 @@
 //! | `delivery` | causal delivery: when an effect may be applied, and where it waits until then |
 //! | `peers` | who is connected, what it said, and what no peer may say |
 //! | `log` | the effects that somebody may still need, within a byte budget |
+//! | `archive` | what has left the log and still matters to nodes that the log is not kept for |
 //! | `push` | own effects to every peer at once; acknowledgements, windows, loss |
 //! | `repair` | anti-entropy: gossip, and pulling what did not come by itself |
 //! | `stability` | who must have applied an effect before anyone may forget about it, and the floor |
@@ -18,6 +19,7 @@
 //! | `membership` | who belongs to the cluster, who is alive, whom to connect to |
 //! | `joining` | from start to serving, by logs or by snapshot; the end |
 //! | `snapshot` | what is sent with the data, and how it is taken over |
+//! | `handover` | all that a peer lacks at once, from archive and log |
 //! | `reconciliation` | a node that serves takes over a peer's state, and goes on as what it is |
 //! | `rebase` | when an identity has to be given up, and by whom |
 //! | `remains` | what is kept for the next identity, to be made again |
@@ -38,16 +40,18 @@
 //! 3. When an applied effect (own or not) changed `__swytch:members`, [`Input::Members`] is the next input.
 //! 4. A snapshot that comes while this node serves is imported beside the data. From before the local effects are handed over
 //!    that were committed until then, and [`Input::SnapshotReceived`] follows, until [`Output::TakeOver`] is done, nothing is
-//!    committed here.
+//!    committed here. Likewise with [`Input::HandoverReceived`] and [`Output::ApplyTogether`].
 //! 5. One connection per peer at a time: [`Input::Connected`], frames, [`Input::Disconnected`], and again. Frames of one
 //!    [`Stream`] arrive in the order in which they were sent.
 
+mod archive;
 mod core;
 mod delay;
 mod delivery;
 #[cfg(test)]
 mod fake_keyspace;
 mod frame;
+mod handover;
 #[cfg(test)]
 mod harness;
 mod joining;
@@ -69,6 +73,7 @@ mod unmet;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::effects::{Effect, Frontier, NodeId};
@@ -108,6 +113,8 @@ pub struct CoreOptions {
     pub seed: u64,
     /// Budget for the encoded effects kept for peers.
     pub log_limit: usize,
+    /// Budget for what has left the log and is kept for nodes that may come back (see `archive`).
+    pub archive_limit: usize,
     /// Budget for effects that arrived before what they depend on.
     pub waiting_limit: usize,
     /// Budget for the metadata of keys that is kept for nodes which may come back.
@@ -141,6 +148,7 @@ impl CoreOptions {
             joining: true,
             seed: node.0,
             log_limit: 128 << 20,
+            archive_limit: 128 << 20,
             waiting_limit: 32 << 20,
             metadata_limit: 128 << 20,
             tick_interval: 50,
@@ -253,6 +261,21 @@ pub enum Input {
         /// Who did not send it.
         peer: NodeId,
     },
+    /// What was asked for by [`Output::Send`] of [`Frame::HandoverRequest`] is here as a whole. It counts only if an
+    /// [`Output::ApplyTogether`] follows.
+    HandoverReceived {
+        /// Who sent it.
+        peer: NodeId,
+        /// As the sender's [`Output::HandOver`] had it.
+        header: SnapshotHeader,
+        /// The effects, as there, at most [`MAX_TAIL_BYTES`]; it ends where the header begins.
+        tail: SnapshotTail,
+    },
+    /// The peer does not have what it was asked to hand over.
+    HandoverRefused {
+        /// Who.
+        peer: NodeId,
+    },
     /// How large the metadata of keys is, in bytes. Comes now and then.
     Metadata {
         /// The bytes.
@@ -293,11 +316,22 @@ pub enum Output {
         /// All that its origin had seen, its own earlier effects included.
         seen: Frontier,
     },
-    /// The snapshot that was just received takes the place of all that is here: apply these effects to it, in this order, the tail
-    /// of the snapshot among them, and then show it, all at once. A fold that is under way was one of the state that goes.
+    /// The snapshot that was just received takes the place of all that is here: apply its tail to it, then what it lacks, and then
+    /// show it, all at once. A fold that is under way was one of the state that goes.
     TakeOver {
-        /// Each with all that its origin had seen. This node's own are among them.
+        /// Each effect with all that its origin had seen.
+        tail: Vec<(Effect, Frontier)>,
+        /// What only this node has, its own effects among them. There are gaps between them.
+        beyond: Vec<(Effect, Frontier)>,
+        /// All of this is applied then.
+        frontier: Frontier,
+    },
+    /// Apply these effects, in this order, and show nothing of them before all are applied.
+    ApplyTogether {
+        /// Each with all that its origin had seen. There are gaps between them.
         effects: Vec<(Effect, Frontier)>,
+        /// All of this is applied then.
+        frontier: Frontier,
     },
     /// Metadata within this frontier may be dropped: no effect will be applied any more that has not seen all of it.
     Fold(Frontier),
@@ -308,6 +342,15 @@ pub enum Output {
         peer: NodeId,
         /// Goes with the data.
         header: SnapshotHeader,
+    },
+    /// Send a peer what it has asked to be handed over: the header, and then the effects as the tail of a snapshot that has no data.
+    HandOver {
+        /// To whom.
+        peer: NodeId,
+        /// Goes with it. Everything within what it begins with is handed over, as far as the peer lacks it.
+        header: SnapshotHeader,
+        /// None: it is not to be had any more. Tell the peer.
+        effects: Option<Vec<Bytes>>,
     },
     /// All that any part of the imported snapshot may contain is applied: its filters are not needed any more.
     CatchUpComplete,

@@ -47,6 +47,10 @@ pub(super) struct Peer {
     pub(super) wants_snapshot: Option<u32>,
     /// The attempt and the beginning of the snapshot on its way to it.
     pub(super) export: Option<(u32, Frontier)>,
+    /// The attempt under which it asked for a handover that it has not got yet, and beyond what.
+    pub(super) wants_handover: Option<(u32, Frontier)>,
+    /// The latest attempt that was answered with one.
+    pub(super) handed_over: u32,
     /// When its entry was last asked to be written.
     pub(super) admitted_at: Option<u64>,
 }
@@ -88,6 +92,8 @@ impl Core {
             answer_budget: super::repair::ANSWER_BYTES_PER_TICK,
             wants_snapshot: None,
             export: None,
+            wants_handover: None,
+            handed_over: 0,
             admitted_at: None,
         };
         self.peers.insert(peer, state);

@@ -117,7 +117,7 @@ impl Core {
         hopeless.look(now, winners.map(|(_, said)| &said.frontier));
         if now < hopeless.waited_since + self.options.rebase_grace {
             self.joining.hopeless = Some(hopeless);
-        } else if let Some(source) = winner.filter(|&winner| self.can_reconcile(winner)) {
+        } else if let Some(source) = winner.filter(|&winner| self.can_keep_identity(winner)) {
             self.joining.hopeless = Some(hopeless);
             self.begin_reconciliation(now, source, out);
         } else {
@@ -126,9 +126,10 @@ impl Core {
         }
     }
 
-    fn can_reconcile(&self, peer: NodeId) -> bool {
+    /// May this node get what it lacks from a peer and stay what it is?
+    fn can_keep_identity(&self, peer: NodeId) -> bool {
         let said = self.peers.get(&peer).and_then(|state| state.said.as_ref());
-        said.is_some_and(|said| self.can_reconcile_with(said))
+        said.is_some_and(|said| self.can_ask_for_handover(peer, said) || self.can_reconcile_with(said))
     }
 
     /// Own effects that neither the log still has nor the one that this node gives way to.
@@ -167,7 +168,7 @@ impl Core {
             let heard = self.serving_peers().filter(|(peer, _)| is_heard(*peer));
             let winners = heard.filter_map(|(peer, said)| {
                 let reason = hopeless(said).filter(|_| self.gives_way_to(peer, said))?;
-                Some((self.can_reconcile_with(said), reason, peer))
+                Some((self.can_keep_identity(peer), reason, peer))
             });
             // Rather one under whom this node stays what it is; of several the first.
             let (_, reason, winner) = winners.min_by_key(|&(reconciles, _, peer)| (!reconciles, peer))?;

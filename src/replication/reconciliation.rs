@@ -39,12 +39,14 @@
 use std::collections::BTreeSet;
 
 use super::Output;
+use super::archive::Known;
 use super::core::Core;
+use super::delivery::Delivery;
 use super::frame::Frame;
 use super::joining::{Phase, REPEAT_INTERVAL};
 use super::peers::Said;
 use super::snapshot::{SnapshotHeader, SnapshotTail};
-use crate::effects::{Effect, Frontier, NodeId};
+use crate::effects::{Frontier, NodeId};
 
 /// Whose state this node is about to take over.
 #[derive(Debug, Default)]
@@ -53,6 +55,8 @@ pub(super) struct Reconciliation {
     /// Peers whose state cannot be gone on from here; of those connected. While there is one, no other is tried: they are mostly of
     /// one cluster.
     in_vain: BTreeSet<NodeId>,
+    /// Peers that cannot hand over what this node lacks, or not so that it can be applied here; of those connected.
+    handovers_in_vain: BTreeSet<NodeId>,
     /// What was applied when a state was taken over last. A snapshot of this node that began before has parts of both states.
     since: Frontier,
 }
@@ -61,11 +65,24 @@ pub(super) struct Reconciliation {
 struct UnderWay {
     source: NodeId,
     attempt: u32,
+    /// What was asked for: all beyond this, or a snapshot.
+    beyond: Option<Frontier>,
     asked_at: u64,
 }
 
+impl UnderWay {
+    fn request(&self) -> Output {
+        let attempt = self.attempt;
+        let frame = match self.beyond.clone() {
+            Some(beyond) => Frame::HandoverRequest { attempt, beyond },
+            None => Frame::SnapshotRequest { attempt },
+        };
+        Output::Send { peer: self.source, frame }
+    }
+}
+
 impl Reconciliation {
-    /// Is a snapshot on its way, or asked for?
+    /// Is a snapshot or a handover on its way, or asked for?
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
@@ -74,46 +91,81 @@ impl Reconciliation {
     pub(super) fn keeps(&self, begin: &Frontier) -> bool {
         self.since.within(begin)
     }
+
+    /// Was this peer asked for a handover?
+    pub(super) fn waits_for_handover_of(&self, peer: NodeId) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| under_way.source == peer && under_way.beyond.is_some())
+    }
+
+    /// What came from this peer is of no use.
+    pub(super) fn handover_in_vain(&mut self, peer: NodeId) {
+        self.under_way = None;
+        self.handovers_in_vain.insert(peer);
+    }
+
+    /// Everything is here, and this is applied now.
+    pub(super) fn is_over(&mut self, frontier: &Frontier) {
+        self.under_way = None;
+        self.since.clone_from(frontier);
+    }
 }
 
 impl Core {
     /// May this node take over what a peer has, as far as it can tell by now?
     pub(super) fn can_reconcile_with(&self, said: &Said) -> bool {
-        let is_in_log = self.stability.floor().within(&said.frontier);
-        self.joining.phase == Phase::Serving && is_in_log && self.reconciliation.in_vain.is_empty()
+        let is_here = self.archive.floor().within(&said.frontier);
+        self.joining.phase == Phase::Serving && is_here && self.reconciliation.in_vain.is_empty()
     }
 
-    /// Asks a peer for its snapshot.
+    /// May this peer be able to hand over all that this node lacks?
+    pub(super) fn can_ask_for_handover(&self, peer: NodeId, said: &Said) -> bool {
+        let is_blocked = self.delivery.blocked().any(|dot| said.frontier.includes(dot));
+        self.joining.phase == Phase::Serving && !is_blocked && !self.reconciliation.handovers_in_vain.contains(&peer)
+    }
+
+    /// Asks a peer for all that this node lacks, if it may have it as a whole, or else for its snapshot.
     pub(super) fn begin_reconciliation(&mut self, now: u64, source: NodeId, out: &mut Vec<Output>) {
         self.joining.attempts += 1;
-        let attempt = self.joining.attempts;
-        self.reconciliation.under_way = Some(UnderWay { source, attempt, asked_at: now });
-        out.push(Output::Send { peer: source, frame: Frame::SnapshotRequest { attempt } });
+        let said = self.peers.get(&source).and_then(|state| state.said.as_ref());
+        let hands_over = said.is_some_and(|said| self.can_ask_for_handover(source, said));
+        let beyond = hands_over.then(|| self.delivery.frontier().clone());
+        let under_way = UnderWay { source, attempt: self.joining.attempts, beyond, asked_at: now };
+        out.push(under_way.request());
+        self.reconciliation.under_way = Some(under_way);
     }
 
     /// Repeats the request, which may have been lost.
     pub(super) fn tend_reconciliation(&mut self, now: u64, out: &mut Vec<Output>) {
         let Core { reconciliation, peers, .. } = self;
         reconciliation.in_vain.retain(|peer| peers.contains_key(peer));
-        if let Some(UnderWay { source, attempt, asked_at }) = &mut reconciliation.under_way
-            && now >= *asked_at + REPEAT_INTERVAL
+        reconciliation.handovers_in_vain.retain(|peer| peers.contains_key(peer));
+        if let Some(under_way) = &mut reconciliation.under_way
+            && now >= under_way.asked_at + REPEAT_INTERVAL
         {
-            *asked_at = now;
-            out.push(Output::Send { peer: *source, frame: Frame::SnapshotRequest { attempt: *attempt } });
+            under_way.asked_at = now;
+            out.push(under_way.request());
         }
     }
 
-    /// This peer will not send its snapshot.
+    /// This peer will not send what it was asked for.
     pub(super) fn reconciliation_failed(&mut self, peer: NodeId) {
-        if self.is_reconciling_with(peer) {
+        if self.reconciliation.under_way.as_ref().is_some_and(|under_way| under_way.source == peer) {
             self.reconciliation.under_way = None;
             self.joining.hopeless = None;
         }
     }
 
+    /// This peer cannot hand over what it was asked for.
+    pub(super) fn handover_refused(&mut self, peer: NodeId) {
+        if self.reconciliation.waits_for_handover_of(peer) {
+            self.reconciliation.handover_in_vain(peer);
+        }
+    }
+
     /// Is it this peer's state that this node is about to take over?
     pub(super) fn is_reconciling_with(&self, peer: NodeId) -> bool {
-        self.reconciliation.under_way.as_ref().is_some_and(|under_way| under_way.source == peer)
+        let under_way = self.reconciliation.under_way.as_ref();
+        under_way.is_some_and(|under_way| under_way.source == peer && under_way.beyond.is_none())
     }
 
     /// The peer's snapshot is here.
@@ -128,21 +180,15 @@ impl Core {
         if self.joining.phase != Phase::Serving {
             return;
         }
-        let (mut delivery, mut effects) = match self.follow_tail(&header, tail) {
+        let (mut delivery, tail) = match self.follow_tail(&header, tail) {
             Ok(followed) => followed,
             Err(reason) => return self.refuse(now, peer, reason, out),
         };
-        if self.stability.floor().within(delivery.frontier()) {
-            for encoded in self.log.after(delivery.frontier()) {
-                let effect = Effect::decode(encoded).expect("what is in the log was decoded before");
-                delivery.arrived(effect, &header.folded, &mut effects);
-            }
-        }
         self.reconciliation.under_way = None;
-        if !self.delivery.frontier().within(delivery.frontier()) {
+        let Some(beyond) = self.go_beyond(&mut delivery, &header.folded) else {
             self.reconciliation.in_vain.insert(peer);
             return;
-        }
+        };
         self.joining.hopeless = None;
         if delivery.frontier() == self.delivery.frontier() {
             // What was lacking has come in another way.
@@ -150,11 +196,12 @@ impl Core {
         }
         self.counters.snapshots_received += 1;
         self.counters.reconciliations += 1;
-        self.stability.take_over(&header.begin, &header.folded);
         self.include_participants(&header.participants, &header.forced_out);
-        self.log.trim(self.stability.floor());
-        self.past.trim(self.stability.floor());
-        for (effect, seen) in effects.iter().filter(|(effect, _)| !self.delivery.frontier().includes(effect.dot)) {
+        self.begin_log_behind(&header.begin, out);
+        // What came with the snapshot was in no log here.
+        self.archive.raise_floor(&header.begin);
+        self.stability.take_over(&header.folded);
+        for (effect, seen) in tail.iter().filter(|(effect, _)| !self.delivery.frontier().includes(effect.dot)) {
             self.past.append(effect, seen);
             self.log.append(effect.dot, effect.encoded().clone());
             self.membership.heard(effect.dot.node, now);
@@ -162,10 +209,21 @@ impl Core {
         self.delivery.take_over(delivery);
         // All effects of this node are among these, and the next one has seen them all.
         self.claimed.clone_from(self.delivery.frontier());
-        self.reconciliation.since.clone_from(self.delivery.frontier());
-        out.push(Output::TakeOver { effects });
+        self.reconciliation.is_over(self.delivery.frontier());
+        out.push(Output::TakeOver { tail, beyond, frontier: self.delivery.frontier().clone() });
         self.release(now, out);
         self.enforce_log_limit(out);
+    }
+
+    /// Goes on from the state of a peer to everything that is applied here, as far as it matters. Returns what is to be applied on the
+    /// way. None when some of that is not to be had here any more, or had not seen what is folded there.
+    fn go_beyond(&self, delivery: &mut Delivery, folded: &Frontier) -> Option<Vec<Known>> {
+        let beyond = self.known_beyond(delivery.frontier())?;
+        if !beyond.iter().all(|(effect, seen)| delivery.skip_to(effect, seen, folded)) {
+            return None;
+        }
+        delivery.skip_rest(self.delivery.frontier(), self.delivery.last_seen());
+        Some(beyond)
     }
 }
 
@@ -214,6 +272,7 @@ mod tests {
             participants: Vec::new(),
         };
         at(&mut core, 0, Input::Received { peer: PEER, frame: Frame::Hello(Box::new(hello)) });
+        core.reconciliation.handover_in_vain(PEER);
         core
     }
 
@@ -247,7 +306,10 @@ mod tests {
         assert!(asks(&outputs) && !gives_up(&outputs) && core.has_served());
         let outputs = at(&mut core, 8_000, snapshot(Frontier::EMPTY));
         let taken_over = outputs.iter().find_map(|output| match output {
-            Output::TakeOver { effects } => Some(effects.iter().map(|(effect, _)| effect.dot).collect::<Vec<_>>()),
+            Output::TakeOver { tail, beyond, frontier } => {
+                assert_eq!(frontier, core.frontier());
+                Some(tail.iter().chain(beyond).map(|(effect, _)| effect.dot).collect::<Vec<_>>())
+            }
             _ => None,
         });
         let dot = |node, seq| Dot { node: NodeId(node), seq };

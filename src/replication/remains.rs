@@ -16,6 +16,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use super::MAX_FORMER;
 use super::core::Core;
 use super::rebase::SILENCE;
@@ -67,10 +69,11 @@ impl Pasts {
         });
     }
 
-    /// Adds to each of these effects, which are all that the log has of their origins and in its order, what it had seen.
-    fn complete(&self, effects: Vec<Effect>) -> Vec<(Effect, Frontier)> {
+    /// Adds to each of these effects, which are the first ones or all that the log has of their origins, in its order, what it had seen.
+    pub(super) fn complete(&self, effects: Vec<Bytes>) -> Vec<(Effect, Frontier)> {
         let mut seen: BTreeMap<NodeId, Frontier> = BTreeMap::new();
-        let each = effects.into_iter().map(|effect| {
+        let each = effects.into_iter().map(|encoded| {
+            let effect = Effect::decode(encoded).expect("what is in the log was decoded before");
             let Dot { node, seq } = effect.dot;
             let base = || self.origins.get(&node).map_or(Frontier::EMPTY, |past| past.base.clone());
             let seen = seen.entry(node).or_insert_with(base);
@@ -220,21 +223,20 @@ impl Core {
     pub fn remains(&self) -> Remains {
         let own = self.options.node;
         let is_heard = |node| self.membership.silent_for(node, self.joining.given_up_at) < SILENCE;
-        let is_gone = |node: &NodeId| *node != own && !(self.peers.contains_key(node) && is_heard(*node));
+        let is_there = |node: NodeId| self.peers.contains_key(&node) && is_heard(node);
         let mut joinable = Frontier::EMPTY;
         for (_, said) in self.serving_peers().filter(|(peer, _)| !self.is_on_losing_side(*peer)) {
             joinable.join(&said.frontier);
         }
-        // Rather those that nobody seems to have.
-        let logged = self.log.origins().filter(is_gone).map(|node| (node, self.delivery.frontier().get(node)));
-        let mut logged: Vec<(NodeId, u64)> = logged.collect();
-        logged.sort_by_key(|&(node, upto)| (Reverse(upto.saturating_sub(joinable.get(node))), node));
+        // Rather those of nodes that are gone, and of them those that nobody seems to have. Who is still there may be gone a moment later.
+        let others = self.log.origins().filter(|node| *node != own);
+        let mut logged: Vec<(NodeId, u64)> = others.map(|node| (node, self.delivery.frontier().get(node))).collect();
+        logged.sort_by_key(|&(node, upto)| (is_there(node), Reverse(upto.saturating_sub(joinable.get(node))), node));
         logged.truncate(MAX_FORMER);
         let legacy: BTreeMap<NodeId, u64> = logged.into_iter().collect();
 
         let encoded = self.log.in_order(|node| node == own || legacy.contains_key(&node));
-        let decode = |encoded| Effect::decode(encoded).expect("an effect in the log is well formed");
-        let effects = self.past.complete(encoded.into_iter().map(decode).collect());
+        let effects = self.past.complete(encoded);
         let mut holders = Vec::new();
         for origin in [own].into_iter().chain(legacy.keys().copied()) {
             let claims = self.stability.remembered().filter_map(|node| Some((node, self.stability.claimed_by(node)?)));

@@ -33,6 +33,10 @@ pub struct ClusterReport {
     pub log_bytes: usize,
     /// What those may be at most.
     pub log_limit: usize,
+    /// Bytes of what has left the log and is kept for nodes that may come back.
+    pub archive_bytes: usize,
+    /// What those may be at most.
+    pub archive_limit: usize,
     /// Effects that wait for others.
     pub waiting_effects: usize,
     /// Their bytes.
@@ -55,6 +59,12 @@ pub struct ClusterReport {
     pub snapshots_received: u64,
     /// Snapshots that took the place of what was here, while this node served.
     pub reconciliations: u64,
+    /// Times that a peer handed over all that was lacking here, at once.
+    pub handovers_received: u64,
+    /// Times that this node handed over what a peer lacked.
+    pub handovers_sent: u64,
+    /// Times that what was kept for nodes that are away was over its limit and dropped.
+    pub archives_lost: u64,
     /// Identities given up. (The runtime adds those of the cores before this one.)
     pub rebases: u64,
     /// Own effects that could not be made anew when the identity was given up: nobody else has them, and the log was too
@@ -136,6 +146,8 @@ impl Core {
             log_effects,
             log_bytes,
             log_limit: self.options.log_limit,
+            archive_bytes: self.archive.bytes(),
+            archive_limit: self.options.archive_limit,
             waiting_effects,
             waiting_bytes,
             effects_sent: self.counters.effects_sent,
@@ -147,6 +159,9 @@ impl Core {
             snapshots_sent: self.counters.snapshots_sent,
             snapshots_received: self.counters.snapshots_received,
             reconciliations: self.counters.reconciliations,
+            handovers_received: self.counters.handovers_received,
+            handovers_sent: self.counters.handovers_sent,
+            archives_lost: self.counters.archives_lost,
             rebases: self.counters.rebases,
             lost_effects: self.counters.lost_effects,
             refused_peers: self.counters.refused_peers,

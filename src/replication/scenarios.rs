@@ -226,10 +226,17 @@ fn everything_heals_after_an_absence_within_the_budget() {
     }
 }
 
+/// Keeps nothing of what has left the log.
+fn small_log_alone(options: &mut CoreOptions) {
+    small_log(options);
+    options.archive_limit = 0;
+}
+
 #[test]
-fn whoever_returns_too_late_takes_over_a_state_and_loses_nothing() {
-    for seed in 0..80 {
-        let mut cluster = Cluster::new(seed, 3, small_log);
+fn whoever_returns_too_late_gets_what_it_lacks_at_once_or_takes_over_a_state_and_loses_nothing() {
+    for seed in 0..160 {
+        let has_archive = seed % 2 == 0;
+        let mut cluster = Cluster::new(seed, 3, if has_archive { small_log } else { small_log_alone });
         cluster.strict_folds = false;
         cluster.run(8_000);
         writes(&mut cluster, 20);
@@ -248,8 +255,42 @@ fn whoever_returns_too_late_takes_over_a_state_and_loses_nothing() {
         let contents = cluster.machines[0].contents();
         assert!(added.iter().chain(&before).all(|member| contents.contains(member)), "seed {seed}");
         let reports = cluster.machines.iter().map(|machine| machine.core.report(Now { monotonic: 0, wall: 0 }));
-        let taken_over: Vec<u64> = reports.map(|report| report.reconciliations).collect();
-        assert_eq!(taken_over, [0, 0, 1], "seed {seed}");
+        let how: Vec<_> = reports.map(|report| (report.handovers_received, report.reconciliations)).collect();
+        let expected = if has_archive { (1, 0) } else { (0, 1) };
+        assert_eq!(how, [(0, 0), (0, 0), expected], "seed {seed}");
+        assert!(cluster.machines.iter().all(|machine| machine.rebases == 0), "seed {seed}");
+    }
+}
+
+/// Each side of a cut writes more than its log holds.
+#[test]
+fn two_sides_that_both_forgot_hand_each_other_over_what_they_lack() {
+    for seed in 0..60 {
+        let mut cluster = Cluster::new(seed, 4, small_log);
+        cluster.strict_folds = false;
+        cluster.run(8_000);
+        writes(&mut cluster, 20);
+        cluster.run(2_000);
+        let blocked = [(0, 2), (0, 3), (1, 2), (1, 3)];
+        blocked.iter().for_each(|&(one, other)| cluster.block(one, other, true));
+        let before = cluster.machines[0].contents();
+        let mut added = Vec::new();
+        for round in 0..160 {
+            added.push(cluster.add((round + seed as usize) % 4, 600));
+            cluster.run(TICK);
+        }
+        let removed = added.swap_remove(1);
+        let remover = (1 + seed as usize) % 4 ^ 1;
+        cluster.change(remover, &removed, false);
+        blocked.iter().for_each(|&(one, other)| cluster.block(one, other, false));
+        cluster.run(100_000);
+        cluster.assert_converged();
+        let contents = cluster.machines[0].contents();
+        assert!(added.iter().chain(&before).all(|member| contents.contains(member)), "seed {seed}");
+        assert!(!contents.contains(&removed), "seed {seed}");
+        let reports = cluster.machines.iter().map(|machine| machine.core.report(Now { monotonic: 0, wall: 0 }));
+        let how: Vec<_> = reports.map(|report| (report.reconciliations, report.archive_bytes)).collect();
+        assert_eq!(how, [(0, 0); 4], "seed {seed}");
         assert!(cluster.machines.iter().all(|machine| machine.rebases == 0), "seed {seed}");
     }
 }
@@ -260,6 +301,7 @@ fn whoever_returns_too_late_takes_over_a_state_and_loses_nothing() {
 fn what_a_dead_node_left_stays_with_who_has_it_and_takes_over_a_state() {
     fn options(options: &mut CoreOptions) {
         options.log_limit = 12_000_000;
+        options.archive_limit = 0;
         options.rebase_grace = 1_500;
     }
     for seed in 0..4 {

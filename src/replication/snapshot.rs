@@ -170,6 +170,7 @@ impl Core {
         self.counters.snapshots_received += 1;
         self.joining.snapshot_taken();
         self.stability.adopt(&begin, &folded);
+        self.archive.raise_floor(&begin);
         self.include_participants(&participants, &forced_out);
         self.delivery.adopt(delivery);
         // Whatever this node makes, it makes on top of what these outputs apply.
@@ -196,7 +197,7 @@ impl Core {
     ) -> Result<(Delivery, Vec<Delivered>), Violation> {
         self.check_header(header)?;
         check_frontier(&tail.end)?;
-        let mut delivery = Delivery::at(&header.begin, &header.seen);
+        let mut delivery = Delivery::at(&header.begin, header.seen.iter().cloned());
         let mut delivered = Vec::with_capacity(tail.effects.len());
         for encoded in tail.effects {
             let effect = Effect::decode(encoded).map_err(|_| "a malformed effect")?;
@@ -216,7 +217,7 @@ impl Core {
         Ok((delivery, delivered))
     }
 
-    fn check_header(&self, header: &SnapshotHeader) -> Result<(), Violation> {
+    pub(super) fn check_header(&self, header: &SnapshotHeader) -> Result<(), Violation> {
         let SnapshotHeader { begin, folded, seen, participants, forced_out } = header;
         for frontier in [begin, folded].into_iter().chain(seen.iter().map(|(_, frontier)| frontier)) {
             check_frontier(frontier)?;

@@ -30,6 +30,9 @@
 //!
 //! Nor is anything forgotten while DNS names an address where nobody was met (see `unmet`).
 //!
+//! What leaves the log while some node is forced out, or an address is unmet, goes to the archive as far as it still matters, until
+//! those who may come back have it (see `archive`, `handover`).
+//!
 //! A node without any participant forgets nothing until its log is full: whom it meets then, it can merge with from
 //! the log, even if both were written to. Over the budget it forgets what was applied first.
 //!
@@ -50,6 +53,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::archive::Known;
 use super::core::Core;
 use super::frame::Stage;
 use super::joining::Phase;
@@ -178,10 +182,8 @@ impl Stability {
         self.stable = folded.clone();
     }
 
-    /// Goes over to the state of a peer (see `reconciliation`). Up to `begin` the log does not have everything any more. What was
-    /// folded here before was folded of a state that is gone.
-    pub(super) fn take_over(&mut self, begin: &Frontier, folded: &Frontier) {
-        self.floor.join(begin);
+    /// Goes over to the state of a peer (see `reconciliation`). What was folded here before was folded of a state that is gone.
+    pub(super) fn take_over(&mut self, folded: &Frontier) {
         self.folded = folded.clone();
         self.stable = folded.clone();
     }
@@ -274,7 +276,7 @@ impl Core {
             && self.joining.phase == Phase::Serving
             && let Some(stable) = self.stable_frontier()
         {
-            self.forget(&stable);
+            self.forget(&stable, out);
         }
         self.fold(out);
         self.enforce_log_limit(out);
@@ -283,19 +285,19 @@ impl Core {
     /// Gives up participants until the log is within its budget, and then the oldest part of the log.
     pub(super) fn enforce_log_limit(&mut self, out: &mut Vec<Output>) {
         while self.log.size().1 > self.log.allowance() {
-            let unmet = self.unmet.give_up(|_| true);
+            let unmet = self.unmet.stop_logging();
             if !unmet.is_empty() {
                 self.counters.forced_out += unmet.len() as u64;
                 out.push(Output::Warn(format!(
-                    "the log of effects is full: what nodes at {} lack, which DNS names and this node has never met, is \
-                     not kept for them any more",
+                    "the log of effects is full: for nodes at {}, which DNS names and this node has never met, only what \
+                     still matters is kept from now on",
                     unmet.join(", ")
                 )));
             }
             if let Some(stable) = self.stable_frontier()
                 && !stable.within(&self.stability.floor)
             {
-                self.forget(&stable);
+                self.forget(&stable, out);
                 continue;
             }
             let latest = |participant: &Participant| participant.latest.total();
@@ -316,7 +318,7 @@ impl Core {
                 // What is not claimed yet is kept until the next claim.
                 break;
             }
-            self.forget(&cut);
+            self.forget(&cut, out);
         }
         self.fold(out);
     }
@@ -342,16 +344,54 @@ impl Core {
         stable
     }
 
-    fn forget(&mut self, stable: &Frontier) {
-        let stability = &mut self.stability;
-        stability.stable.join(stable);
-        stability.floor.join(stable);
-        assert!(
-            stability.floor.within(&self.claimed) || planted(Bug::IgnoreDependencies),
-            "only what is applied is forgotten"
-        );
-        self.log.trim(&stability.floor);
-        self.past.trim(&stability.floor);
+    fn forget(&mut self, stable: &Frontier, out: &mut Vec<Output>) {
+        self.stability.stable.join(stable);
+        assert!(stable.within(&self.claimed) || planted(Bug::IgnoreDependencies), "only what is applied is forgotten");
+        self.begin_log_behind(stable, out);
+    }
+
+    /// From now on the log begins there, if it did not already. What somebody may still lack goes to the archive.
+    pub(super) fn begin_log_behind(&mut self, floor: &Frontier, out: &mut Vec<Output>) {
+        self.stability.floor.join(floor);
+        let foldable = self.foldable();
+        self.archive.raise_floor(&foldable);
+        if !self.stability.floor.within(&foldable) {
+            let leaving = self.log.within(&self.stability.floor);
+            let leaving = self.past.complete(leaving);
+            self.put_into_archive(leaving, out);
+        }
+        self.log.trim(&self.stability.floor);
+        self.past.trim(&self.stability.floor);
+    }
+
+    /// Keeps effects for those who lack them, unless that is too much.
+    pub(super) fn put_into_archive(&mut self, effects: Vec<Known>, out: &mut Vec<Output>) {
+        if !self.archive.append(effects) {
+            self.archive.raise_floor(&self.stability.floor);
+            if self.options.archive_limit == 0 {
+                return;
+            }
+            self.counters.archives_lost += 1;
+            out.push(Output::Warn(
+                "what is kept for nodes that are away is over its limit, and is dropped: should one come back that has kept \
+                 as little of its own, effects may be lost"
+                    .into(),
+            ));
+        }
+    }
+
+    /// What everybody has who may still make effects: those have seen it.
+    fn foldable(&self) -> Frontier {
+        if self.unmet.are_remembered() {
+            return self.stability.folded.clone();
+        }
+        let mut foldable = self.stability.stable.clone();
+        for (&node, participant) in &self.stability.participants {
+            let mut known = self.delivery.known_by(node);
+            known.join(&participant.known);
+            foldable.meet(&known);
+        }
+        foldable
     }
 
     fn fold(&mut self, out: &mut Vec<Output>) {
@@ -365,18 +405,14 @@ impl Core {
             return;
         }
         let exporting = self.peers.values().any(|state| state.export.is_some());
-        if exporting || stability.stable.within(&stability.folded) {
+        if stability.stable.within(&stability.folded) {
             return;
         }
-        let mut foldable = stability.stable.clone();
-        for (&node, participant) in stability.participants.iter().filter(|(_, participant)| participant.forced_out) {
-            let mut known = self.delivery.known_by(node);
-            known.join(&participant.known);
-            foldable.meet(&known);
-        }
-        if !foldable.within(&stability.folded) {
-            stability.folded.join(&foldable);
-            out.push(Output::Fold(stability.folded.clone()));
+        let foldable = self.foldable();
+        self.archive.raise_floor(&foldable);
+        if !exporting && !foldable.within(&self.stability.folded) {
+            self.stability.folded.join(&foldable);
+            out.push(Output::Fold(self.stability.folded.clone()));
         }
     }
 
@@ -388,7 +424,19 @@ impl Core {
             return;
         }
         let oldest = stability.forced_out().min_by_key(|&node| (self.membership.heard_at(node), node));
-        let Some(node) = oldest else { return };
+        let Some(node) = oldest else {
+            let unmet = self.unmet.give_up_unlogged();
+            if !unmet.is_empty() {
+                self.stability.forsaken_at = Some(now);
+                self.counters.forsaken += unmet.len() as u64;
+                out.push(Output::Warn(format!(
+                    "the metadata kept for nodes at {}, which DNS names and this node has never met, is over its limit: \
+                     should one come that was written to all the while, what is merged with it may be wrong",
+                    unmet.join(", ")
+                )));
+            }
+            return;
+        };
         self.stability.participants.remove(&node);
         self.stability.forsaken_at = Some(now);
         self.counters.forsaken += 1;

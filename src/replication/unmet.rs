@@ -8,8 +8,12 @@
 //! sides merges exactly; what both have forgotten does not (see `rebase`). It waits until
 //! - somebody is met there, who is a participant from then on (see `stability`), or nobody of this cluster is;
 //! - DNS has not named the address for a while (one answer need not name all);
-//! - the log is over its budget: then the operator is told;
-//! - [`PATIENCE`] is over: then as well.
+//! - [`PATIENCE`] is over: then the operator is told.
+//!
+//! When the log is over its budget, what still matters of it is kept for them in the archive, as for nodes that are forced out (see
+//! `stability`), and so is the metadata of keys, until that is over its own.
+//!
+//! A node that is to join a cluster, and that DNS has not told of any address yet, waits likewise for whoever may be there.
 //!
 //! # Bounds
 //!
@@ -40,6 +44,8 @@ pub(super) const PATIENCE: u64 = 3_600_000;
 #[derive(Debug)]
 pub(super) struct Unmet {
     addresses: BTreeMap<String, Address>,
+    /// Whoever DNS would name, as long as it has not answered.
+    unknown: Option<Address>,
     lookup_at: u64,
     lookup_pause: u64,
     rng: Rng,
@@ -52,19 +58,29 @@ struct Address {
     last_named: u64,
     dial_at: u64,
     dial_pause: u64,
+    /// The log is not kept for it any more.
+    unlogged: bool,
     /// It was waited for in vain, and is only dialed from now on.
     given_up: bool,
 }
 
 impl Address {
     fn new(now: u64) -> Address {
-        Address { first_named: now, last_named: now, dial_at: now, dial_pause: DIAL.0, given_up: false }
+        Address {
+            first_named: now,
+            last_named: now,
+            dial_at: now,
+            dial_pause: DIAL.0,
+            unlogged: false,
+            given_up: false,
+        }
     }
 }
 
 impl Unmet {
-    pub(super) fn new(seed: u64, now: u64) -> Self {
-        Unmet { addresses: BTreeMap::new(), lookup_at: now, lookup_pause: LOOKUP.0, rng: Rng::with_seed(seed) }
+    pub(super) fn new(seed: u64, now: u64, joining: bool) -> Self {
+        let unknown = joining.then(|| Address::new(now));
+        Unmet { addresses: BTreeMap::new(), unknown, lookup_at: now, lookup_pause: LOOKUP.0, rng: Rng::with_seed(seed) }
     }
 
     /// How many there are.
@@ -72,26 +88,55 @@ impl Unmet {
         self.addresses.len()
     }
 
-    /// Is nothing to be forgotten because of them?
+    /// Is the log kept because of them?
     pub(super) fn are_waited_for(&self) -> bool {
-        self.addresses.values().any(|address| !address.given_up) && !planted(Bug::IgnoreUnmet)
+        self.all().any(|address| !address.given_up && !address.unlogged) && !planted(Bug::IgnoreUnmet)
     }
 
-    /// Nobody is waited for any more. Returns who was.
-    pub(super) fn give_up(&mut self, mut which: impl FnMut(u64) -> bool) -> Vec<String> {
-        let waited_for =
-            self.addresses.iter_mut().filter(|(_, address)| !address.given_up && which(address.first_named));
+    /// Is metadata kept because of them, and what matters of the log?
+    pub(super) fn are_remembered(&self) -> bool {
+        self.all().any(|address| !address.given_up) && !planted(Bug::IgnoreUnmet)
+    }
+
+    /// The log is kept for none of them any more. Returns for whom it was.
+    pub(super) fn stop_logging(&mut self) -> Vec<String> {
+        let logged = self.all_mut().filter(|(_, address)| !address.given_up && !address.unlogged);
+        let stopped = logged.map(|(name, address)| {
+            address.unlogged = true;
+            name
+        });
+        stopped.collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Address> {
+        self.addresses.values().chain(&self.unknown)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = (String, &mut Address)> {
+        let unknown = self.unknown.as_mut().map(|address| ("unknown addresses".to_owned(), address));
+        self.addresses.iter_mut().map(|(name, address)| (name.clone(), address)).chain(unknown)
+    }
+
+    /// These are not waited for any more. Returns who was.
+    fn give_up(&mut self, mut which: impl FnMut(&Address) -> bool) -> Vec<String> {
+        let waited_for = self.all_mut().filter(|(_, address)| !address.given_up && which(address));
         let given_up = waited_for.map(|(name, address)| {
             address.given_up = true;
-            name.clone()
+            name
         });
         given_up.collect()
+    }
+
+    /// Those that the log is not kept for any more are not waited for at all. Returns who was.
+    pub(super) fn give_up_unlogged(&mut self) -> Vec<String> {
+        self.give_up(|address| address.unlogged)
     }
 }
 
 impl Core {
     /// DNS names these addresses, this node's own left out.
     pub(super) fn named(&mut self, now: u64, addresses: Vec<String>) {
+        self.unmet.unknown = None;
         let own = &self.options.member.address;
         let strangers = addresses.into_iter().filter(|address| address != own && !self.membership.knows(address));
         for address in strangers {
@@ -134,7 +179,7 @@ impl Core {
                 out.push(Output::Dial { address: name.clone() });
             }
         }
-        for address in unmet.give_up(|first_named| now >= first_named + PATIENCE) {
+        for address in unmet.give_up(|address| now >= address.first_named + PATIENCE) {
             out.push(Output::Warn(format!(
                 "DNS names {address}, where no node of this cluster has answered for an hour: should one come that was \
                  written to all the while, only what it still has in its log of effects is merged"

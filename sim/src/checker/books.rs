@@ -141,16 +141,24 @@ impl Checker {
         self.slots[slot].importing = !caught_up;
     }
 
-    /// A node that serves takes over a state of which all of `begin` is part, with these effects on top. All that it has applied
-    /// before has to be among that.
-    pub fn took_over(&mut self, slot: usize, begin: &Frontier, effects: &[(Effect, Frontier)]) {
+    /// A node that serves takes over a state of which all of `begin` is part, with its tail on top, and then goes on from there to all
+    /// of `end`, which all that it has applied before has to be among.
+    pub fn took_over(&mut self, slot: usize, begin: &Frontier, tail: &[(Effect, Frontier)], end: &Frontier) {
         let had = std::mem::replace(&mut self.slots[slot].applied, begin.clone());
-        effects.iter().for_each(|(effect, seen)| self.applying(slot, effect, seen));
-        let has = &self.slots[slot].applied;
-        if !had.within(has) {
-            let what = format!("node {slot} had applied {had:?}, and now shows a state of {has:?}");
-            self.violated("P4", what);
+        tail.iter().for_each(|(effect, seen)| self.applying(slot, effect, seen));
+        if !had.within(end) {
+            self.violated("P4", format!("node {slot} had applied {had:?}, and now shows a state of {end:?}"));
         }
+        self.went_on(slot, end);
+    }
+
+    /// A node that serves applies at once all that it lacked of a peer: all of this is applied now.
+    pub fn went_on(&mut self, slot: usize, frontier: &Frontier) {
+        if !self.slots[slot].applied.within(frontier) {
+            let had = &self.slots[slot].applied;
+            self.violated("P4", format!("node {slot} had applied {had:?}, and goes on from {frontier:?}"));
+        }
+        self.slots[slot].applied = frontier.clone();
     }
 
     /// No part of the snapshot is ahead any more.

@@ -66,6 +66,8 @@ pub(super) struct Node {
     /// A core of this node could not keep all that its peers lacked, or a snapshot came from such a node: what it holds
     /// may be more than it and others could send or make again.
     pub log_was_full: bool,
+    /// The latest time in the handover that has just come.
+    pub handover_time: u64,
     rebase: Option<&'static str>,
     search: Search,
 }
@@ -94,6 +96,7 @@ impl Node {
         options.log_limit = scenario.log_limit.unwrap_or(options.log_limit);
         options.waiting_limit = scenario.waiting_limit.unwrap_or(options.waiting_limit);
         options.metadata_limit = scenario.metadata_limit.unwrap_or(options.metadata_limit);
+        options.archive_limit = scenario.metadata_limit.unwrap_or(options.archive_limit);
         let core = Core::new(options.clone(), Now { monotonic: now, wall });
         // Nodes need not hash keys alike.
         let (random_seed, hash_seed) = (random.u64(..), id.0 % 2);
@@ -121,6 +124,7 @@ impl Node {
             former: None,
             remains: Remains::default(),
             log_was_full: false,
+            handover_time: 0,
             rebase: None,
             search: Search::default(),
         }
@@ -140,6 +144,7 @@ impl Node {
     pub fn excesses(&self, report: &ClusterReport) -> Vec<String> {
         let bounds = [
             ("the log of effects", report.log_bytes, self.options.log_limit + LOG_SLACK),
+            ("what is kept for absent nodes", report.archive_bytes, self.options.archive_limit),
             ("what waits for other effects", report.waiting_bytes, self.options.waiting_limit),
         ];
         let over = bounds.into_iter().filter(|(_, bytes, limit)| bytes > limit);
@@ -294,7 +299,7 @@ impl World<'_> {
         let wall = self.wall(slot);
         match output {
             Output::Send { peer, frame } => {
-                if let Frame::SnapshotRequest { attempt } = frame
+                if let Frame::SnapshotRequest { attempt } | Frame::HandoverRequest { attempt, .. } = frame
                     && self.node(slot).import.expect(peer, attempt)
                     && attempt > 1
                 {
@@ -325,7 +330,9 @@ impl World<'_> {
                     self.use_node(slot);
                 }
             }
-            Output::TakeOver { effects } => self.take_over(slot, &effects),
+            Output::TakeOver { tail, beyond, frontier } => self.take_over(slot, &tail, &beyond, &frontier),
+            Output::ApplyTogether { effects, frontier } => self.apply_together(slot, &effects, &frontier),
+            Output::HandOver { peer, header, effects } => self.hand_over(slot, peer, header, effects),
             Output::Fold(stable) => {
                 let node = self.node(slot);
                 (node.folding.0, node.folding.2) = (stable, Keyspace::SHARDS);

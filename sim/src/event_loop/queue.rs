@@ -52,6 +52,7 @@ pub(super) enum Event {
 pub(super) enum Parcel {
     Frame(Frame),
     Header(Box<SnapshotHeader>),
+    Handover(Box<SnapshotHeader>),
     Shards(Vec<Vec<u8>>),
     Tail(Vec<Bytes>),
     Trailer { end: Frontier, time: u64, overflowed: bool },

@@ -25,6 +25,8 @@ pub(super) struct Import {
 struct Current {
     connection: u64,
     header: Box<SnapshotHeader>,
+    /// It brings effects alone.
+    is_handover: bool,
     /// Where it goes if the node has begun to serve: beside the data that clients see.
     beside: Option<Box<Keyspace>>,
     tail: Vec<Bytes>,
@@ -107,10 +109,17 @@ impl World<'_> {
                 if node.import.is_expected_from(peer) && node.import.current.is_none() {
                     let beside = node.core.has_served().then(|| Box::new(node.keyspace.beside()));
                     let is_beside = beside.is_some();
-                    node.import.current = Some(Current { connection, header, beside, tail: Vec::new() });
+                    let (tail, is_handover) = (Vec::new(), false);
+                    node.import.current = Some(Current { connection, header, is_handover, beside, tail });
                     if !is_beside {
                         self.begin_import(slot);
                     }
+                }
+            }
+            Parcel::Handover(header) => {
+                if node.import.is_expected_from(peer) && node.import.current.is_none() {
+                    let (tail, is_handover) = (Vec::new(), true);
+                    node.import.current = Some(Current { connection, header, is_handover, beside: None, tail });
                 }
             }
             Parcel::Shards(shards) => {
@@ -127,17 +136,29 @@ impl World<'_> {
                 current.into_iter().for_each(|current| current.tail.extend_from_slice(&effects));
             }
             Parcel::Abandoned => {
-                if node.import.is_current(connection) {
-                    self.fail_import(slot, peer);
+                if !node.import.is_current(connection) {
+                    return;
                 }
+                if node.import.current.as_ref().is_some_and(|current| current.is_handover) {
+                    node.import = Import::default();
+                    self.outcome.coverage.note(Path::HandoverRefused);
+                    return self.step(slot, Input::HandoverRefused { peer });
+                }
+                self.fail_import(slot, peer);
             }
             Parcel::Trailer { end, time, overflowed } => {
                 if !node.import.is_current(connection) {
                     return;
                 }
-                let Some(Current { header, beside, tail, .. }) = std::mem::take(&mut node.import).current else {
+                let Some(Current { header, is_handover, beside, tail, .. }) = std::mem::take(&mut node.import).current
+                else {
                     return;
                 };
+                if is_handover {
+                    node.handover_time = time;
+                    let tail = SnapshotTail { effects: tail, end };
+                    return self.step(slot, Input::HandoverReceived { peer, header: *header, tail });
+                }
                 let begin = header.begin.clone();
                 if !beside.as_deref().unwrap_or(&node.keyspace).is_imported_between(&begin, &end) {
                     self.checker
@@ -186,7 +207,7 @@ impl World<'_> {
         let Some(node) = self.nodes[slot].as_mut() else { return };
         if let Some(current) = std::mem::take(&mut node.import).current {
             self.outcome.coverage.note(Path::SnapshotLost);
-            if current.beside.is_none() {
+            if current.beside.is_none() && !current.is_handover {
                 self.empty_keyspace(slot);
             }
         }
@@ -195,21 +216,58 @@ impl World<'_> {
     }
 
     /// What was imported beside the data takes its place, with these effects applied to it.
-    pub fn take_over(&mut self, slot: usize, effects: &[(Effect, Frontier)]) {
+    pub fn take_over(
+        &mut self,
+        slot: usize,
+        tail: &[(Effect, Frontier)],
+        beyond: &[(Effect, Frontier)],
+        frontier: &Frontier,
+    ) {
         let wall = self.wall(slot);
         let node = self.nodes[slot].as_mut().expect("only nodes that run are asked for");
         let beside = node.beside.take().expect("only a snapshot that has just come is taken over");
         let begin = beside.frontier();
         let mut takeover = node.keyspace.begin_takeover(wall);
         assert!(takeover.drain().is_empty(), "everything was collected just before");
-        effects.iter().for_each(|(effect, seen)| beside.apply(effect, seen, wall));
+        tail.iter().for_each(|(effect, seen)| beside.apply(effect, seen, wall));
         beside.end_catch_up();
+        beside.begin_takeover(wall).apply(beyond, frontier, takeover.latest_time());
         takeover.finish(&beside);
         node.folding.2 = 0;
         node.members_changed = true;
-        self.note(slot, || format!("takes over a state of {begin:?}, with {} effects", effects.len()));
+        self.note(slot, || format!("takes over a state of {begin:?}, with {} effects", tail.len() + beyond.len()));
         self.outcome.statistics.snapshots += 1;
-        self.checker.took_over(slot, &begin, effects);
+        self.checker.took_over(slot, &begin, tail, frontier);
+    }
+
+    /// Hands over to a peer what it lacks, or tells it that this cannot be.
+    pub fn hand_over(&mut self, slot: usize, peer: NodeId, header: SnapshotHeader, effects: Option<Vec<Bytes>>) {
+        let Some(node) = self.nodes[slot].as_ref() else { return };
+        let Some(&connection) = node.links.get(&peer) else { return };
+        let (time, overflowed) = (node.keyspace.latest_time(), node.has_overflowed(self.now));
+        let end = header.begin.clone();
+        self.note(slot, || format!("hands over {:?} effects to {peer}, up to {end:?}", effects.as_ref().map(Vec::len)));
+        self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Handover(Box::new(header)));
+        let Some(effects) = effects else {
+            return self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Abandoned);
+        };
+        for effects in effects.chunks(EFFECTS_AT_ONCE) {
+            self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Tail(effects.to_vec()));
+        }
+        self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Trailer { end, time, overflowed });
+    }
+
+    /// Applies what was handed over.
+    pub fn apply_together(&mut self, slot: usize, effects: &[(Effect, Frontier)], frontier: &Frontier) {
+        let wall = self.wall(slot);
+        let node = self.nodes[slot].as_mut().expect("only nodes that run are asked for");
+        let mut takeover = node.keyspace.begin_takeover(wall);
+        assert!(takeover.drain().is_empty(), "everything was collected just before");
+        takeover.apply(effects, frontier, node.handover_time);
+        node.members_changed = true;
+        self.note(slot, || format!("applies {} effects at once, up to {frontier:?}", effects.len()));
+        self.outcome.statistics.applied += effects.len() as u64;
+        self.checker.went_on(slot, frontier);
     }
 
     /// The core, which has applied nothing, applies its first effect or serves: what else is here has to go.

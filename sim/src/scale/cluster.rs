@@ -270,6 +270,8 @@ impl Cluster {
             | Output::Rebase { .. }
             | Output::SendSnapshot { .. }
             | Output::TakeOver { .. }
+            | Output::HandOver { .. }
+            | Output::ApplyTogether { .. }
             | Output::MakeAgain(_)
             | Output::Forgo(_)
             | Output::Warn(_)) => {

@@ -122,7 +122,7 @@ fn view(history: &[Made], seen: &Frontier) -> Node {
 #[test]
 fn it_makes_no_difference_what_is_folded_when() {
     const NODES: u64 = 3;
-    for seed in 0..3000 {
+    for seed in 0..8000 {
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut keeps, mut folds, mut history) = (Node::default(), Node::default(), Vec::new());
         // What each node has seen, and its clock. The last one reaches only what it made itself.
