@@ -95,6 +95,7 @@ fn frames() -> Vec<Vec<u8>> {
         member: Default::default(),
         frontier: frontier.clone(),
         floor: Frontier::EMPTY,
+        archive: None,
         stage: Stage::Seeking,
         departed: vec![(NodeId(4), 4)],
         participants: vec![NodeId(5)],
@@ -102,7 +103,7 @@ fn frames() -> Vec<Vec<u8>> {
     let (floor, beyond, stage) = (frontier.clone(), frontier.clone(), Stage::Serving);
     let frames = [
         Frame::Hello(Box::new(hello)),
-        Frame::Gossip { frontier, floor, stage, stuck: true, departed: vec![] },
+        Frame::Gossip { frontier, floor, archive: None, stage, stuck: true, departed: vec![] },
         Frame::Introduce { nodes: vec![(NodeId(8), Default::default())] },
         Frame::Ack { seq: 7 },
         Frame::Effects(effects().into_iter().map(Into::into).collect()),

@@ -66,6 +66,7 @@ impl ClusterLoop {
             member,
             frontier: frontier.clone(),
             floor: frontier.clone(),
+            archive: None,
             stage: Stage::Serving,
             departed: Vec::new(),
             participants: header.participants.clone(),

@@ -58,6 +58,7 @@ fn frames() -> Vec<(String, Frame)> {
         member: member.clone(),
         frontier: frontier(),
         floor: Frontier::EMPTY,
+        archive: None,
         stage: Stage::Seeking,
         departed: vec![(NodeId(4), 4)],
         participants: vec![NodeId(5)],
@@ -65,6 +66,7 @@ fn frames() -> Vec<(String, Frame)> {
     let gossip = |stage| Frame::Gossip {
         frontier: frontier(),
         floor: frontier(),
+        archive: Some(frontier()),
         stage,
         stuck: true,
         departed: vec![(OTHER, 9)],

@@ -10,6 +10,9 @@
 //!   seen of others may have metadata at one node and none at the next, so removals reach nothing but what was
 //!   made again before.
 //!
+//! What is not here when it is made again, it reaches at no node: elsewhere that may come before it or after it, and would be removed
+//! here and stay there.
+//!
 //! What it had seen of what was made again before, it reaches under the new names. A frontier has no gaps: if effects of several
 //! nodes are made again, an effect that had not seen one of those before reaches none from that one on. Then too little is removed
 //! rather than too much. (Effects of the node itself that makes all of them again had seen all those before.)
@@ -34,8 +37,8 @@ impl<'a> Reissue<'a> {
         Reissue { folded, renamed: BTreeMap::new(), whole: 0 }
     }
 
-    /// What an effect, which had seen `past`, reaches when `node` makes it again.
-    pub fn reach(&self, effect: &Effect, past: &Frontier, node: NodeId) -> Reach {
+    /// What an effect, which had seen `past`, reaches when `node` makes it again, which has applied this.
+    pub fn reach(&self, effect: &Effect, past: &Frontier, node: NodeId, applied: &Frontier) -> Reach {
         let former = effect.acts_on.clone().unwrap_or_else(|| Reach { frontier: past.clone(), stable: true });
         let first_unseen = self.renamed.iter().filter_map(|(&origin, made)| {
             let seen = former.frontier.get(origin);
@@ -46,6 +49,7 @@ impl<'a> Reissue<'a> {
             true => former,
             false => Reach { frontier: Frontier::EMPTY, stable: false },
         };
+        reach.frontier.meet(applied);
         if renamed > 0 {
             reach.frontier.raise(node, renamed);
         }
@@ -75,6 +79,10 @@ mod tests {
         Dot { node: NodeId(node), seq }
     }
 
+    fn all() -> Frontier {
+        (1..12).map(|node| (NodeId(node), 99)).collect()
+    }
+
     fn frontier(entries: &[(u64, u64)]) -> Frontier {
         entries.iter().map(|&(node, seq)| (NodeId(node), seq)).collect()
     }
@@ -83,10 +91,10 @@ mod tests {
     fn what_had_seen_all_that_is_folded_reaches_what_it_had_seen() {
         let folded = frontier(&[(2, 3)]);
         let mut reissue = Reissue::new(&folded);
-        let reach = reissue.reach(&effect(1, 5, None), &frontier(&[(1, 4), (2, 7)]), NodeId(9));
+        let reach = reissue.reach(&effect(1, 5, None), &frontier(&[(1, 4), (2, 7)]), NodeId(9), &all());
         assert_eq!(reach, Reach { frontier: frontier(&[(1, 4), (2, 7)]), stable: true });
         reissue.made(dot(1, 5), 1);
-        let reach = reissue.reach(&effect(1, 6, None), &frontier(&[(1, 5), (2, 7)]), NodeId(9));
+        let reach = reissue.reach(&effect(1, 6, None), &frontier(&[(1, 5), (2, 7)]), NodeId(9), &all());
         assert_eq!(reach, Reach { frontier: frontier(&[(1, 5), (2, 7), (9, 1)]), stable: true });
     }
 
@@ -96,19 +104,20 @@ mod tests {
         let mut reissue = Reissue::new(&folded);
         reissue.made(dot(1, 5), 1);
         let narrow = Reach { frontier: frontier(&[(9, 1)]), stable: false };
-        assert_eq!(reissue.reach(&effect(1, 6, None), &frontier(&[(1, 5), (2, 7)]), NodeId(9)), narrow);
+        assert_eq!(reissue.reach(&effect(1, 6, None), &frontier(&[(1, 5), (2, 7)]), NodeId(9), &all()), narrow);
         // Once narrow, always narrow: elsewhere it has taken effect so already.
         let nothing = Reach { frontier: Frontier::EMPTY, stable: false };
         let none_folded = Frontier::EMPTY;
         let again = Reissue::new(&none_folded);
-        assert_eq!(again.reach(&effect(9, 2, Some(&narrow)), &frontier(&[(9, 1)]), NodeId(11)), nothing);
+        assert_eq!(again.reach(&effect(9, 2, Some(&narrow)), &frontier(&[(9, 1)]), NodeId(11), &all()), nothing);
     }
+
     #[test]
     fn effects_of_two_origins_reach_each_other_under_their_new_names() {
         let folded = frontier(&[(2, 3)]);
         let mut reissue = Reissue::new(&folded);
         let reach = |reissue: &Reissue<'_>, node, seq, past: &[(u64, u64)]| {
-            reissue.reach(&effect(node, seq, None), &frontier(past), NodeId(9))
+            reissue.reach(&effect(node, seq, None), &frontier(past), NodeId(9), &all())
         };
         // 1:5, 7:1 that had seen it, 1:6 that had not seen 7:1, and two that follow 7:1.
         reissue.made(dot(1, 5), 1);
@@ -129,7 +138,16 @@ mod tests {
         let folded = frontier(&[(2, 3)]);
         let mut reissue = Reissue::new(&folded);
         reissue.made(dot(7, 1), 40);
-        let reach = reissue.reach(&effect(7, 2, None), &frontier(&[(7, 1)]), NodeId(9));
+        let reach = reissue.reach(&effect(7, 2, None), &frontier(&[(7, 1)]), NodeId(9), &all());
         assert_eq!(reach, Reach { frontier: Frontier::EMPTY, stable: false });
+    }
+
+    #[test]
+    fn what_is_not_here_is_reached_nowhere() {
+        let folded = frontier(&[(2, 3)]);
+        let reissue = Reissue::new(&folded);
+        let past = frontier(&[(1, 4), (2, 7), (3, 5)]);
+        let reach = reissue.reach(&effect(1, 5, None), &past, NodeId(9), &frontier(&[(1, 2), (2, 9)]));
+        assert_eq!(reach, Reach { frontier: frontier(&[(1, 2), (2, 7)]), stable: true });
     }
 }

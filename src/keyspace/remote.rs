@@ -97,8 +97,8 @@ impl Keyspace {
             let mut transaction = self.lock_all(now, 0);
             let (dot, stamp) = transaction.origin().open(now);
             // What was made again before is among what it had seen, under new names.
-            let reach = reissue.reach(effect, past, dot.node);
             let applied = transaction.origin().frontier().clone();
+            let reach = reissue.reach(effect, past, dot.node, &applied);
             let seen = Seen { frontier: &reach.frontier, own: dot, stable: reach.stable };
             let mark = Mark { dot, stamp, seen, known: &applied, applied: &applied };
             for operation in effect.operations() {

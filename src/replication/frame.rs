@@ -55,6 +55,8 @@ pub enum Frame {
         frontier: Frontier,
         /// Effects within this are not in its log any more.
         floor: Frontier,
+        /// Where its archive begins (see `archive`), if before its log.
+        archive: Option<Frontier>,
         /// Where it is in its life.
         stage: Stage,
         /// Does it hold off effects for ever because their origins had seen too little?
@@ -112,6 +114,8 @@ pub struct Hello {
     /// As in gossip.
     pub floor: Frontier,
     /// As in gossip.
+    pub archive: Option<Frontier>,
+    /// As in gossip.
     pub stage: Stage,
     /// As in gossip.
     pub departed: Vec<(NodeId, u64)>,
@@ -123,13 +127,35 @@ pub struct Hello {
 #[derive(Serialize, Deserialize)]
 enum Control {
     Hello(Box<Hello>),
-    Gossip { frontier: Frontier, floor: Frontier, stage: Stage, stuck: bool, departed: Vec<(NodeId, u64)> },
-    Introduce { nodes: Vec<(NodeId, Member)> },
-    Ack { seq: u64 },
-    Request { origin: NodeId, after: u64, upto: u64 },
-    SnapshotRequest { attempt: u32 },
-    Goodbye { last: u64 },
-    HandoverRequest { attempt: u32, beyond: Frontier },
+    Gossip {
+        frontier: Frontier,
+        floor: Frontier,
+        archive: Option<Frontier>,
+        stage: Stage,
+        stuck: bool,
+        departed: Vec<(NodeId, u64)>,
+    },
+    Introduce {
+        nodes: Vec<(NodeId, Member)>,
+    },
+    Ack {
+        seq: u64,
+    },
+    Request {
+        origin: NodeId,
+        after: u64,
+        upto: u64,
+    },
+    SnapshotRequest {
+        attempt: u32,
+    },
+    Goodbye {
+        last: u64,
+    },
+    HandoverRequest {
+        attempt: u32,
+        beyond: Frontier,
+    },
 }
 
 const KIND_CONTROL: u8 = 0;
@@ -149,8 +175,8 @@ impl Frame {
         let control = match self.clone() {
             Frame::Effects(effects) => return encode_effects(effects),
             Frame::Hello(hello) => Control::Hello(hello),
-            Frame::Gossip { frontier, floor, stage, stuck, departed } => {
-                Control::Gossip { frontier, floor, stage, stuck, departed }
+            Frame::Gossip { frontier, floor, archive, stage, stuck, departed } => {
+                Control::Gossip { frontier, floor, archive, stage, stuck, departed }
             }
             Frame::Introduce { nodes } => Control::Introduce { nodes },
             Frame::Ack { seq } => Control::Ack { seq },
@@ -223,8 +249,8 @@ fn decode_control(body: &[u8]) -> Result<Frame, CodecError> {
     }
     Ok(match control {
         Control::Hello(hello) => Frame::Hello(hello),
-        Control::Gossip { frontier, floor, stage, stuck, departed } => {
-            Frame::Gossip { frontier, floor, stage, stuck, departed }
+        Control::Gossip { frontier, floor, archive, stage, stuck, departed } => {
+            Frame::Gossip { frontier, floor, archive, stage, stuck, departed }
         }
         Control::Introduce { nodes } => Frame::Introduce { nodes },
         Control::Ack { seq } => Frame::Ack { seq },
@@ -248,6 +274,7 @@ mod tests {
             member: Member { name: "a".into(), address: "a:1".into(), ..Member::default() },
             frontier: frontier(),
             floor: Frontier::EMPTY,
+            archive: None,
             stage: Stage::Seeking,
             departed: vec![(NodeId(4), 4)],
             participants: vec![NodeId(5)],
@@ -255,7 +282,14 @@ mod tests {
         let stage = Stage::Serving;
         vec![
             Frame::Hello(Box::new(hello)),
-            Frame::Gossip { frontier: frontier(), floor: frontier(), stage, stuck: true, departed: vec![] },
+            Frame::Gossip {
+                frontier: frontier(),
+                floor: frontier(),
+                archive: Some(Frontier::EMPTY),
+                stage,
+                stuck: true,
+                departed: vec![],
+            },
             Frame::Introduce { nodes: vec![(NodeId(8), Member::default())] },
             Frame::Ack { seq: 7 },
             Frame::Effects(vec![]),

@@ -74,6 +74,12 @@ impl Core {
         }
     }
 
+    /// Where the archive begins, if before the log.
+    pub(super) fn archive_before_log(&self) -> Option<Frontier> {
+        let archive = self.archive.floor();
+        (archive != self.stability.floor()).then(|| archive.clone())
+    }
+
     /// All that matters beyond `begin`, each effect listing what its origin had seen since the one before. None when it is
     /// not to be had.
     fn beyond(&self, begin: &Frontier) -> Option<Vec<Bytes>> {

@@ -632,7 +632,8 @@ impl Cluster {
             let node = self.machines[machine].node();
             self.machines[machine].reissued += 1;
             for operation in effect.operations() {
-                let reach = reissue.reach(effect, seen, node);
+                let applied = self.machines[machine].origin.frontier();
+                let reach = reissue.reach(effect, seen, node, applied);
                 self.write(machine, operation, Some(&reach));
                 reissue.made(effect.dot, self.machines[machine].origin.frontier().get(node));
             }

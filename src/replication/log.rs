@@ -101,17 +101,6 @@ impl Log {
         fitting.map(|(_, entry)| entry.encoded.clone()).collect()
     }
 
-    /// The nodes of which effects are here.
-    pub(super) fn origins(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.origins.iter().filter(|(_, log)| !log.entries.is_empty()).map(|(&origin, _)| origin)
-    }
-
-    /// The effects of these origins, in the order in which they were applied.
-    pub(super) fn in_order(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<Bytes> {
-        let logs = self.origins.iter().filter(|(origin, _)| wanted(**origin));
-        in_order(logs.flat_map(|(_, log)| &log.entries))
-    }
-
     /// All effects, in the order in which they were applied.
     pub(super) fn all(&self) -> Vec<Bytes> {
         in_order(self.origins.values().flat_map(|log| &log.entries))

@@ -334,7 +334,8 @@ mod tests {
         };
         let member = Member { address: "there:1".into(), ..Member::default() };
         let (frontier, floor, stage) = (Frontier::EMPTY, Frontier::EMPTY, Stage::Serving);
-        let hello = Hello { member, frontier, floor, stage, departed: Vec::new(), participants: Vec::new() };
+        let hello =
+            Hello { member, frontier, floor, archive: None, stage, departed: Vec::new(), participants: Vec::new() };
         at(0, Input::Connected { peer });
         at(0, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
         let mut dialed = |from: u64, to: u64| (from..to).step_by(50).map(|now| at(now, Input::Tick)).sum::<usize>();

@@ -61,6 +61,8 @@ pub(super) struct Said {
     pub(super) member: Member,
     pub(super) frontier: Frontier,
     pub(super) floor: Frontier,
+    /// Where its archive begins.
+    pub(super) archive: Frontier,
     pub(super) stage: Stage,
     pub(super) stuck: bool,
 }
@@ -138,6 +140,7 @@ impl Core {
             member: self.introduction(),
             frontier: self.claimed.clone(),
             floor: self.stability.floor().clone(),
+            archive: self.archive_before_log(),
             stage: self.stage(),
             departed: self.stability.departed(),
             participants: self.stability.participants().collect(),
@@ -152,7 +155,7 @@ impl Core {
         hello: Hello,
         out: &mut Vec<Output>,
     ) -> Result<(), Violation> {
-        self.check_claims(&hello.frontier, &hello.floor, &hello.departed)?;
+        self.check_claims(&hello.frontier, &hello.floor, hello.archive.as_ref(), &hello.departed)?;
         if hello.participants.len() > MAX_ORIGINS {
             return Err("absurdly many participants");
         }
@@ -167,9 +170,11 @@ impl Core {
             }
             return Ok(());
         }
-        let Hello { member, frontier, floor, stage, departed, participants } = hello;
+        let Hello { member, frontier, floor, archive, stage, departed, participants } = hello;
+        let archive = archive.unwrap_or_else(|| floor.clone());
         state.push.start(frontier.get(self.options.node), now);
-        state.said = Some(Said { member: member.clone(), frontier: frontier.clone(), floor, stage, stuck: false });
+        state.said =
+            Some(Said { member: member.clone(), frontier: frontier.clone(), floor, archive, stage, stuck: false });
         self.joining.met(now);
         self.meet(now, peer, member, frontier, &participants)?;
         self.learn_departed(now, &departed);
@@ -187,8 +192,8 @@ impl Core {
         frame: Frame,
         out: &mut Vec<Output>,
     ) -> Result<(), Violation> {
-        let Frame::Gossip { frontier, floor, stage, stuck, departed } = frame else { return Ok(()) };
-        self.check_claims(&frontier, &floor, &departed)?;
+        let Frame::Gossip { frontier, floor, archive, stage, stuck, departed } = frame else { return Ok(()) };
+        self.check_claims(&frontier, &floor, archive.as_ref(), &departed)?;
         let Some(state) = self.peers.get_mut(&peer) else { return Ok(()) };
         // Gossip that overtook the first word says nothing that will not be said again.
         let Some(said) = state.said.as_mut() else { return Ok(()) };
@@ -199,6 +204,7 @@ impl Core {
             return Err("its frontier went back");
         }
         said.frontier.clone_from(&frontier);
+        said.archive.join(archive.as_ref().unwrap_or(&floor));
         said.floor.join(&floor);
         (said.stage, said.stuck) = (stage, stuck);
         if state.export.as_ref().is_some_and(|(_, begin)| begin.within(&frontier)) {
@@ -212,10 +218,17 @@ impl Core {
     }
 
     /// What no correct peer can claim.
-    fn check_claims(&self, frontier: &Frontier, floor: &Frontier, departed: &[(NodeId, u64)]) -> Result<(), Violation> {
+    fn check_claims(
+        &self,
+        frontier: &Frontier,
+        floor: &Frontier,
+        archive: Option<&Frontier>,
+        departed: &[(NodeId, u64)],
+    ) -> Result<(), Violation> {
         check_frontier(frontier)?;
         check_frontier(floor)?;
-        if !floor.within(frontier) {
+        archive.map_or(Ok(()), check_frontier)?;
+        if !floor.within(frontier) || archive.is_some_and(|archive| !archive.within(floor)) {
             return Err("its floor is beyond its frontier");
         }
         let own = self.options.node;

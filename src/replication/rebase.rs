@@ -53,16 +53,21 @@ pub fn is_covered(seen: &Frontier, applied: &Frontier, members: &BTreeMap<NodeId
 struct Standing<'a> {
     node: NodeId,
     frontier: &'a Frontier,
-    floor: &'a Frontier,
+    /// Where what it has kept begins.
+    archive: &'a Frontier,
 }
 
-impl Standing<'_> {
+impl<'a> Standing<'a> {
+    fn of(node: NodeId, said: &'a Said) -> Standing<'a> {
+        Standing { node, frontier: &said.frontier, archive: &said.archive }
+    }
+
     /// Of two that cannot have what the other has: is it this one that gives way?
     fn gives_way_to(&self, other: &Standing<'_>) -> bool {
         let beyond = |one: &Frontier, another: &Frontier| -> u64 {
             one.iter().map(|(node, seq)| seq.saturating_sub(another.get(node))).sum()
         };
-        match (beyond(self.floor, other.frontier), beyond(other.floor, self.frontier)) {
+        match (beyond(self.archive, other.frontier), beyond(other.archive, self.frontier)) {
             (0, 1..) => true,
             (1.., 0) => false,
             _ => {
@@ -136,7 +141,7 @@ impl Core {
     fn count_loss(&mut self, winner: Option<NodeId>, out: &mut Vec<Output>) {
         let own = self.options.node;
         let said = winner.and_then(|winner| self.peers.get(&winner)).and_then(|state| state.said.as_ref());
-        let lost = said.map_or(0, |said| self.stability.floor().get(own).saturating_sub(said.frontier.get(own)));
+        let lost = said.map_or(0, |said| self.archive.floor().get(own).saturating_sub(said.frontier.get(own)));
         if lost > 0 {
             self.counters.lost_effects += lost;
             out.push(Output::Warn(format!(
@@ -190,18 +195,17 @@ impl Core {
         if !peer_out_of_reach && !said.stuck {
             return true;
         }
-        let own = Standing { node: self.options.node, frontier: self.delivery.frontier(), floor };
-        own.gives_way_to(&Standing { node: peer, frontier: &said.frontier, floor: &said.floor })
+        let (frontier, archive) = (self.delivery.frontier(), self.archive.floor());
+        Standing { node: self.options.node, frontier, archive }.gives_way_to(&Standing::of(peer, said))
     }
 
     /// Has this peer to give way to another one that serves?
     pub(super) fn is_on_losing_side(&self, peer: NodeId) -> bool {
-        let all =
-            || self.serving_peers().map(|(node, said)| Standing { node, frontier: &said.frontier, floor: &said.floor });
-        let Some(own) = all().find(|standing| standing.node == peer) else { return false };
-        all().any(|other| {
-            let is_reached = other.floor.within(own.frontier);
-            !is_reached && (own.floor.within(other.frontier) || own.gives_way_to(&other))
+        let all = || self.serving_peers().map(|(node, said)| (said, Standing::of(node, said)));
+        let Some((said, own)) = all().find(|(_, standing)| standing.node == peer) else { return false };
+        all().any(|(other_said, other)| {
+            let is_reached = other_said.floor.within(own.frontier);
+            !is_reached && (said.floor.within(other.frontier) || own.gives_way_to(&other))
         })
     }
 

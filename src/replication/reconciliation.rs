@@ -117,10 +117,11 @@ impl Core {
         self.joining.phase == Phase::Serving && is_here && self.reconciliation.in_vain.is_empty()
     }
 
-    /// May this peer be able to hand over all that this node lacks?
+    /// Can this peer hand over all that this node lacks, as far as it has said?
     pub(super) fn can_ask_for_handover(&self, peer: NodeId, said: &Said) -> bool {
         let is_blocked = self.delivery.blocked().any(|dot| said.frontier.includes(dot));
-        self.joining.phase == Phase::Serving && !is_blocked && !self.reconciliation.handovers_in_vain.contains(&peer)
+        let may_ask = self.joining.phase == Phase::Serving && !self.reconciliation.handovers_in_vain.contains(&peer);
+        may_ask && !is_blocked && said.archive.within(self.delivery.frontier())
     }
 
     /// Asks a peer for all that this node lacks, if it may have it as a whole, or else for its snapshot.
@@ -267,12 +268,12 @@ mod tests {
             member: Member::default(),
             frontier: frontier(&[(1, 1), (2, 5)]),
             floor: frontier(&[(2, 5)]),
+            archive: None,
             stage: Stage::Serving,
             departed: Vec::new(),
             participants: Vec::new(),
         };
         at(&mut core, 0, Input::Received { peer: PEER, frame: Frame::Hello(Box::new(hello)) });
-        core.reconciliation.handover_in_vain(PEER);
         core
     }
 

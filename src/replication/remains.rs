@@ -14,7 +14,7 @@
 //! holders.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -219,7 +219,7 @@ impl Remains {
 
 impl Core {
     /// What is to be made again, as far as it is lacking then, now that this identity has been given up: the own effects in the log,
-    /// and those of nodes that are gone.
+    /// and those of other nodes; as far as they are there and matter.
     pub fn remains(&self) -> Remains {
         let own = self.options.node;
         let is_heard = |node| self.membership.silent_for(node, self.joining.given_up_at) < SILENCE;
@@ -229,22 +229,25 @@ impl Core {
             joinable.join(&said.frontier);
         }
         // Rather those of nodes that are gone, and of them those that nobody seems to have. Who is still there may be gone a moment later.
-        let others = self.log.origins().filter(|node| *node != own);
-        let mut logged: Vec<(NodeId, u64)> = others.map(|node| (node, self.delivery.frontier().get(node))).collect();
+        let floor = self.archive.floor();
+        let mut effects = self.known_beyond(floor).expect("the archive begins at its floor");
+        let others = effects.iter().map(|(effect, _)| effect.dot.node).filter(|&node| node != own);
+        let others: BTreeSet<NodeId> = others.collect();
+        let upto = |node| (node, self.delivery.frontier().get(node));
+        let mut logged: Vec<(NodeId, u64)> = others.into_iter().map(upto).collect();
         logged.sort_by_key(|&(node, upto)| (is_there(node), Reverse(upto.saturating_sub(joinable.get(node))), node));
         logged.truncate(MAX_FORMER);
         let legacy: BTreeMap<NodeId, u64> = logged.into_iter().collect();
 
-        let encoded = self.log.in_order(|node| node == own || legacy.contains_key(&node));
-        let effects = self.past.complete(encoded);
+        effects.retain(|(effect, _)| effect.dot.node == own || legacy.contains_key(&effect.dot.node));
         let mut holders = Vec::new();
         for origin in [own].into_iter().chain(legacy.keys().copied()) {
             let claims = self.stability.remembered().filter_map(|node| Some((node, self.stability.claimed_by(node)?)));
             let has = claims.map(|(node, claim)| Holder { node, origin, upto: claim.get(origin) });
-            holders.extend(has.filter(|holder| holder.upto > self.stability.floor().get(origin)));
+            holders.extend(has.filter(|holder| holder.upto > floor.get(origin)));
         }
         holders.truncate(MAX_HOLDERS);
-        let (made, forgotten) = (self.options.member.legacy.clone(), vec![(own, self.stability.floor().get(own))]);
+        let (made, forgotten) = (self.options.member.legacy.clone(), vec![(own, floor.get(own))]);
         Remains { effects, legacy, made, forgotten, holders }
     }
 }

@@ -83,6 +83,7 @@ impl Core {
         let frame = Frame::Gossip {
             frontier,
             floor: self.stability.floor().clone(),
+            archive: self.archive_before_log(),
             stage: self.stage(),
             stuck,
             departed: self.stability.departed(),
@@ -246,6 +247,7 @@ mod tests {
             member: Member::default(),
             frontier,
             floor: Frontier::EMPTY,
+            archive: None,
             stage: Stage::Serving,
             departed: Vec::new(),
             participants: Vec::new(),

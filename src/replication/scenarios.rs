@@ -546,6 +546,7 @@ fn say(frames: Vec<Frame>) -> Vec<&'static str> {
         member: Member::default(),
         frontier: [(NodeId(2), 2)].into_iter().collect(),
         floor: Frontier::EMPTY,
+        archive: None,
         stage: Stage::Serving,
         departed: Vec::new(),
         participants: Vec::new(),
@@ -568,7 +569,7 @@ fn say(frames: Vec<Frame>) -> Vec<&'static str> {
 }
 
 fn gossip(frontier: Frontier, floor: Frontier) -> Frame {
-    Frame::Gossip { frontier, floor, stage: Stage::Serving, stuck: false, departed: Vec::new() }
+    Frame::Gossip { frontier, floor, archive: None, stage: Stage::Serving, stuck: false, departed: Vec::new() }
 }
 
 fn effects(effects: &[Effect]) -> Frame {

@@ -274,6 +274,7 @@ mod tests {
             member: Member::default(),
             frontier: header.begin.clone(),
             floor: frontier(&[(2, 1)]),
+            archive: None,
             stage: Stage::Serving,
             departed: Vec::new(),
             participants: Vec::new(),
