@@ -170,7 +170,7 @@ fn the_swarm_repeats_and_its_promises_hold() {
 #[test]
 fn rare_paths_are_taken() {
     let mut coverage = Coverage::default();
-    (0..40).for_each(|seed| coverage.add(&swarm::plan(seed, Severity::Whole).run(false).coverage));
+    (0..100).for_each(|seed| coverage.add(&swarm::plan(seed, Severity::Whole).run(false).coverage));
     let gaps = coverage.gaps();
     assert!(gaps.len() <= 8, "{gaps:?}");
 }

@@ -301,6 +301,17 @@ pub(super) struct RedisFlags {
     )]
     cluster_advertise: Option<String>,
 
+    /// Memory for effects that other nodes lack; as much again for what still matters of older ones, and for what is known of their keys
+    #[arg(
+        long,
+        env = "SWYTCH_CLUSTER_LOG_LIMIT",
+        hide_env_values = true,
+        default_value = "128mb",
+        value_name = "SIZE",
+        value_parser = values::log_limit
+    )]
+    cluster_log_limit: usize,
+
     /// What people call this node, in status, metrics and traces; its host name by default
     #[arg(long, env = "SWYTCH_NODE_NAME", hide_env_values = true, value_name = "NAME", value_parser = values::node_name)]
     node_name: Option<String>,
@@ -457,6 +468,7 @@ impl RedisFlags {
             join: self.join.clone(),
             port,
             advertise: self.cluster_advertise.clone(),
+            log_limit: self.cluster_log_limit,
             dns_server: self.dns_server,
         }))
     }

@@ -384,6 +384,7 @@ mod tests {
             ("--databases=0", "--databases", "0", "1 to"),
             ("--log-format=xml", "--log-format", "xml", "text or json"),
             ("--cluster-advertise=host", "--cluster-advertise", "host", "host:port"),
+            ("--cluster-log-limit=1000", "--cluster-log-limit", "1000", "at least 1mb"),
             ("--dns-server=x", "--dns-server", "x", "ip:port"),
             ("--otel-endpoint=collector:4318", "--otel-endpoint", "collector:4318", "http://127.0.0.1:4318"),
             ("--otel-endpoint=https://collector", "--otel-endpoint", "https://collector", "http://"),

@@ -59,6 +59,12 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(|| "expected a size such as 64mb; units are b, kb, mb, gb and tb".to_string())
 }
 
+/// The budget for the log of a cluster's node. With less than a megabyte, any interruption would be too long.
+pub(super) fn log_limit(text: &str) -> Result<usize, String> {
+    let limit = size(text)?;
+    if limit >= 1 << 20 { Ok(limit) } else { Err("expected a size of at least 1mb".to_string()) }
+}
+
 /// Addresses, separated by commas or spaces; a minus sign in front of one makes it optional; `*` stands for all of IPv4
 /// and `::*` for all of IPv6, as in Redis.
 pub(super) fn bind_list(text: &str) -> Result<BindList, String> {

@@ -195,6 +195,12 @@ fn cluster(page: &Page, report: &ClusterReport) {
     let gauges = [
         ("swytch_cluster_log_effects", "Effects kept for other nodes.", report.log_effects),
         ("swytch_cluster_log_bytes", "Size of the effects kept for other nodes.", report.log_bytes),
+        ("swytch_cluster_log_limit_bytes", "What those may take.", report.log_limit),
+        (
+            "swytch_cluster_archive_bytes",
+            "Size of what has left the log and is kept for nodes that may come back.",
+            report.archive_bytes,
+        ),
         ("swytch_cluster_waiting_effects", "Effects received that wait for others.", report.waiting_effects),
         ("swytch_cluster_waiting_bytes", "Size of the effects received that wait for others.", report.waiting_bytes),
         (
@@ -215,6 +221,21 @@ fn cluster(page: &Page, report: &ClusterReport) {
         ("swytch_cluster_repairs_total", "Ranges of effects that had to be asked for.", report.repairs),
         ("swytch_cluster_snapshots_sent_total", "Snapshots begun to be sent.", report.snapshots_sent),
         ("swytch_cluster_snapshots_received_total", "Snapshots received.", report.snapshots_received),
+        (
+            "swytch_cluster_handovers_sent_total",
+            "Times that this node handed over at once what a peer lacked.",
+            report.handovers_sent,
+        ),
+        (
+            "swytch_cluster_handovers_received_total",
+            "Times that a peer handed over at once what this node lacked.",
+            report.handovers_received,
+        ),
+        (
+            "swytch_cluster_archives_dropped_total",
+            "Times that what is kept for nodes that may come back was over its limit.",
+            report.archives_lost,
+        ),
         (
             "swytch_cluster_reconciliations_total",
             "Times that this node took over a peer's state while it served.",

@@ -280,7 +280,7 @@ fn two_sides_that_both_forgot_hand_each_other_over_what_they_lack() {
             cluster.run(TICK);
         }
         let removed = added.swap_remove(1);
-        let remover = (1 + seed as usize) % 4 ^ 1;
+        let remover = ((1 + seed as usize) % 4) ^ 1;
         cluster.change(remover, &removed, false);
         blocked.iter().for_each(|&(one, other)| cluster.block(one, other, false));
         cluster.run(100_000);

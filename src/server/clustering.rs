@@ -55,6 +55,7 @@ pub fn start(
 ) -> Result<ClusterHandle, StartError> {
     let Credentials { secret, also_accepted, identity } = credentials;
     let bind = SocketAddr::new(cluster_address(options), settings.port);
+    let log_limit = settings.log_limit;
     let options = ClusterOptions {
         advertise: settings.advertise.clone(),
         join: settings.join.clone(),
@@ -62,6 +63,9 @@ pub fn start(
         channels: Arc::clone(channels),
         tracer,
         also_accepted,
+        tune: Arc::new(move |core| {
+            (core.log_limit, core.archive_limit, core.metadata_limit) = (log_limit, log_limit, log_limit);
+        }),
         ..ClusterOptions::new(secret, identity, bind, options.client_port())
     };
     let resolver = Arc::new(SystemResolver::new(settings.dns_server));

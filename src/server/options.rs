@@ -42,6 +42,8 @@ pub struct ClusterSettings {
     pub port: u16,
     /// The address that other nodes are to use, host and port; found out without it.
     pub advertise: Option<String>,
+    /// Budget, in bytes, for the log of effects; as much again for its archive, and for the metadata of keys of nodes that are away.
+    pub log_limit: usize,
     /// The DNS server to ask; the system's without it.
     pub dns_server: Option<SocketAddr>,
 }

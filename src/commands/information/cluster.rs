@@ -31,9 +31,13 @@ pub fn swytch(context: &Context<'_>, out: &mut String) {
     field(out, "swytch_effects_waiting_bytes", report.waiting_bytes);
     field(out, "swytch_log_effects", report.log_effects);
     field(out, "swytch_log_bytes", report.log_bytes);
+    field(out, "swytch_archive_bytes", report.archive_bytes);
     field(out, "swytch_repairs", report.repairs);
     field(out, "swytch_snapshots_sent", report.snapshots_sent);
     field(out, "swytch_snapshots_received", report.snapshots_received);
+    field(out, "swytch_handovers_sent", report.handovers_sent);
+    field(out, "swytch_handovers_received", report.handovers_received);
+    field(out, "swytch_archives_dropped", report.archives_lost);
     field(out, "swytch_reconciliations", report.reconciliations);
     field(out, "swytch_rebases", report.rebases);
     field(out, "swytch_refused_peers", report.refused_peers);
