@@ -150,6 +150,12 @@ class SetsTest(Case):
         self.caught(check, "shows otherwise", self.story().op("look", "own:0", []), end)
         self.caught(check, "shows otherwise", taken.op("look", "own:0", ["0:1"]), everywhere({"set:0": ["1-0", "2-0"], "own:0": []}))
 
+    def test_owned_in_a_later_life(self):
+        taken = self.story().op("take", ["own:0", "0:1"], 0, life=2)
+        self.holds(taken.op("look", "own:0", ["0:1"], life=2), self.end("1-0", "2-0"))
+        put = self.story().op("put", ["own:0", "0:1"], 1, life=2)
+        self.caught("as its only owner left it", "shows otherwise", put.op("look", "own:0", [], life=2), self.end("1-0", "2-0"))
+
     def test_owned_with_an_unknown_end(self):
         for safe, kind in ((True, INFO), (False, "ok")):
             story = self.story().op("take", ["own:0", "0:1"], 1, kind=kind, safe=safe)

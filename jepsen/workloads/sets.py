@@ -89,8 +89,11 @@ class Sets(Workload):
         for memory, looks in by_memory(op for op in ops if op.f == "look" and op.ok).items():
             for look in looks:
                 for element, group in by_key[look.value]:
-                    near = [op for op in group if op.start < look.end and op.memory == memory][-1:]
-                    if near and near[0].ok and near[0].end < look.start:
+                    before = [op for op in group if op.start < look.end]
+                    near = [op for op in before if op.memory == memory][-1:]
+                    # As above: what a former life had put in may come back from others.
+                    foretold = near and (near[0].f == "put" or all(op.memory == memory for op in before))
+                    if foretold and near[0].ok and near[0].end < look.start:
                         verdict.examined += 1
                         if (element in look.result) != (near[0].f == "put"):
                             verdict.breaks(f"{element} was {'put into' if near[0].f == 'put' else 'taken from'} {look.value} at "
