@@ -14,7 +14,7 @@ use super::mesh::Mesh;
 use super::runtime::{ClusterLoop, bind_transport};
 use super::start::fresh_identity;
 use super::{ClusterError, Identity, Transport, members};
-use crate::effects::{Effect, Frontier};
+use crate::effects::{Effect, Frontier, Reissue};
 use crate::replication::{Again, Input, is_covered};
 
 /// The socket of the former identity may take so long to close: QUIC sees its connections off in three round trips, as it
@@ -82,16 +82,19 @@ impl ClusterLoop {
             self.remains.join(self.core.remains());
             (self.member.legacy, self.member.forgotten) = (self.remains.made(), self.remains.forgotten());
         }
+        let waiting = std::mem::take(&mut self.inputs);
+        for input in waiting {
+            match input {
+                Input::LocalEffects(effects) => self.keep_late_effects(effects),
+                Input::MadeAgain(effects) => self.remains.add_made(effects),
+                _ => {}
+            }
+        }
         self.core = self.new_core();
         if let Some(traces) = &mut self.traces {
             traces.forget();
         }
-        let waiting = std::mem::take(&mut self.inputs);
-        for input in waiting {
-            if let Input::LocalEffects(effects) = input {
-                self.keep_late_effects(effects);
-            }
-        }
+        self.reissue = Reissue::new(self.node);
         self.members_changed = false;
         self.is_stale = true;
         self.folding.cancel();
@@ -173,7 +176,10 @@ impl ClusterLoop {
     pub(super) fn make_again(&mut self, again: &[Again]) {
         let effects = self.remains.take(again, &self.keyspace.frontier());
         if !effects.is_empty() {
-            self.keyspace.reissue(&effects, self.core.folded(), self.clock.wall());
+            self.collect_local_effects(false);
+            let (folded, wall) = (self.core.folded(), self.clock.wall());
+            let made = self.keyspace.reissue(&mut self.reissue, &effects, folded, wall);
+            self.inputs.push_back(Input::MadeAgain(made.into_iter().map(|(_, effect)| effect).collect()));
             tracing::info!(node = %self.node, effects = effects.len(), "effects of identities given up made again");
         }
         self.remains_are_settled = false;

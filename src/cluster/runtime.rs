@@ -27,7 +27,7 @@ use super::{
     Clock, ClusterError, ClusterSecret, ClusterTask, Identity, Net, Resolver, Transport, TransportOptions, address,
     discover, members,
 };
-use crate::effects::{Frontier, NodeId};
+use crate::effects::{Frontier, NodeId, Reissue};
 use crate::keyspace::Keyspace;
 use crate::pubsub::Channels;
 use crate::replication::{Core, CoreOptions, Frame, Input, Member, Now, Output, Remains, Stream};
@@ -77,6 +77,8 @@ pub struct ClusterLoop {
     pub(super) remains: Remains,
     /// None of that is here: what is, was forgotten when another node had it.
     pub(super) remains_are_settled: bool,
+    /// Makes effects again under the current identity.
+    pub(super) reissue: Reissue,
     /// The data of the identity before, for as long as it is untouched.
     pub(super) heritage: Option<Heritage>,
     pub(super) unserved_since: Option<Duration>,
@@ -152,6 +154,7 @@ impl ClusterLoop {
             own_past: OwnPast::default(),
             remains: Remains::default(),
             remains_are_settled: true,
+            reissue: Reissue::new(node),
             heritage: None,
             unserved_since: None,
             shown: Frontier::EMPTY,
@@ -373,6 +376,9 @@ impl ClusterLoop {
         if std::mem::take(&mut self.members_changed) {
             // First what changed them, if it was done here, then how they are now, then everything else.
             let waiting = std::mem::take(&mut self.inputs);
+            let is_made_here = |input: &Input| matches!(input, Input::LocalEffects(_) | Input::MadeAgain(_));
+            let (made, waiting): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(is_made_here);
+            self.inputs = made;
             self.collect_local_effects(false);
             let members = self.read_members();
             self.inputs.push_back(Input::Members(members));

@@ -29,7 +29,7 @@ pub use operation::{
     RangesWriter, Registers, StreamClaim, StreamClaims, StreamId, StreamIds,
 };
 pub use origin::Origin;
-pub use reissue::Reissue;
+pub use reissue::{Making, Reissue};
 pub use score::{NotANumber, Score};
 pub use stamp::{HybridClock, Stamp};
 pub use trace::{TraceContext, TraceScope, TracedEffect, current_trace};

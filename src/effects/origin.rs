@@ -79,6 +79,12 @@ impl Origin {
         (Dot { node: self.node, seq }, stamp)
     }
 
+    /// The hybrid time of an effect that is made here in another name.
+    pub fn tick(&mut self, wall_millis: u64) -> u64 {
+        assert!(self.open.is_none(), "one effect after the other");
+        self.clock.tick(wall_millis)
+    }
+
     /// Restricts what the open effect removes and overwrites (see [`Effect::acts_on`]).
     pub fn restrict(&mut self, acts_on: Reach) {
         assert!(self.open.is_some(), "only an open effect can be restricted");

@@ -1,7 +1,7 @@
-//! What an effect reaches that is made again under another name, after its origin gave up its identity, or died.
+//! Effects that are made again under other names, after their origin gave up its identity, or died.
 //!
-//! Who makes it again has taken a snapshot by then and so has seen more than the original had. What was written meanwhile is not to
-//! be removed; what the original removed is. Two cases:
+//! Who makes them again has taken a snapshot by then and so has seen more than the originals had. What was written meanwhile is not to
+//! be removed; what an original removed is. Two cases:
 //!
 //! - The original had seen all that has lost its metadata. Then its removals reach just what it had seen: of
 //!   everything else it is known who wrote it. Other nodes are in the same case, or do not apply the effect (see
@@ -13,141 +13,196 @@
 //! What is not here when it is made again, it reaches at no node: elsewhere that may come before it or after it, and would be removed
 //! here and stay there.
 //!
-//! What it had seen of what was made again before, it reaches under the new names. A frontier has no gaps: if effects of several
-//! nodes are made again, an effect that had not seen one of those before reaches none from that one on. Then too little is removed
-//! rather than too much. (Effects of the node itself that makes all of them again had seen all those before.)
+//! What it had seen of what was made again before, it reaches under the new names, and nothing else of it. So that this is a frontier again,
+//! which has no gaps, each origin gets a new name of its own: what an effect had seen of the first so many effects of an origin that were made again, it has
+//! seen under the new name as well. Nobody makes any other effects under such a name.
 
 use std::collections::BTreeMap;
 
-use super::{Dot, Effect, Frontier, NodeId, Reach};
+use bytes::Bytes;
 
-/// Effects that one node makes again, of its former identities and of other nodes, in order.
+use super::{Dot, Effect, Frontier, NodeId, Operation, OperationsWriter, Reach, SeenChanges};
+
+/// Makes effects of former identities and of nodes that are gone again, in order, as effects of one node.
 #[derive(Debug)]
-pub struct Reissue<'a> {
-    folded: &'a Frontier,
-    /// Former seqs and their new ones, of the effects made again so far.
-    renamed: BTreeMap<NodeId, Vec<(u64, u64)>>,
-    /// Up to here all that the node made under its new name was made again here.
-    whole: u64,
+pub struct Reissue {
+    maker: NodeId,
+    origins: BTreeMap<NodeId, Renamed>,
 }
 
-impl<'a> Reissue<'a> {
-    /// Where everything within `folded` has lost its metadata.
-    pub fn new(folded: &'a Frontier) -> Self {
-        Reissue { folded, renamed: BTreeMap::new(), whole: 0 }
+/// What was made again of one origin.
+#[derive(Debug)]
+struct Renamed {
+    name: NodeId,
+    /// Their former seqs; each one's place is its new one.
+    seqs: Vec<u64>,
+    /// What the latest of them has seen under its new name.
+    seen: Frontier,
+}
+
+/// How and when an effect is made again.
+#[derive(Clone, Copy, Debug)]
+pub struct Making<'a> {
+    /// Everything within this has lost its metadata.
+    pub folded: &'a Frontier,
+    /// Everything applied here.
+    pub applied: &'a Frontier,
+    /// The hybrid time.
+    pub time: u64,
+}
+
+impl Reissue {
+    /// Nothing was made again by this node so far.
+    pub fn new(maker: NodeId) -> Self {
+        Reissue { maker, origins: BTreeMap::new() }
     }
 
-    /// What an effect, which had seen `past`, reaches when `node` makes it again, which has applied this.
-    pub fn reach(&self, effect: &Effect, past: &Frontier, node: NodeId, applied: &Frontier) -> Reach {
+    /// Makes an effect again, which had seen `past`, as far as its operations are to be kept. `None`: there are none.
+    pub fn make(
+        &mut self,
+        effect: &Effect,
+        past: &Frontier,
+        making: Making<'_>,
+        is_kept: impl Fn(&Operation<'_>) -> bool,
+    ) -> Option<Effect> {
+        let mut writer = OperationsWriter::default();
+        effect.operations().filter(is_kept).for_each(|operation| writer.push(operation));
+        if writer.bytes().is_empty() {
+            return None;
+        }
+        let reach = self.reach(effect, past, making);
+        let Dot { node: origin, seq } = effect.dot;
+        let name = new_name(self.maker, origin);
+        let fresh = || Renamed { name, seqs: Vec::new(), seen: Frontier::EMPTY };
+        let renamed = self.origins.entry(origin).or_insert_with(fresh);
+        renamed.seqs.push(seq);
+        let is_news = |&(node, seq): &(NodeId, u64)| node != name && seq > renamed.seen.get(node);
+        let changes: SeenChanges = making.applied.iter().filter(is_news).collect();
+        renamed.seen.clone_from(making.applied);
+        let dot = Dot { node: name, seq: renamed.seqs.len() as u64 };
+        let mut encoded = Vec::new();
+        Effect::encode(&mut encoded, dot, making.time, &changes, Some(&reach), writer.bytes());
+        Some(Effect::decode(Bytes::from(encoded)).expect("as it was encoded"))
+    }
+
+    /// What an effect, which had seen `past`, reaches when it is made again.
+    fn reach(&self, effect: &Effect, past: &Frontier, making: Making<'_>) -> Reach {
         let former = effect.acts_on.clone().unwrap_or_else(|| Reach { frontier: past.clone(), stable: true });
-        let first_unseen = self.renamed.iter().filter_map(|(&origin, made)| {
+        let is_wide = former.stable && making.folded.within(&former.frontier);
+        let mut reach = Reach { frontier: Frontier::EMPTY, stable: is_wide };
+        if is_wide {
+            reach.frontier.clone_from(&former.frontier);
+            reach.frontier.meet(making.applied);
+        }
+        for (&origin, renamed) in &self.origins {
             let seen = former.frontier.get(origin);
-            made.get(made.partition_point(|&(old, _)| old <= seen)).map(|&(_, new)| new)
-        });
-        let renamed = first_unseen.min().map_or(self.whole, |new| self.whole.min(new - 1));
-        let mut reach = match former.stable && self.folded.within(&former.frontier) {
-            true => former,
-            false => Reach { frontier: Frontier::EMPTY, stable: false },
-        };
-        reach.frontier.meet(applied);
-        if renamed > 0 {
-            reach.frontier.raise(node, renamed);
+            let count = renamed.seqs.partition_point(|&seq| seq <= seen) as u64;
+            reach.frontier.raise(renamed.name, count);
         }
         reach
     }
+}
 
-    /// Notes that the former effect `old` was made again under this seq.
-    pub fn made(&mut self, old: Dot, new: u64) {
-        self.whole += u64::from(new == self.whole + 1);
-        self.renamed.entry(old.node).or_default().push((old.seq, new));
-    }
+/// A name that nobody else has: those of nodes are hashes of their keys, and a maker is made for one identity. (The mixing
+/// function of SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014.)
+fn new_name(maker: NodeId, origin: NodeId) -> NodeId {
+    let mix = |number: u64| {
+        let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    };
+    NodeId(mix(maker.0 ^ mix(origin.0)).max(1))
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
+    use crate::effects::Action;
 
     fn effect(node: u64, seq: u64, acts_on: Option<&Reach>) -> Effect {
+        let mut writer = OperationsWriter::default();
+        writer.push(Operation::Key { database: 0, key: b"k", action: Action::Remove });
         let mut encoded = Vec::new();
-        Effect::encode(&mut encoded, Dot { node: NodeId(node), seq }, 9, &[], acts_on, &[]);
+        Effect::encode(&mut encoded, Dot { node: NodeId(node), seq }, 9, &[], acts_on, writer.bytes());
         Effect::decode(Bytes::from(encoded)).expect("well formed")
-    }
-
-    fn dot(node: u64, seq: u64) -> Dot {
-        Dot { node: NodeId(node), seq }
-    }
-
-    fn all() -> Frontier {
-        (1..12).map(|node| (NodeId(node), 99)).collect()
     }
 
     fn frontier(entries: &[(u64, u64)]) -> Frontier {
         entries.iter().map(|&(node, seq)| (NodeId(node), seq)).collect()
     }
 
+    /// Makes effects again one after the other, each with what it had seen, and applies them.
+    struct Maker {
+        reissue: Reissue,
+        folded: Frontier,
+        applied: Frontier,
+    }
+
+    impl Maker {
+        fn new(folded: &[(u64, u64)], applied: &[(u64, u64)]) -> Maker {
+            Maker { reissue: Reissue::new(NodeId(9)), folded: frontier(folded), applied: frontier(applied) }
+        }
+
+        fn make(&mut self, effect: &Effect, past: &[(u64, u64)]) -> Effect {
+            let making = Making { folded: &self.folded, applied: &self.applied, time: 7 };
+            let made = self.reissue.make(effect, &frontier(past), making, |_| true).expect("it is kept");
+            self.applied.raise(made.dot.node, made.dot.seq);
+            made
+        }
+    }
+
+    fn name(origin: u64) -> u64 {
+        new_name(NodeId(9), NodeId(origin)).0
+    }
+
     #[test]
-    fn what_had_seen_all_that_is_folded_reaches_what_it_had_seen() {
-        let folded = frontier(&[(2, 3)]);
-        let mut reissue = Reissue::new(&folded);
-        let reach = reissue.reach(&effect(1, 5, None), &frontier(&[(1, 4), (2, 7)]), NodeId(9), &all());
-        assert_eq!(reach, Reach { frontier: frontier(&[(1, 4), (2, 7)]), stable: true });
-        reissue.made(dot(1, 5), 1);
-        let reach = reissue.reach(&effect(1, 6, None), &frontier(&[(1, 5), (2, 7)]), NodeId(9), &all());
-        assert_eq!(reach, Reach { frontier: frontier(&[(1, 5), (2, 7), (9, 1)]), stable: true });
+    fn each_origin_gets_a_name_and_what_it_had_seen_of_others_follows() {
+        let mut maker = Maker::new(&[], &[(2, 3)]);
+        let narrow = |entries: &[(u64, u64)]| Reach { frontier: frontier(entries), stable: true };
+        let made = maker.make(&effect(1, 5, None), &[(1, 4)]);
+        assert_eq!(made.dot, Dot { node: NodeId(name(1)), seq: 1 });
+        assert_eq!(made.seen_changes.as_slice(), [(NodeId(2), 3)]);
+        assert_eq!(made.acts_on, Some(narrow(&[])));
+        // It had seen the first one, and is not seen by the third one.
+        let made = maker.make(&effect(3, 1, None), &[(1, 5)]);
+        assert_eq!((made.dot.node.0, made.acts_on), (name(3), Some(narrow(&[(name(1), 1)]))));
+        let made = maker.make(&effect(1, 6, None), &[(1, 5)]);
+        assert_eq!((made.dot.seq, made.acts_on), (2, Some(narrow(&[(name(1), 1)]))));
+        assert_eq!(made.seen_changes.as_slice(), [(NodeId(name(3)), 1)]);
+        // It had seen its own and the second, but not the third.
+        let made = maker.make(&effect(3, 2, None), &[(1, 5), (3, 1)]);
+        assert_eq!(made.acts_on, Some(narrow(&[(name(1), 1), (name(3), 1)])));
+        let made = maker.make(&effect(3, 3, None), &[(1, 6), (3, 2)]);
+        assert_eq!(made.acts_on, Some(narrow(&[(name(1), 2), (name(3), 2)])));
+    }
+
+    #[test]
+    fn what_had_seen_all_that_is_folded_reaches_what_it_had_seen_and_is_here() {
+        let mut maker = Maker::new(&[(2, 3)], &[(1, 2), (2, 9)]);
+        let made = maker.make(&effect(1, 5, None), &[(1, 4), (2, 7), (4, 5)]);
+        assert_eq!(made.acts_on, Some(Reach { frontier: frontier(&[(1, 2), (2, 7)]), stable: true }));
     }
 
     #[test]
     fn what_had_not_reaches_only_what_was_made_again() {
-        let folded = frontier(&[(2, 8)]);
-        let mut reissue = Reissue::new(&folded);
-        reissue.made(dot(1, 5), 1);
-        let narrow = Reach { frontier: frontier(&[(9, 1)]), stable: false };
-        assert_eq!(reissue.reach(&effect(1, 6, None), &frontier(&[(1, 5), (2, 7)]), NodeId(9), &all()), narrow);
+        let mut maker = Maker::new(&[(2, 8)], &[(2, 9)]);
+        maker.make(&effect(1, 5, None), &[(1, 4), (2, 7)]);
+        let made = maker.make(&effect(1, 6, None), &[(1, 5), (2, 7)]);
+        let narrow = Reach { frontier: frontier(&[(name(1), 1)]), stable: false };
+        assert_eq!(made.acts_on, Some(narrow.clone()));
         // Once narrow, always narrow: elsewhere it has taken effect so already.
-        let nothing = Reach { frontier: Frontier::EMPTY, stable: false };
-        let none_folded = Frontier::EMPTY;
-        let again = Reissue::new(&none_folded);
-        assert_eq!(again.reach(&effect(9, 2, Some(&narrow)), &frontier(&[(9, 1)]), NodeId(11), &all()), nothing);
+        let mut again = Maker::new(&[], &[(name(1), 2)]);
+        let made = again.make(&effect(name(1), 2, Some(&narrow)), &[(name(1), 1), (2, 9)]);
+        assert_eq!(made.acts_on, Some(Reach { frontier: Frontier::EMPTY, stable: false }));
     }
 
     #[test]
-    fn effects_of_two_origins_reach_each_other_under_their_new_names() {
-        let folded = frontier(&[(2, 3)]);
-        let mut reissue = Reissue::new(&folded);
-        let reach = |reissue: &Reissue<'_>, node, seq, past: &[(u64, u64)]| {
-            reissue.reach(&effect(node, seq, None), &frontier(past), NodeId(9), &all())
-        };
-        // 1:5, 7:1 that had seen it, 1:6 that had not seen 7:1, and two that follow 7:1.
-        reissue.made(dot(1, 5), 1);
-        let narrow = |upto| Reach { frontier: frontier(&[(9, upto)]), stable: false };
-        assert_eq!(reach(&reissue, 7, 1, &[(1, 5)]), narrow(1));
-        reissue.made(dot(7, 1), 2);
-        assert_eq!(reach(&reissue, 1, 6, &[(1, 5), (2, 3)]).frontier, frontier(&[(1, 5), (2, 3), (9, 1)]));
-        reissue.made(dot(1, 6), 3);
-        // From what it had not seen on it reaches nothing, not even its own.
-        assert_eq!(reach(&reissue, 7, 2, &[(1, 5), (7, 1)]), narrow(2));
-        reissue.made(dot(7, 2), 4);
-        assert_eq!(reach(&reissue, 7, 3, &[(1, 5), (7, 2)]), narrow(2));
-        assert_eq!(reach(&reissue, 7, 3, &[(1, 6), (7, 2)]), narrow(4));
-    }
-
-    #[test]
-    fn what_is_made_again_later_does_not_reach_what_was_written_meanwhile() {
-        let folded = frontier(&[(2, 3)]);
-        let mut reissue = Reissue::new(&folded);
-        reissue.made(dot(7, 1), 40);
-        let reach = reissue.reach(&effect(7, 2, None), &frontier(&[(7, 1)]), NodeId(9), &all());
-        assert_eq!(reach, Reach { frontier: Frontier::EMPTY, stable: false });
-    }
-
-    #[test]
-    fn what_is_not_here_is_reached_nowhere() {
-        let folded = frontier(&[(2, 3)]);
-        let reissue = Reissue::new(&folded);
-        let past = frontier(&[(1, 4), (2, 7), (3, 5)]);
-        let reach = reissue.reach(&effect(1, 5, None), &past, NodeId(9), &frontier(&[(1, 2), (2, 9)]));
-        assert_eq!(reach, Reach { frontier: frontier(&[(1, 2), (2, 7)]), stable: true });
+    fn what_has_nothing_to_keep_is_not_made() {
+        let mut reissue = Reissue::new(NodeId(9));
+        let nothing = Frontier::EMPTY;
+        let making = Making { folded: &nothing, applied: &nothing, time: 7 };
+        assert_eq!(reissue.make(&effect(1, 1, None), &nothing, making, |_| false), None);
+        let made = reissue.make(&effect(1, 2, None), &nothing, making, |_| true);
+        assert_eq!(made.map(|made| made.dot.seq), Some(1));
     }
 }

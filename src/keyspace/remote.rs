@@ -5,7 +5,7 @@ use super::events::Heard;
 use super::shard::Spared;
 use super::transaction::Transaction;
 use super::{Keyspace, Millis};
-use crate::effects::{Effect, Frontier, Operation, Reissue};
+use crate::effects::{Dot, Effect, Frontier, Making, Operation, Reissue};
 use crate::planted::{Bug, planted};
 
 /// Databases above this are not taken from peers.
@@ -88,40 +88,33 @@ impl Keyspace {
         transaction.origin().observe(effect.dot, time);
     }
 
-    /// Makes effects of former identities and of nodes that are gone again, as new ones, on top of a snapshot that lacks them; each
+    /// Makes effects of former identities and of nodes that are gone again, under other names, on top of a snapshot that lacks them; each
     /// with all that it had seen, in order. What they removed and overwrote stays limited to that: of what is within `folded`, and so
-    /// has no metadata here, it reaches all or nothing (see `Reissue`).
-    pub fn reissue(&self, effects: &[(Effect, Frontier)], folded: &Frontier, now: Millis) {
-        let mut reissue = Reissue::new(folded);
+    /// has no metadata here, it reaches all or nothing (see `Reissue`). Returns the new ones, with the former names; they are applied.
+    pub fn reissue(
+        &self,
+        reissue: &mut Reissue,
+        effects: &[(Effect, Frontier)],
+        folded: &Frontier,
+        now: Millis,
+    ) -> Vec<(Dot, Effect)> {
+        // The membership is written anew. Libraries are data that happens to lie under such a key.
+        let is_kept = |operation: &Operation<'_>| match *operation {
+            Operation::Key { key, .. } => !super::is_system_key(key) || key == super::libraries::KEY,
+            Operation::Flush { .. } => true,
+        };
+        let mut made = Vec::with_capacity(effects.len());
         for (effect, past) in effects {
             let mut transaction = self.lock_all(now, 0);
-            let (dot, stamp) = transaction.origin().open(now);
-            // What was made again before is among what it had seen, under new names.
             let applied = transaction.origin().frontier().clone();
-            let reach = reissue.reach(effect, past, dot.node, &applied);
-            let seen = Seen { frontier: &reach.frontier, own: dot, stable: reach.stable };
-            let mark = Mark { dot, stamp, seen, known: &applied, applied: &applied };
-            for operation in effect.operations() {
-                match operation {
-                    // The membership is written anew. Libraries are data that happens to lie under such a key.
-                    Operation::Key { key, .. } if super::is_system_key(key) && key != super::libraries::KEY => continue,
-                    Operation::Key { database, key, action } => {
-                        transaction.apply(self.key(key), database, &action, &mark);
-                    }
-                    Operation::Flush { database } => {
-                        transaction.note_everything_stale();
-                        for (_, shard) in transaction.shards_mut() {
-                            shard.flush_databases(&self.hasher, now, database, Some(&mark), None);
-                        }
-                    }
-                }
-                transaction.origin().push(operation);
-            }
-            transaction.origin().restrict(reach);
-            if let Some(seq) = transaction.commit() {
-                reissue.made(effect.dot, seq);
+            let time = transaction.origin().tick(now);
+            let making = Making { folded, applied: &applied, time };
+            if let Some(again) = reissue.make(effect, past, making, is_kept) {
+                self.apply_in(&mut transaction, &again, (&applied, &applied), None);
+                made.push((effect.dot, again));
             }
         }
+        made
     }
 
     /// Drops the metadata of one shard that is within `stable`. Nothing that a client can see changes.

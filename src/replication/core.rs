@@ -96,7 +96,15 @@ impl Core {
         }
         let now = now.monotonic;
         match input {
-            Input::LocalEffects(effects) => self.local_effects(now, effects, out),
+            Input::LocalEffects(effects) => {
+                let own = self.options.node;
+                assert!(effects.iter().all(|effect| effect.dot.node == own), "local effects are this node's own");
+                self.local_effects(now, effects, out);
+            }
+            Input::MadeAgain(effects) => {
+                self.local_effects(now, effects.clone(), out);
+                self.spread(&effects, out);
+            }
             Input::Connected { peer } => self.connected(now, peer, out),
             Input::Disconnected { peer } => self.disconnected(now, peer),
             Input::Received { peer, frame } => self.received(now, peer, frame, out),
@@ -169,7 +177,6 @@ impl Core {
     fn local_effects(&mut self, now: u64, effects: Vec<Effect>, out: &mut Vec<Output>) {
         let is_new = !effects.is_empty();
         for effect in effects {
-            assert_eq!(effect.dot.node, self.options.node, "local effects are this node's own");
             let seen = self.delivery.local(&effect);
             self.past.append(&effect, seen);
             self.log.append(effect.dot, effect.encoded().clone());

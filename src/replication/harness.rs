@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use super::fake_keyspace::{Data, MEMBERS, touches_members};
 use super::*;
-use crate::effects::{Action, Dot, Operation, Origin, Reach, Reissue};
+use crate::effects::{Action, Dot, Making, Operation, Origin, Reach, Reissue};
 
 pub(super) const TICK: u64 = 50;
 
@@ -39,6 +39,9 @@ pub(super) struct Machine {
     remains: Remains,
     /// How many effects were made again.
     pub(super) reissued: usize,
+    reissue: Reissue,
+    /// What was made since the core was told last, besides effects in the origin.
+    made: Vec<Input>,
     members_changed: bool,
     pub(super) serving: bool,
     pub(super) rebases: usize,
@@ -144,6 +147,7 @@ impl Cluster {
     pub(super) fn add_machine(&mut self) -> usize {
         let machine = self.machines.len();
         let (core, origin) = self.fresh_node(machine, Vec::new(), &Remains::default());
+        let reissue = Reissue::new(core.options.node);
         self.machines.push(Machine {
             alive: true,
             core,
@@ -153,6 +157,8 @@ impl Cluster {
             beside: None,
             remains: Remains::default(),
             reissued: 0,
+            reissue,
+            made: Vec::new(),
             members_changed: false,
             serving: false,
             rebases: 0,
@@ -267,6 +273,9 @@ impl Cluster {
 
     /// Hands the local effects over to the core.
     pub(super) fn hand_over(&mut self, machine: usize) {
+        for input in std::mem::take(&mut self.machines[machine].made) {
+            self.feed(machine, input);
+        }
         let effects = self.machines[machine].origin.drain();
         self.feed(machine, Input::LocalEffects(effects));
     }
@@ -515,6 +524,8 @@ impl Cluster {
         (self.machines[machine].core, self.machines[machine].origin) =
             self.fresh_node(machine, Vec::new(), &Remains::default());
         self.machines[machine].remains = Remains::default();
+        self.machines[machine].made.clear();
+        self.machines[machine].reissue = Reissue::new(self.machines[machine].core.options.node);
         self.machines[machine].data = Data::new();
         self.machines[machine].imported = Frontier::EMPTY;
         self.machines[machine].alive = true;
@@ -614,6 +625,8 @@ impl Cluster {
         remains.join(self.machines[machine].core.remains());
         let (core, origin) = self.fresh_node(machine, former, &remains);
         let machine = &mut self.machines[machine];
+        machine.made.clear();
+        machine.reissue = Reissue::new(core.options.node);
         (machine.core, machine.remains) = (core, remains);
         machine.origin = origin;
         machine.data = Data::new();
@@ -626,18 +639,21 @@ impl Cluster {
         let applied = self.machines[machine].origin.frontier().clone();
         let effects = self.machines[machine].remains.take(again, &applied);
         let folded = self.machines[machine].core.folded().clone();
-        let mut reissue = Reissue::new(&folded);
-        for (effect, seen) in effects.iter().filter(|(effect, _)| !touches_members(effect)) {
-            assert_eq!(self.truth.get(&effect.dot), Some(seen));
-            let node = self.machines[machine].node();
-            self.machines[machine].reissued += 1;
-            for operation in effect.operations() {
-                let applied = self.machines[machine].origin.frontier();
-                let reach = reissue.reach(effect, seen, node, applied);
-                self.write(machine, operation, Some(&reach));
-                reissue.made(effect.dot, self.machines[machine].origin.frontier().get(node));
-            }
+        let mut made = Vec::new();
+        let local = self.machines[machine].origin.drain();
+        for (effect, past) in effects.iter().filter(|(effect, _)| !touches_members(effect)) {
+            assert_eq!(self.truth.get(&effect.dot), Some(past));
+            let target = &mut self.machines[machine];
+            let (applied, time) = (target.origin.frontier().clone(), target.origin.tick(self.now));
+            let making = Making { folded: &folded, applied: &applied, time };
+            let Some(again) = target.reissue.make(effect, past, making, |_| true) else { continue };
+            target.data.apply(&again, &applied);
+            target.origin.observe(again.dot, time);
+            target.reissued += 1;
+            self.truth.insert(again.dot, applied);
+            made.push(again);
         }
+        self.machines[machine].made.extend([Input::LocalEffects(local), Input::MadeAgain(made)]);
     }
 
     /// Do all machines that run serve, know each other and have the same? What is under way, such as a heartbeat, may

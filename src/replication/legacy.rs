@@ -1,16 +1,18 @@
-//! Who makes effects of a node again that is gone, when all who have them give up their identities.
+//! Who makes effects again, when those who have them give up their identities.
 //!
-//! A group of nodes can have to give way to another cluster as a whole (see `rebase`). Each makes its own effects again. Those of a
-//! member that is gone by then each of the others may have in its log, and one of them has to make them again: exactly one, as
-//! effects made again twice count twice. Each says for which nodes it could ([`Member::legacy`]), in its first word and in
+//! A group of nodes can have to give way to another cluster as a whole (see `rebase`). Its effects have to be made again: each exactly once, as
+//! effects made again twice count twice, and best by one node in one row, as that one knows what each of them had seen of the others
+//! (see `effects::Reissue`). Each node of the group has its own, and those of the others as far as they had come to it. It says how far
+//! ([`Member::legacy`]), in its first word under its new name and in
 //! the entry of the membership by which it is admitted. Admission comes before the snapshot, and from the end of that until it decides a node
-//! waits a little, so that those who give way at about the same time know of each other. Then, for each node that is gone:
+//! waits a little, so that those who give way at about the same time know of each other; and for those of the group that have yet to give way.
+//! Then, for each origin:
 //!
 //! 1. What is here under its own name is here: peers may have had it all the same.
 //! 2. A member that serves and says that it has made it anew did. So did a later identity of the node itself, if there is one that
-//!    serves, but for what had left its log ([`Member::forgotten`]).
-//! 3. A later identity of the node that joins will; else the one with the lowest id of those that join and have it. Should that
-//!    one go before it serves, its entry expires, and the next one does it.
+//!    serves, or knows who did, but for what had left its log ([`Member::forgotten`]).
+//! 3. Of those that join and have more of it than was made anew, that one makes it which has most of all; of several the one with the lowest id. Should that
+//!    one go before it serves, its entry expires, and the next one does it. What only others have of an origin they make when it serves.
 //! 4. A node of which somebody has heard lately may only be cut off, and bring its effects itself. It is waited for until it expires.
 //! 5. Else it is this node that makes them anew.
 //!
@@ -19,14 +21,16 @@
 //! A node that is gone may come back all the same. If it has to give up its identity, it makes only those of its effects anew that
 //! no member says it has made. If it has not, because the others can apply its effects by then, these count twice.
 //!
-//! Clients wait for the first decision, as what a node makes anew itself has to come in order: what removes after what it removes. A
+//! Clients wait for the first decision, and until this node's own effects are here again, whoever makes them. A
 //! node that serves looks again and again at what it left to others.
 //!
 //! This module decides from what nodes say. It knows no effect.
 //!
 //! # Bounds
 //!
-//! At most [`MAX_FORMER`] nodes. Clients wait as long as a member takes to expire, and not for what is left to others.
+//! At most [`MAX_FORMER`] origins. Clients wait as long as a member takes to expire, and not for what others left to others.
+
+use std::cmp::Reverse;
 
 use super::core::Core;
 use super::frame::Stage;
@@ -39,14 +43,14 @@ use crate::effects::NodeId;
 /// they have the same effects.
 const PAUSE: u64 = 1_500;
 
-/// The nodes that are gone whose effects this node could make again.
+/// The origins whose effects this node could make again.
 #[derive(Debug)]
 pub(super) struct Legacy {
     /// Undecided, or left to others: which nodes, and up to which seq.
     pending: Vec<(NodeId, u64)>,
 }
 
-/// What becomes of the effects of a node that is gone.
+/// What becomes of the effects of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// They are here under their own names.
@@ -93,9 +97,9 @@ impl Core {
         if after.max(self.delivery.frontier().get(origin)) >= upto {
             return Fate::Made;
         }
-        let comes_first = |node: NodeId, member: &Member| {
-            member.former.contains(&origin) || (node < own && member.has_legacy(origin) > after)
-        };
+        let mine = rank(own, &self.introduction());
+        let comes_first =
+            |node: NodeId, member: &Member| member.has_legacy(origin) > after && rank(node, member) > mine;
         let joins = |stage: Stage| matches!(stage, Stage::Seeking | Stage::CatchingUp);
         let mut said = self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
         // An identity that ended before it served, of this node or of another, is still a member until it expires.
@@ -116,6 +120,14 @@ impl Core {
         }
     }
 
+    /// The fates of all that is pending, which is to be decided on now.
+    fn take_fates(&mut self, now: u64) -> Vec<(NodeId, u64, Fate)> {
+        let fates = self.legacy.pending.iter().map(|&(origin, upto)| (origin, upto, self.fate(now, origin, upto)));
+        let fates = fates.collect();
+        self.legacy.pending.clear();
+        fates
+    }
+
     /// Up to which seq a member that serves says it has made the effects of this node anew.
     fn made_upto(&self, origin: NodeId) -> u64 {
         let others = self.membership.members().iter().filter(|(node, _)| **node != self.options.node);
@@ -124,44 +136,51 @@ impl Core {
 
     /// Can this node tell what it has to make again? It has had everything else since then.
     pub(super) fn has_decided(&self, now: u64, since: u64) -> bool {
-        let fates = || self.legacy.pending.iter().map(|&(origin, upto)| self.fate(now, origin, upto));
-        let is_settled = fates().all(|fate| matches!(fate, Fate::Here | Fate::Made))
-            || (now >= since + PAUSE && fates().all(|fate| fate != Fate::Unknown));
+        let fates = || self.legacy.pending.iter().map(|&(origin, upto)| (origin, self.fate(now, origin, upto)));
+        let is_here = |fate: Fate| matches!(fate, Fate::Here | Fate::Made);
+        let may_serve = |origin, fate| fate != Fate::Unknown && (fate != Fate::Left || !self.is_own(origin));
+        let is_settled = fates().all(|(_, fate)| is_here(fate))
+            || (now >= since + PAUSE && fates().all(|(origin, fate)| may_serve(origin, fate)));
+        // The last of a group to give way has all that the others have, but not the other way round.
+        let is_group_here = self.legacy.pending.is_empty()
+            || now >= since + 2 * self.options.rebase_grace
+            || !self.serving_peers().any(|(peer, _)| self.is_on_losing_side(peer));
         let are_met = self.options.holders.iter().all(|holder| self.is_met_or_gone(now, holder));
-        (is_settled && are_met) || now >= since + self.options.expiry + self.options.rebase_grace
+        (is_settled && are_met && is_group_here) || now >= since + self.options.expiry + self.options.rebase_grace
     }
 
     /// Does this node have what the holder has, or learn of it from the holder, or can the holder not bring it any more?
     fn is_met_or_gone(&self, now: u64, holder: &Holder) -> bool {
         let node = holder.node;
-        let has_given_up = |member: &Member| member.former.contains(&node);
-        let mut said = self.peers.values().filter_map(|state| state.said.as_ref());
         self.delivery.frontier().get(holder.origin) >= holder.upto
             || self.peers.get(&node).is_some_and(|state| state.said.is_some())
-            || self.membership.members().values().any(has_given_up)
-            || said.any(|said| has_given_up(&said.member))
             || !self.may_be_cut_off(now, node)
     }
 
-    /// Is this a member that somebody has heard of lately, and that was not replaced?
+    /// Is this a member that somebody has heard of lately, that was not replaced, and has not given up its identity?
     fn may_be_cut_off(&self, now: u64, node: NodeId) -> bool {
+        let said = self.peers.values().filter_map(|state| state.said.as_ref()).map(|said| &said.member);
+        let mut known = self.membership.members().values().chain(said).chain([&self.options.member]);
         self.membership.is_member(node)
             && self.membership.silent_for(node, now) < self.options.expiry
             && !self.membership.is_replaced(node)
+            && !known.any(|member| member.former.contains(&node))
     }
 
     /// This node is about to serve: whose effects does it make again, and after which seqs?
     pub(super) fn begin_making_again(&mut self, now: u64, out: &mut Vec<Output>) -> Vec<Again> {
-        let all = |former| Again { origin: former, after: self.made_upto(former), upto: MAX_SEQ };
-        let mut again: Vec<Again> = self.options.member.former.iter().map(|&former| all(former)).collect();
-        for (origin, upto) in std::mem::take(&mut self.legacy.pending) {
-            match self.fate(now, origin, upto) {
+        let is_pending = |former: NodeId| self.legacy.pending().any(|origin| origin == former);
+        let others = self.options.member.former.iter().filter(|&&former| !is_pending(former));
+        let mut again: Vec<Again> = others.map(|&former| self.rest_of_own(former)).collect();
+        for (origin, upto, fate) in self.take_fates(now) {
+            match fate {
+                Fate::Here | Fate::Made if self.is_own(origin) => again.push(self.rest_of_own(origin)),
                 // Kept until another node has it as well.
                 Fate::Here => {}
                 Fate::Made => out.push(Output::Forgo(origin)),
                 Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
                 Fate::Ours(ours) => {
-                    again.push(ours);
+                    again.push(if self.is_own(origin) { self.rest_of_own(origin) } else { ours });
                     self.options.member.made_again(origin, upto);
                 }
             }
@@ -174,11 +193,15 @@ impl Core {
         if self.joining.phase != Phase::Serving {
             return;
         }
-        for (origin, upto) in std::mem::take(&mut self.legacy.pending) {
-            match self.fate(now, origin, upto) {
+        for (origin, upto, fate) in self.take_fates(now) {
+            match fate {
+                Fate::Here | Fate::Made if self.is_own(origin) => {
+                    out.push(Output::MakeAgain(self.rest_of_own(origin)));
+                }
                 Fate::Here | Fate::Made => out.push(Output::Forgo(origin)),
                 Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
                 Fate::Ours(ours) => {
+                    let ours = if self.is_own(origin) { self.rest_of_own(origin) } else { ours };
                     out.push(Output::MakeAgain(ours));
                     self.options.member.made_again(origin, upto);
                     self.membership.beat_at_once();
@@ -186,6 +209,21 @@ impl Core {
             }
         }
     }
+
+    /// Is this a former identity of this node?
+    fn is_own(&self, origin: NodeId) -> bool {
+        self.options.member.former.contains(&origin)
+    }
+
+    /// What nobody has made anew of a former identity. What was committed when that ended, nobody else knows of.
+    fn rest_of_own(&self, former: NodeId) -> Again {
+        Again { origin: former, after: self.made_upto(former), upto: MAX_SEQ }
+    }
+}
+
+/// Of those that join, the highest makes effects again: who has most.
+fn rank(node: NodeId, member: &Member) -> (u64, Reverse<NodeId>) {
+    (member.legacy.iter().map(|(_, upto)| upto).sum(), Reverse(node))
 }
 
 #[cfg(test)]

@@ -103,7 +103,8 @@ pub struct CoreOptions {
     pub node: NodeId,
     /// This node's own entry for `__swytch:members`, told to peers at the first word.
     pub member: Member,
-    /// Nodes that are gone, and up to which seq this one could make their effects again: [`Remains::legacy`] of the identity before.
+    /// Own identities that ended and other nodes, and up to which seq this one could make their effects again: [`Remains::legacy`] of
+    /// the identity before.
     pub legacy: Vec<(NodeId, u64)>,
     /// Who is known to have what would have to be made again: [`Remains::holders`] of the identity before.
     pub holders: Vec<Holder>,
@@ -226,6 +227,9 @@ pub enum Input {
     /// Effects of this node, committed and applied, in order of seq and without gaps. Possibly none: see the promises
     /// of the runtime.
     LocalEffects(Vec<Effect>),
+    /// What [`Output::Serving`] or [`Output::MakeAgain`] asked for is made again, and applied: under names that nobody else uses, each in
+    /// order of seq and without gaps.
+    MadeAgain(Vec<Effect>),
     /// An authenticated connection stands.
     Connected {
         /// Who is at the other end, as its certificate proves.

@@ -21,11 +21,13 @@
 //!
 //! Under way per peer: [`WINDOW_BYTES`], and one batch or effect more. There is no other queue: the log is the queue.
 
+use bytes::Bytes;
+
 use super::Output;
 use super::core::Core;
 use super::frame::{Frame, Stage};
 use super::peers::Violation;
-use crate::effects::NodeId;
+use crate::effects::{Effect, NodeId};
 use crate::planted::{Bug, planted};
 
 /// Bytes that may be under way to one peer without acknowledgement.
@@ -81,6 +83,18 @@ impl Push {
 }
 
 impl Core {
+    /// Sends effects in other names to all peers that can use them, the first ones at once. The rest, and what gets lost, they ask for.
+    pub(super) fn spread(&self, effects: &[Effect], out: &mut Vec<Output>) {
+        let mut bytes = 0;
+        let first = effects.iter().take_while(|effect| {
+            bytes += effect.encoded().len();
+            bytes <= BATCH_BYTES
+        });
+        let batch: Vec<Bytes> = first.map(|effect| effect.encoded().clone()).collect();
+        let peers = self.peers.iter().filter(|(_, state)| state.said.is_some() && !batch.is_empty());
+        out.extend(peers.map(|(&peer, _)| Output::Send { peer, frame: Frame::Effects(batch.clone()) }));
+    }
+
     /// Sends a peer what the window allows.
     pub(super) fn pump(&mut self, now: u64, peer: NodeId, out: &mut Vec<Output>) {
         let own = self.options.node;

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::MAX_FORMER;
+use super::archive::Reader;
 use super::core::Core;
 use super::rebase::SILENCE;
 use crate::effects::{Dot, Effect, Frontier, NodeId, SeenChanges};
@@ -92,7 +93,7 @@ impl Pasts {
 #[derive(Debug, Default)]
 pub struct Remains {
     effects: Vec<(Effect, Frontier)>,
-    /// Other nodes that are gone, and up to which seq their effects are among these.
+    /// Own identities that ended and other nodes, and up to which seq their effects are among these.
     legacy: BTreeMap<NodeId, u64>,
     /// Of which nodes effects were made again before, up to which seq; the latest last. These are own ones since then.
     made: Vec<(NodeId, u64)>,
@@ -183,7 +184,18 @@ impl Remains {
 
     /// Adds an own effect that was committed when the core of its identity had ended.
     pub fn add_late(&mut self, effect: Effect, seen: Frontier) {
+        let upto = self.legacy.entry(effect.dot.node).or_default();
+        *upto = effect.dot.seq.max(*upto);
         self.effects.push((effect, seen));
+    }
+
+    /// Adds effects that were made again under the identity that has just ended, when its core had ended.
+    pub fn add_made(&mut self, effects: Vec<Effect>) {
+        let mut reader = Reader::default();
+        for effect in effects {
+            let seen = reader.seen_of(&effect);
+            self.add_late(effect, seen);
+        }
     }
 
     /// Takes out what is to be made again now: of these effects those that are not within `applied`. If there are none, what is within
@@ -236,12 +248,12 @@ impl Core {
         let upto = |node| (node, self.delivery.frontier().get(node));
         let mut logged: Vec<(NodeId, u64)> = others.into_iter().map(upto).collect();
         logged.sort_by_key(|&(node, upto)| (is_there(node), Reverse(upto.saturating_sub(joinable.get(node))), node));
-        logged.truncate(MAX_FORMER);
-        let legacy: BTreeMap<NodeId, u64> = logged.into_iter().collect();
+        logged.truncate(MAX_FORMER - 1);
+        let legacy: BTreeMap<NodeId, u64> = logged.into_iter().chain([upto(own)]).collect();
 
-        effects.retain(|(effect, _)| effect.dot.node == own || legacy.contains_key(&effect.dot.node));
+        effects.retain(|(effect, _)| legacy.contains_key(&effect.dot.node));
         let mut holders = Vec::new();
-        for origin in [own].into_iter().chain(legacy.keys().copied()) {
+        for origin in legacy.keys().copied() {
             let claims = self.stability.remembered().filter_map(|node| Some((node, self.stability.claimed_by(node)?)));
             let has = claims.map(|(node, claim)| Holder { node, origin, upto: claim.get(origin) });
             holders.extend(has.filter(|holder| holder.upto > floor.get(origin)));

@@ -166,13 +166,15 @@ impl Checker {
         self.slots[slot].importing = false;
     }
 
-    /// A node has made effects of former identities and of nodes that are gone again: `old`, in this order, as its latest effects
-    /// from `first` on.
-    pub fn made_again(&mut self, slot: usize, old: &[Dot], first: u64) {
-        let node = self.slots[slot].origin;
-        let old = old.iter().filter(|dot| !self.of_the_system.contains(dot));
-        let renamed: Vec<_> = old.zip(first..).map(|(&dot, seq)| (dot, Dot { node, seq })).collect();
-        self.renamed.extend(renamed);
+    /// A node has made effects of former identities and of other nodes again, in this order; each with its former name.
+    pub fn made_again(&mut self, slot: usize, made: &[(Dot, Effect)]) {
+        for (former, effect) in made {
+            self.renamed.insert(*former, effect.dot);
+            let past = self.slots[slot].applied.clone();
+            self.slots[slot].applied.raise(effect.dot.node, effect.dot.seq);
+            self.past.insert(effect.dot, past.clone());
+            self.history.add(effect.clone(), past);
+        }
     }
 
     /// Of what it kept to be made again, a node has this left.

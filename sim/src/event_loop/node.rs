@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use swytch::effects::{Dot, Effect, Frontier, NodeId, Operation};
+use swytch::effects::{Dot, Effect, Frontier, NodeId, Operation, Reissue};
 use swytch::keyspace::{Keyspace, KeyspaceOptions};
 use swytch::replication::{
     Again, ClusterReport, Core, CoreOptions, Frame, Input, Member, Now, Output, Remains, is_covered,
@@ -66,6 +66,8 @@ pub(super) struct Node {
     /// A core of this node could not keep all that its peers lacked, or a snapshot came from such a node: what it holds
     /// may be more than it and others could send or make again.
     pub log_was_full: bool,
+    /// Makes effects again under the current identity.
+    pub reissue: Reissue,
     /// The latest time in the handover that has just come.
     pub handover_time: u64,
     rebase: Option<&'static str>,
@@ -124,6 +126,7 @@ impl Node {
             former: None,
             remains: Remains::default(),
             log_was_full: false,
+            reissue: Reissue::new(id),
             handover_time: 0,
             rebase: None,
             search: Search::default(),
@@ -275,8 +278,9 @@ impl World<'_> {
             if std::mem::take(&mut node.members_changed) {
                 // First what changed them, if it was done here, then how they are now, then everything else.
                 let waiting = std::mem::take(&mut node.inputs);
-                let (local, waiting): (Vec<_>, Vec<_>) =
-                    waiting.into_iter().partition(|input| matches!(input, Input::LocalEffects(_)));
+                let (local, waiting): (Vec<_>, Vec<_>) = waiting
+                    .into_iter()
+                    .partition(|input| matches!(input, Input::LocalEffects(_) | Input::MadeAgain(_)));
                 node.inputs.extend(local);
                 self.collect_local_effects(slot, false);
                 let node = self.node(slot);
@@ -435,12 +439,17 @@ impl World<'_> {
         self.noted(slot);
         let wall = self.wall(slot);
         let node = self.node(slot);
-        let applied = node.keyspace.frontier();
-        let effects = node.remains.take(again, &applied);
-        let first = applied.get(node.id) + 1;
-        node.keyspace.reissue(&effects, node.core.folded(), wall);
+        let effects = node.remains.take(again, &node.keyspace.frontier());
         let dots: Vec<Dot> = effects.iter().map(|(effect, _)| effect.dot).collect();
-        self.checker.made_again(slot, &dots, first);
+        self.collect_local_effects(slot, false);
+        let node = self.node(slot);
+        let made = node.keyspace.reissue(&mut node.reissue, &effects, node.core.folded(), wall);
+        self.checker.made_again(slot, &made);
+        for (former, effect) in &made {
+            self.note(slot, || format!("makes {former} again: {}", trace::describe(effect)));
+        }
+        let made = made.into_iter().map(|(_, effect)| effect).collect();
+        self.node(slot).inputs.push_back(Input::MadeAgain(made));
         self.note(slot, || {
             let origins: BTreeSet<String> = dots.iter().map(|dot| dot.node.to_string()).collect();
             format!("makes {} effects of {origins:?} again", dots.len())
@@ -499,6 +508,7 @@ impl World<'_> {
         let waiting = std::mem::take(&mut node.inputs);
         let former = std::mem::replace(&mut node.id, id);
         node.options.node = id;
+        node.reissue = Reissue::new(id);
         node.options.seed = id.0;
         node.options.member.started = wall.max(node.options.member.started + 1);
         if has_served {
@@ -514,13 +524,15 @@ impl World<'_> {
             node.options.member.legacy = node.remains.made();
             node.options.member.forgotten = node.remains.forgotten();
         }
-        (node.options.legacy, node.options.holders) = (node.remains.legacy(), node.remains.holders());
-        node.core = Core::new(node.options.clone(), Now { monotonic, wall });
         for input in waiting {
-            if let Input::LocalEffects(effects) = input {
-                effects.into_iter().for_each(|effect| node.keep_late(effect));
+            match input {
+                Input::LocalEffects(effects) => effects.into_iter().for_each(|effect| node.keep_late(effect)),
+                Input::MadeAgain(effects) => node.remains.add_made(effects),
+                _ => {}
             }
         }
+        (node.options.legacy, node.options.holders) = (node.remains.legacy(), node.remains.holders());
+        node.core = Core::new(node.options.clone(), Now { monotonic, wall });
         node.members_changed = false;
         node.is_stale = true;
         node.folding.2 = 0;

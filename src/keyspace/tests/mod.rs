@@ -9,7 +9,7 @@ mod snapshots;
 mod takeover;
 
 use super::*;
-use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, Registers, StreamId};
+use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, Registers, Reissue, StreamId};
 
 fn single() -> Keyspace {
     Keyspace::new(KeyspaceOptions::default())

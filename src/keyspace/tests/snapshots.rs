@@ -74,10 +74,10 @@ fn what_is_reissued_lands_on_top_and_removes_only_its_own() {
     own.push(lone.write(4, "kept", |t, key| assert!(t.remove(key))));
     own.push(lone.write(5, "count", |t, key| assert_eq!(t.string_add(key, 4), Ok(4))));
     take_snapshot(&lone, &a);
-    lone.keyspace.reissue(&own, &stable, 10);
+    let made = lone.keyspace.reissue(&mut Reissue::new(NodeId(9)), &own, &stable, 10);
     assert_eq!(lone.dump(), "0 count string [4]; 0 kept string [cluster]");
     let mut past = stable;
-    for effect in lone.keyspace.drain_effects() {
+    for (_, effect) in made {
         for (node, seq) in &effect.seen_changes {
             past.raise(*node, *seq);
         }
@@ -133,9 +133,9 @@ fn a_life_that_is_reissued_is_the_same_where_more_is_folded() {
         fold(&a, &stable);
         let own = [lone.write(2, "k", change), lone.write(3, "k", live)];
         take_snapshot(&lone, &a);
-        lone.keyspace.reissue(&own, &stable, 10);
+        let made = lone.keyspace.reissue(&mut Reissue::new(NodeId(9)), &own, &stable, 10);
         let mut past = stable;
-        for effect in lone.keyspace.drain_effects() {
+        for (_, effect) in made {
             for (node, seq) in &effect.seen_changes {
                 past.raise(*node, *seq);
             }
