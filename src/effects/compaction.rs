@@ -14,8 +14,8 @@
 //! That is not enough where it makes a difference *who* has ended something, which is so for lists: an operation on a list counts what was
 //! there for its origin, without what a removal had taken that it has seen. So
 //! - writes of a key with operations on a list in the history, or on a stream, all stay;
-//! - of the others, each key keeps the first write that has seen all before the history, and ends what could be there of
-//!   another type: what is in no history any more was ended by that one, or is seen by all.
+//! - of the others, each key keeps the first writes that have seen all before the history, and end what could be there of
+//!   another type: what is in no history any more was ended by one of them, or is seen by all.
 //!
 //! Effects that were made again after a rebase reach less than they have seen. They stay, and end nothing here.
 //!
@@ -95,8 +95,8 @@ struct Survey<'a> {
     history: &'a [(Effect, Frontier)],
     /// Keys of which all stays.
     untouchable: BTreeSet<Key<'a>>,
-    /// Of each key, the first write that ends everything, or everything of other types.
-    keepers: BTreeMap<(Key<'a>, Option<Family>), Place>,
+    /// Of each key, the first writes that end everything, or everything of other types: none of them has seen another.
+    keepers: BTreeMap<(Key<'a>, Option<Family>), Vec<Place>>,
 }
 
 impl<'a> Survey<'a> {
@@ -109,7 +109,11 @@ impl<'a> Survey<'a> {
                 if matches!(action.family(), Family::List | Family::Stream) {
                     survey.untouchable.insert((database, key));
                 } else if is_keeper && let Some(ends) = Survey::ends_others(&action) {
-                    survey.keepers.entry(((database, key), ends)).or_insert((at, index));
+                    let keepers = survey.keepers.entry(((database, key), ends)).or_default();
+                    let place = (at, index);
+                    if !keepers.iter().any(|keeper| has_seen(history, place, *keeper)) {
+                        keepers.push(place);
+                    }
                 }
             }
         }
@@ -134,7 +138,8 @@ impl<'a> Survey<'a> {
         }
         let Some(ends) = Survey::ends_others(&action) else { return true };
         let is_kept = |of: Option<Family>| {
-            self.keepers.get(&(key, of)).is_some_and(|keeper| has_seen(self.history, place, *keeper))
+            let mut keepers = self.keepers.get(&(key, of)).into_iter().flatten();
+            keepers.any(|keeper| has_seen(self.history, place, *keeper))
         };
         is_kept(None) || (ends.is_some() && is_kept(ends))
     }

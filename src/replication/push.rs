@@ -85,10 +85,12 @@ impl Push {
 impl Core {
     /// Sends effects in other names to all peers that can use them, the first ones at once. The rest, and what gets lost, they ask for.
     pub(super) fn spread(&self, effects: &[Effect], out: &mut Vec<Output>) {
+        // A small part of what their logs may hold.
+        let most = BATCH_BYTES.min(self.options.log_limit / 4);
         let mut bytes = 0;
         let first = effects.iter().take_while(|effect| {
             bytes += effect.encoded().len();
-            bytes <= BATCH_BYTES
+            bytes <= most
         });
         let batch: Vec<Bytes> = first.map(|effect| effect.encoded().clone()).collect();
         let peers = self.peers.iter().filter(|(_, state)| state.said.is_some() && !batch.is_empty());

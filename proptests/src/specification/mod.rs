@@ -14,10 +14,10 @@ mod stream;
 mod string;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use swytch::effects::{Action, Dot, Effect, Family, Frontier, NodeId, Operation, Stamp};
+use swytch::effects::{Action, Dot, Effect, Family, Frontier, NodeId, Operation, Rest, Stamp, compact};
 use swytch::keyspace::is_system_key;
 
 use self::list::List;
@@ -116,6 +116,14 @@ impl Expected {
 }
 
 impl History {
+    /// The effects of which later ones have left nothing that could matter to anybody.
+    pub fn void(&self) -> BTreeSet<Dot> {
+        let history: Vec<_> = self.made.iter().map(|past| (past.effect.clone(), past.reach.clone())).collect();
+        let rests = compact(&history, &Frontier::EMPTY);
+        let void = history.iter().zip(rests).filter(|(_, rest)| *rest == Rest::None);
+        void.map(|((effect, _), _)| effect.dot).collect()
+    }
+
     /// Adds an effect; `seen` is all that its origin had seen. An effect that was made again after a rebase acts on less.
     pub fn add(&mut self, effect: Effect, seen: Frontier) {
         let at = self.made.len();

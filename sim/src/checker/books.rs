@@ -112,7 +112,10 @@ impl Checker {
         book.told = Frontier::EMPTY;
         book.origin = node;
         book.former = kept.to_vec();
-        let lost = self.lose(&had).into_iter().filter(|dot| !self.of_the_system.contains(dot));
+        let lost = self.lose(&had);
+        // An archive does not keep what later effects have made void.
+        let void = if lost.is_empty() { BTreeSet::new() } else { self.history.void() };
+        let lost = lost.into_iter().filter(|dot| !self.of_the_system.contains(dot) && !void.contains(dot));
         let forsaken: Vec<Dot> = lost.collect();
         if log_was_full {
             // Whatever its clients saw may be gone; they were told so.

@@ -135,7 +135,7 @@ impl Node {
 
     /// Has it ever dropped what its peers lacked, or what it holds been dropped elsewhere?
     pub fn has_overflowed(&self, now: u64) -> bool {
-        self.log_was_full || self.report(now).forced_out > 0
+        self.log_was_full || has_dropped(&self.report(now))
     }
 
     /// What the core knows and has counted.
@@ -166,6 +166,11 @@ impl Node {
             self.remains.add_late(effect, seen);
         }
     }
+}
+
+/// Has it told its operator that it dropped what others may lack?
+fn has_dropped(report: &ClusterReport) -> bool {
+    report.archives_lost > 0 || report.forsaken > 0
 }
 
 /// The address of a slot.
@@ -516,7 +521,7 @@ impl World<'_> {
             node.shown.join(node.core.frontier());
         }
         let report = node.core.report(Now { monotonic, wall });
-        node.log_was_full |= report.forced_out > 0;
+        node.log_was_full |= has_dropped(&report);
         // What the core of an identity that never served has of others, they have.
         if has_served {
             node.former = Some(former);
