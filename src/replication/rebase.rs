@@ -2,22 +2,23 @@
 //!
 //! A node that serves can be in a state that no effect can end: a peer's log begins after its frontier and no other
 //! peer bridges the gap; or a peer has an effect that cannot be applied here, because its origin had not seen what
-//! is folded here. Then one of the two takes the other's snapshot. If it can, it goes on as what it is (see `reconciliation`): all
-//! that is told below of what gets lost or is made anew does not concern that. Else, as it has effects of its own by which others
+//! is folded here. If the peer can hand over all that is lacking here, that ends it (see `handover`). Else one of the two takes the other's
+//! snapshot, and if it can, goes on as what it is (see `reconciliation`). All that is told below of what gets lost or is made anew does not concern
+//! these two. Else, as it has effects of its own by which others
 //! know it, it comes as a new node, and makes those of its effects anew that the snapshot lacks: a *rebase*.
 //!
 //! If only one of the two is in that state, it is that one. If both are, it is the one that has forgotten nothing of what
 //! the other lacks; else the one that has less that the other lacks; else the one with the lower id. Both know what
 //! this is decided by from gossip. All nodes on one side of a split have about the same, so they give way alike, whether they
 //! were there all the time or have just taken a snapshot; and the one that gives way takes its snapshot from nobody who has to
-//! give way to another. (Where each side of a split forgot what the other lacks, because its log was full, or because the sides
-//! never knew of each other, something is lost: what the side that gives way has dropped. It is counted, and the operator
+//! give way to another. What is forgotten is what is neither in the log nor in the archive. (Where each side of a split forgot what the other lacks, because its archive
+//! was full, or because the sides never knew of each other, something is lost: what the side that gives way has dropped. It is counted, and the operator
 //! is told.) A state that passes within [`super::CoreOptions::rebase_grace`] is borne.
 //!
 //! The other can usually apply what it lacks under the names that it has, as metadata is kept for longer than the log. So the one
 //! that gives way first hands over what nobody would make anew: effects of nodes that are not there. It waits with giving way as
 //! long as the winning side comes to have more of those that were here when the state was noticed. (That ends: it is a fixed set of
-//! effects.) Its own it makes anew as far as they are lacking by then, and of those that nobody could apply some node of its side does
+//! effects.) What is lacking then, its own and that of the others of its side, one node of its side makes anew
 //! (see `legacy`). Nobody gives way to a peer that has fallen silent.
 //!
 //! For a while after, its data may lack what its clients saw before: effects of others that have to give up their identity as

@@ -1,9 +1,10 @@
 //! A node that serves takes over a peer's state, and goes on as what it is.
 //!
 //! A node that serves can be in a state that no effect can end (see `rebase`, which also tells which of two nodes it is that
-//! has to do something about it). If its log has all that the peer lacks, it need not give up its identity: what it would be, had
+//! has to do something about it), and the peer may not be able to hand over what is lacking (see `handover`). If its own archive and log have all that the peer
+//! lacks, it need not give up its identity: what it would be, had
 //! it been with the peer all the time, is the peer's state and on top of it all effects that the peer had not applied. So it asks
-//! for the peer's snapshot while it goes on serving, and when that is there, it applies to it what its own log has beyond, whoever
+//! for the peer's snapshot while it goes on serving, and when that is there, it applies to it what its own archive and log have beyond, whoever
 //! made it, in the order in which it was applied here. Then the one state takes the place of the other at once
 //! ([`super::Output::TakeOver`]).
 //!
@@ -14,7 +15,7 @@
 //! with its tail is the peer at one moment, the log goes on from there without a gap, and each effect has seen all that the peer has
 //! folded, or the whole is dropped. So all names, stamps and pasts stay what they are, and the result is what every other node
 //! has that gets the same effects in the usual way: the peer, for one, from this node's log. No effect exists under two names, nobody
-//! has to agree with anybody on who does this, and a group does it node by node.
+//! has to agree with anybody on who does this, and a group does it node by node. (What an archive leaves out makes no difference as soon as all of it is applied: see `archive`.)
 //!
 //! What was folded here before, was so of a state that is gone. It does no harm that less is folded now: what this node has told
 //! others, that its later effects have seen what it had applied, stays true.
@@ -27,7 +28,7 @@
 //!
 //! # When it is not possible
 //!
-//! This node has forgotten effects that the peer lacks (both logs were over their budgets), or has effects which had not seen all
+//! This node has forgotten effects that the peer lacks (both archives were over their budgets), or has effects which had not seen all
 //! that the peer has folded (that never knew of it, or has forsaken it). The first is known beforehand, the second from the snapshot:
 //! then the peer is remembered, and `rebase` is what is left.
 //!

@@ -1,7 +1,7 @@
 //! What an identity that is given up leaves to the next one, to be made again.
 //!
-//! The next identity takes a snapshot. What that lacks is made again under the new name: the own effects that are in the log, and
-//! those of nodes that are gone (who makes those is told in `legacy`). What each of them had seen goes with it, as its removals
+//! The next identity takes a snapshot. What that lacks is made again under new names: the own effects that are in the archive and in the log, and
+//! those of other nodes (who makes which is told in `legacy`). What each of them had seen goes with it, as its removals
 //! are to reach that and nothing else. They stay in the order in which they were applied here: what one had seen comes before it,
 //! whoever made it.
 //!
@@ -10,7 +10,7 @@
 //! # Bounds
 //!
 //! [`Pasts`] has an entry per origin with effects in the log, of what these had seen, where it changed. [`Remains`] are parts of
-//! one log, and so within its budget, of the own effects and those of at most [`MAX_FORMER`] other nodes; at most [`MAX_HOLDERS`]
+//! one log and one archive, and so within their budgets, of the own effects and those of at most [`MAX_FORMER`] other nodes; at most [`MAX_HOLDERS`]
 //! holders.
 
 use std::cmp::Reverse;
