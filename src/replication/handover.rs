@@ -18,7 +18,7 @@
 //! # Bounds
 //!
 //! As a tail of a snapshot: at most [`MAX_TAIL_BYTES`], at both ends. One handover at a time comes in. While it is applied nobody writes,
-//! which takes some 5 µs for each effect.
+//! which takes 5 to 10 µs for each effect.
 
 use bytes::Bytes;
 
