@@ -161,15 +161,15 @@ impl Definition {
     }
 }
 
-/// Puts the words of a selector together: from one that begins with `(` to one that ends with `)`. The error is the word where
-/// one begins that does not end.
+/// Puts the words of a selector together: from one that begins with `(` to one that ends with `)`. One that begins before the last has ended takes
+/// its place, as in Redis. The error is the word where one begins that does not end.
 pub fn join_selectors<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Cow<'a, [u8]>>, &'a [u8]> {
     let mut rules = Vec::new();
     let mut open: Option<(&[u8], Vec<u8>)> = None;
     for word in words {
         let ends = word.last() == Some(&b')');
         match &mut open {
-            None if word.first() == Some(&b'(') && !ends => open = Some((word, word.to_vec())),
+            _ if word.first() == Some(&b'(') && !ends => open = Some((word, word.to_vec())),
             None => rules.push(Cow::Borrowed(word)),
             Some((_, joined)) => {
                 joined.push(b' ');

@@ -160,6 +160,10 @@ fn mistakes_are_named() {
         assert_eq!(refused(accepted), None, "{accepted:?}");
     }
     assert_eq!(join_selectors([&b"(+get"[..], b"~x)", b"on", b"(a"]), Err(&b"(a"[..]));
+    // One that begins takes the place of one that has not ended.
+    assert_eq!(join_selectors([&b"(+get"[..], b"x", b"(+set"]), Err(&b"(+set"[..]));
+    let joined = join_selectors([&b"(+get"[..], b"x", b"(+set", b"(+a)"]).expect("closed");
+    assert_eq!(joined, [&b"(+set (+a)"[..]]);
     let joined = join_selectors([&b"(+get"[..], b"", b"~x)", b"on)"]).expect("closed");
     assert_eq!(joined.iter().map(|rule| &**rule).collect::<Vec<_>>(), [&b"(+get  ~x)"[..], b"on)"]);
 }
