@@ -83,6 +83,7 @@ paths! {
     Rebase "rebase",
     /// One that had not served yet was given up.
     RebaseAgain "rebase before the last one was over",
+    Stayed "identity kept when about to be given up",
     /// Effects of a former identity were made again.
     Remade "effects remade",
     /// A former identity left effects, and all of them had come to others.

@@ -72,7 +72,9 @@ pub fn describe(effect: &Effect) -> String {
                 }
                 Action::ListInsert { position, element } => format!("insert {position} {}", text(element)),
                 Action::ListSet { from, position, element } => format!("set {from:?} {position} {}", text(element)),
-                Action::ListRemove { from, ranges } => format!("remove {from:?} {ranges:?}"),
+                Action::ListRemove { from, ranges, whole, .. } => {
+                    format!("remove {from:?} {ranges:?}{}", if whole { " of all" } else { "" })
+                }
                 Action::StreamAdd { id, entry } => {
                     let elements: Vec<String> = entry.iter().map(text).collect();
                     format!("add entry {id} {}", elements.join(" "))

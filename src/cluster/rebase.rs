@@ -54,6 +54,7 @@ impl ClusterLoop {
     pub(super) async fn give_up_identity(&mut self, reason: &str) -> Result<(), ClusterError> {
         tracing::warn!(node = %self.node, reason, "rebase: this node joins again under a new id");
         let has_served = self.serving.send_replace(false) || self.opens_at.take().is_some();
+        self.is_about_to_part = false;
         self.reports.urgent = true;
         self.publish();
         self.reports.rebases += 1;
@@ -150,9 +151,23 @@ impl ClusterLoop {
         self.consider_opening(now);
     }
 
+    /// Clients wait from now on.
+    pub(super) fn part(&mut self) {
+        self.is_about_to_part = true;
+        self.serving.send_replace(false);
+        self.opens_at.get_or_insert(self.clock.monotonic());
+        self.reports.urgent = true;
+    }
+
+    /// Clients need not wait any more.
+    pub(super) fn stay(&mut self) {
+        self.is_about_to_part = false;
+        self.consider_opening(self.clock.monotonic());
+    }
+
     /// Serves clients as soon as everything is here that they may have seen before, or will not come.
     pub(super) fn consider_opening(&mut self, now: Duration) {
-        let Some(opens_at) = self.opens_at else { return };
+        let Some(opens_at) = self.opens_at.filter(|_| !self.is_about_to_part) else { return };
         let is_covered = self.shown.is_empty() || {
             let members = members::read(&self.keyspace, self.clock.wall());
             is_covered(&self.shown, &self.keyspace.frontier(), &members)

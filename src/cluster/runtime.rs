@@ -85,6 +85,8 @@ pub struct ClusterLoop {
     /// What clients of the identities before may have seen, and until when the next one lets clients wait for it.
     pub(super) shown: Frontier,
     pub(super) opens_at: Option<Duration>,
+    /// This identity is about to be given up: clients wait.
+    pub(super) is_about_to_part: bool,
     pub(super) leaving: Option<Leaving>,
     /// Traces of sampled writes, when somebody collects them.
     pub(super) traces: Option<Traces>,
@@ -159,6 +161,7 @@ impl ClusterLoop {
             unserved_since: None,
             shown: Frontier::EMPTY,
             opens_at: None,
+            is_about_to_part: false,
             leaving: None,
             traces,
             rebase: None,
@@ -418,6 +421,8 @@ impl ClusterLoop {
             Output::SendSnapshot { peer, header } => self.send_snapshot(peer, header),
             Output::CatchUpComplete => self.keyspace.end_catch_up(),
             Output::Serving { again } => self.begin_to_serve(&again),
+            Output::Part => self.part(),
+            Output::Stay => self.stay(),
             Output::MakeAgain(again) => self.make_again(&[again]),
             Output::Forgo(origin) => self.remains.forgo(origin),
             Output::Heartbeat(_) if self.leaving.is_some() => {}

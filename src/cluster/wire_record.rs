@@ -81,7 +81,7 @@ fn frames() -> Vec<(String, Frame)> {
         Frame::HandoverRequest { attempt: 2, beyond: frontier() },
         Frame::Goodbye { last: 12 },
     ];
-    let gossips = [Stage::Seeking, Stage::CatchingUp, Stage::Serving, Stage::Leaving].map(gossip);
+    let gossips = [Stage::Seeking, Stage::CatchingUp, Stage::Serving, Stage::Leaving, Stage::Parting].map(gossip);
     frames
         .into_iter()
         .chain(gossips)

@@ -25,11 +25,11 @@ pub use dot::{Dot, NodeId};
 pub use effect::{Effect, MAX_EFFECT_BYTES, Reach, SeenChanges};
 pub use frontier::Frontier;
 pub use operation::{
-    Action, BitAddition, Elements, End, Family, Operation, Operations, OperationsWriter, Overflow, Ranges,
-    RangesWriter, Registers, StreamClaim, StreamClaims, StreamId, StreamIds,
+    Action, BitAddition, Elements, End, Family, Operation, Operations, OperationsWriter, Overflow, Prints,
+    PrintsWriter, Ranges, RangesWriter, Registers, StreamClaim, StreamClaims, StreamId, StreamIds,
 };
 pub use origin::Origin;
-pub use reissue::{Making, Reissue};
+pub use reissue::{Making, Reissue, Sight};
 pub use score::{NotANumber, Score};
 pub use stamp::{HybridClock, Stamp};
 pub use trace::{TraceContext, TraceScope, TracedEffect, current_trace};

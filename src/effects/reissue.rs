@@ -17,7 +17,7 @@
 //! which has no gaps, each origin gets a new name of its own: what an effect had seen of the first so many effects of an origin that were made again, it has
 //! seen under the new name as well. Nobody makes any other effects under such a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -28,6 +28,16 @@ use super::{Dot, Effect, Frontier, NodeId, Operation, OperationsWriter, Reach, S
 pub struct Reissue {
     maker: NodeId,
     origins: BTreeMap<NodeId, Renamed>,
+    names: BTreeSet<NodeId>,
+}
+
+/// What an effect sees that is made again.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// What it reaches.
+    pub reach: &'a Reach,
+    /// The new names of what was made again here before.
+    pub names: &'a BTreeSet<NodeId>,
 }
 
 /// What was made again of one origin.
@@ -54,25 +64,31 @@ pub struct Making<'a> {
 impl Reissue {
     /// Nothing was made again by this node so far.
     pub fn new(maker: NodeId) -> Self {
-        Reissue { maker, origins: BTreeMap::new() }
+        Reissue { maker, origins: BTreeMap::new(), names: BTreeSet::new() }
     }
 
-    /// Makes an effect again, which had seen `past`, as far as its operations are to be kept. `None`: there are none.
+    /// Makes an effect again, which had seen `past`. `remake` writes what becomes of an operation, and says whether that counts, be it
+    /// that there is nothing left for it to do. `None`: none counts.
     pub fn make(
         &mut self,
         effect: &Effect,
         past: &Frontier,
         making: Making<'_>,
-        is_kept: impl Fn(&Operation<'_>) -> bool,
+        mut remake: impl FnMut(Operation<'_>, &Sight<'_>, &mut OperationsWriter) -> bool,
     ) -> Option<Effect> {
+        let reach = self.reach(effect, past, making);
+        let sight = Sight { reach: &reach, names: &self.names };
         let mut writer = OperationsWriter::default();
-        effect.operations().filter(is_kept).for_each(|operation| writer.push(operation));
-        if writer.bytes().is_empty() {
+        let mut is_made = false;
+        for operation in effect.operations() {
+            is_made |= remake(operation, &sight, &mut writer);
+        }
+        if !is_made {
             return None;
         }
-        let reach = self.reach(effect, past, making);
         let Dot { node: origin, seq } = effect.dot;
         let name = new_name(self.maker, origin);
+        self.names.insert(name);
         let fresh = || Renamed { name, seqs: Vec::new(), seen: Frontier::EMPTY };
         let renamed = self.origins.entry(origin).or_insert_with(fresh);
         renamed.seqs.push(seq);
@@ -131,6 +147,11 @@ mod tests {
         entries.iter().map(|&(node, seq)| (NodeId(node), seq)).collect()
     }
 
+    fn keep(operation: Operation<'_>, _: &Sight<'_>, writer: &mut OperationsWriter) -> bool {
+        writer.push(operation);
+        true
+    }
+
     /// Makes effects again one after the other, each with what it had seen, and applies them.
     struct Maker {
         reissue: Reissue,
@@ -145,7 +166,7 @@ mod tests {
 
         fn make(&mut self, effect: &Effect, past: &[(u64, u64)]) -> Effect {
             let making = Making { folded: &self.folded, applied: &self.applied, time: 7 };
-            let made = self.reissue.make(effect, &frontier(past), making, |_| true).expect("it is kept");
+            let made = self.reissue.make(effect, &frontier(past), making, keep).expect("it is kept");
             self.applied.raise(made.dot.node, made.dot.seq);
             made
         }
@@ -201,8 +222,8 @@ mod tests {
         let mut reissue = Reissue::new(NodeId(9));
         let nothing = Frontier::EMPTY;
         let making = Making { folded: &nothing, applied: &nothing, time: 7 };
-        assert_eq!(reissue.make(&effect(1, 1, None), &nothing, making, |_| false), None);
-        let made = reissue.make(&effect(1, 2, None), &nothing, making, |_| true);
+        assert_eq!(reissue.make(&effect(1, 1, None), &nothing, making, |_, _, _| false), None);
+        let made = reissue.make(&effect(1, 2, None), &nothing, making, keep);
         assert_eq!(made.map(|made| made.dot.seq), Some(1));
     }
 }

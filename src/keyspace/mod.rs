@@ -32,6 +32,7 @@ pub mod integer;
 mod kind;
 mod libraries;
 pub mod long_double;
+mod made_again;
 mod merge;
 mod options;
 mod register;

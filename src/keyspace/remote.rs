@@ -1,11 +1,11 @@
-//! Effects that were not made here: applying those of peers, and reissuing own ones after a rebase.
+//! Effects that were not made here: applying those of peers, and forgetting what all have of them.
 
 use super::causality::{Mark, Seen};
 use super::events::Heard;
 use super::shard::Spared;
 use super::transaction::Transaction;
 use super::{Keyspace, Millis};
-use crate::effects::{Dot, Effect, Frontier, Making, Operation, Reissue};
+use crate::effects::{Effect, Frontier, Operation};
 use crate::planted::{Bug, planted};
 
 /// Databases above this are not taken from peers.
@@ -86,35 +86,6 @@ impl Keyspace {
         // Still under the locks: who locks these shards next has seen this effect, and says so.
         let time = if planted(Bug::IgnoreRemoteTime) { 0 } else { effect.time };
         transaction.origin().observe(effect.dot, time);
-    }
-
-    /// Makes effects of former identities and of nodes that are gone again, under other names, on top of a snapshot that lacks them; each
-    /// with all that it had seen, in order. What they removed and overwrote stays limited to that: of what is within `folded`, and so
-    /// has no metadata here, it reaches all or nothing (see `Reissue`). Returns the new ones, with the former names; they are applied.
-    pub fn reissue(
-        &self,
-        reissue: &mut Reissue,
-        effects: &[(Effect, Frontier)],
-        folded: &Frontier,
-        now: Millis,
-    ) -> Vec<(Dot, Effect)> {
-        // The membership is written anew. Libraries are data that happens to lie under such a key.
-        let is_kept = |operation: &Operation<'_>| match *operation {
-            Operation::Key { key, .. } => !super::is_system_key(key) || key == super::libraries::KEY,
-            Operation::Flush { .. } => true,
-        };
-        let mut made = Vec::with_capacity(effects.len());
-        for (effect, past) in effects {
-            let mut transaction = self.lock_all(now, 0);
-            let applied = transaction.origin().frontier().clone();
-            let time = transaction.origin().tick(now);
-            let making = Making { folded, applied: &applied, time };
-            if let Some(again) = reissue.make(effect, past, making, is_kept) {
-                self.apply_in(&mut transaction, &again, (&applied, &applied), None);
-                made.push((effect.dot, again));
-            }
-        }
-        made
     }
 
     /// Drops the metadata of one shard that is within `stable`. Nothing that a client can see changes.

@@ -53,6 +53,13 @@ pub struct Place<'a> {
     pub hash: u64,
 }
 
+/// A key, and where its entry is now, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'a> {
+    pub place: &'a Place<'a>,
+    pub found: Option<usize>,
+}
+
 /// Tells of the name of a key whether a flush passes over it.
 pub type Spared<'a> = dyn Fn(&[u8]) -> bool + 'a;
 
@@ -117,16 +124,20 @@ impl Shard {
         Some(database.at(database.find(place.hash, place.key)?))
     }
 
-    /// The entry of a key that is read: counts as a use.
-    pub fn used_entry(&mut self, place: &Place<'_>, now: Millis) -> Option<&Entry> {
+    /// The entry of a key that is read, and where it is. Counts as a use, unless that is to be passed over.
+    pub fn used_entry(&mut self, place: &Place<'_>, now: Millis, quiet: bool) -> Option<(usize, &Entry)> {
         let database = self.databases.get_mut(place.database as usize)?;
-        let entry = database.entry_mut(database.find(place.hash, place.key)?);
+        let at = database.find(place.hash, place.key)?;
+        let entry = database.entry_mut(at);
+        if quiet {
+            return Some((at, entry));
+        }
         let access = entry.access();
         let touched = access.touched(now, self.random.u32(..));
         if touched != access {
             entry.set_access(touched);
         }
-        Some(entry)
+        Some((at, entry))
     }
 
     /// Does the key hold values of several types, created concurrently?
@@ -156,13 +167,27 @@ impl Shard {
         result: Option<&[u8]>,
         mark: Option<&Mark<'_>>,
     ) -> bool {
+        let found = self.database_mut(place.database).find(place.hash, place.key);
+        self.apply_at(hasher, now, Spot { place, found }, action, result, mark)
+    }
+
+    /// [`Shard::apply`], when it is known where the key's entry is.
+    pub fn apply_at(
+        &mut self,
+        hasher: &FixedState,
+        now: Millis,
+        Spot { place, found }: Spot<'_>,
+        action: &Action<'_>,
+        result: Option<&[u8]>,
+        mark: Option<&Mark<'_>>,
+    ) -> bool {
         let kind = Kind::of(action);
         self.changes += 1;
         if !self.waiting.is_empty() {
             self.waiting.note(place.database, place.key);
         }
         let database = self.database_mut(place.database);
-        let found = database.find(place.hash, place.key);
+        debug_assert_eq!(found, database.find(place.hash, place.key), "the entry has not moved since it was found");
         if let Some(mark) = mark {
             // Metadata without a value is what a concurrent removal left of the key's life, for the value to inherit; a
             // value of another type lost an election at the effect's origin. Both are for the general case.

@@ -184,6 +184,7 @@ impl MemberStatus {
 fn stage(serves: bool, in_cluster: Option<Stage>) -> &'static str {
     match in_cluster {
         Some(Stage::Leaving) => "leaving",
+        Some(Stage::Parting) => "parting",
         _ if serves => "serving",
         Some(Stage::Seeking) => "seeking",
         Some(Stage::CatchingUp) => "catching_up",
@@ -219,6 +220,7 @@ mod tests {
         assert_eq!(stage(false, Some(Stage::Serving)), "loading");
         assert_eq!(stage(true, Some(Stage::Serving)), "serving");
         assert_eq!(stage(true, Some(Stage::Leaving)), "leaving");
+        assert_eq!(stage(false, Some(Stage::Parting)), "parting");
         assert_eq!(stage(false, Some(Stage::CatchingUp)), "catching_up");
         assert_eq!((stage(false, None), stage(true, None)), ("loading", "serving"));
     }

@@ -42,6 +42,8 @@ pub enum Stage {
     Serving,
     /// Makes no effects any more, and goes when the others have what it has.
     Leaving,
+    /// Has all that it had when it served. Makes no effects any more, and is about to give up its identity (see `parting`).
+    Parting,
 }
 
 /// What a peer says.

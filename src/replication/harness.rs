@@ -313,6 +313,8 @@ impl Cluster {
                 self.machines[machine].serving = true;
                 self.reissue(machine, &again);
             }
+            Output::Part => self.machines[machine].serving = false,
+            Output::Stay => self.machines[machine].serving = true,
             Output::MakeAgain(again) => self.reissue(machine, &[again]),
             Output::Forgo(origin) => self.machines[machine].remains.forgo(origin),
             Output::Heartbeat(member) => {
@@ -646,7 +648,12 @@ impl Cluster {
             let target = &mut self.machines[machine];
             let (applied, time) = (target.origin.frontier().clone(), target.origin.tick(self.now));
             let making = Making { folded: &folded, applied: &applied, time };
-            let Some(again) = target.reissue.make(effect, past, making, |_| true) else { continue };
+            let Some(again) = target.reissue.make(effect, past, making, |operation, _, writer| {
+                writer.push(operation);
+                true
+            }) else {
+                continue;
+            };
             target.data.apply(&again, &applied);
             target.origin.observe(again.dot, time);
             target.reissued += 1;

@@ -73,6 +73,8 @@ pub(super) struct Joining {
     decided_since: Option<u64>,
     /// What calls for a rebase.
     pub(super) hopeless: Option<Hopeless>,
+    /// Since when this node is about to give up its identity (see `parting`).
+    pub(super) parting_since: Option<u64>,
     goodbye_at: u64,
     pub(super) given_up_at: u64,
 }
@@ -88,6 +90,7 @@ impl Joining {
             complete_since: None,
             decided_since: None,
             hopeless: None,
+            parting_since: None,
             goodbye_at: now,
             given_up_at: now,
         }
@@ -111,6 +114,7 @@ impl Core {
         match self.joining.phase {
             Phase::Seeking => Stage::Seeking,
             Phase::Transfer { .. } | Phase::Following { .. } | Phase::CatchingUp => Stage::CatchingUp,
+            Phase::Serving if self.is_parting() => Stage::Parting,
             Phase::Serving => Stage::Serving,
             Phase::Leaving | Phase::GivenUp => Stage::Leaving,
         }

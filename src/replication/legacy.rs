@@ -190,7 +190,7 @@ impl Core {
 
     /// Looks again at what was left to others.
     pub(super) fn tend_legacy(&mut self, now: u64, out: &mut Vec<Output>) {
-        if self.joining.phase != Phase::Serving {
+        if self.joining.phase != Phase::Serving || self.is_parting() {
             return;
         }
         for (origin, upto, fate) in self.take_fates(now) {

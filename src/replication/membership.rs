@@ -227,7 +227,7 @@ impl Core {
         if matches!(self.joining.phase, Phase::Leaving | Phase::GivenUp) {
             return;
         }
-        if self.joining.phase == Phase::Serving {
+        if self.joining.phase == Phase::Serving && !self.is_parting() {
             self.beat(now, out);
             self.admit(now, out);
             self.remove_dead(now, out);

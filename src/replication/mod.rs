@@ -22,6 +22,7 @@
 //! | `handover` | all that a peer lacks at once, from archive and log |
 //! | `reconciliation` | a node that serves takes over a peer's state, and goes on as what it is |
 //! | `rebase` | when an identity has to be given up, and by whom |
+//! | `parting` | the last moments of an identity that is given up |
 //! | `remains` | what is kept for the next identity, to be made again |
 //! | `legacy` | who makes effects of a node again that is gone, when all who have them give up their identities |
 //! | `frame` | what peers say to each other, and its wire form |
@@ -58,6 +59,7 @@ mod joining;
 mod legacy;
 mod log;
 mod membership;
+mod parting;
 mod peers;
 mod push;
 mod rebase;
@@ -402,6 +404,10 @@ pub enum Output {
     LookUp,
     /// No peer is left: ask DNS again.
     Discover,
+    /// This identity is about to be given up: let clients wait, and begin no effect any more for them.
+    Part,
+    /// It is not given up after all: serve again.
+    Stay,
     /// This identity has to be given up: empty the keyspace, make a new core with a fresh node id that joins and knows of
     /// [`Remains::legacy`], connect anew, and at [`Output::Serving`] issue those effects of [`Core::remains`] again that are
     /// lacking by then. Should the new identity have to be given up before that, the same effects wait for the next.

@@ -70,7 +70,7 @@ pub(super) struct Said {
 impl Said {
     /// May it be asked for what a cluster has?
     pub(super) fn serves(&self) -> bool {
-        self.stage == Stage::Serving
+        matches!(self.stage, Stage::Serving | Stage::Parting)
     }
 }
 

@@ -114,6 +114,7 @@ impl Core {
         }
         let Some((reason, winner)) = self.reason_to_rebase(now) else {
             self.joining.hopeless = None;
+            self.stay(out);
             return;
         };
         let is_gone = |&(node, _): &(NodeId, u64)| node != self.options.node && !self.peers.contains_key(&node);
@@ -125,7 +126,10 @@ impl Core {
             self.joining.hopeless = Some(hopeless);
         } else if let Some(source) = winner.filter(|&winner| self.can_keep_identity(winner)) {
             self.joining.hopeless = Some(hopeless);
+            self.stay(out);
             self.begin_reconciliation(now, source, out);
+        } else if self.joining.phase == Phase::Serving && !self.may_part(now, out) {
+            self.joining.hopeless = Some(hopeless);
         } else {
             self.count_loss(winner, out);
             self.give_up(now, reason, out);

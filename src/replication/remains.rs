@@ -2,7 +2,7 @@
 //!
 //! The next identity takes a snapshot. What that lacks is made again under new names: the own effects that are in the archive and in the log, and
 //! those of other nodes (who makes which is told in `legacy`). What each of them had seen goes with it, as its removals
-//! are to reach that and nothing else. They stay in the order in which they were applied here: what one had seen comes before it,
+//! are to reach that and nothing else. They are made again in the order of their stamps: what one had seen comes before it,
 //! whoever made it.
 //!
 //! This module knows what there is to be made again, not who makes it, nor how.
@@ -198,7 +198,7 @@ impl Remains {
         }
     }
 
-    /// Takes out what is to be made again now: of these effects those that are not within `applied`. If there are none, what is within
+    /// Takes out what is to be made again now, in the order of stamps: of these effects those that are not within `applied`. If there are none, what is within
     /// stays: it may be nowhere else.
     pub fn take(&mut self, again: &[Again], applied: &Frontier) -> Vec<(Effect, Frontier)> {
         let is_decided = |node: NodeId| again.iter().any(|again| again.origin == node);
@@ -212,7 +212,11 @@ impl Remains {
         let effects = std::mem::take(&mut self.effects);
         let (due, kept): (Vec<_>, Vec<_>) = effects.into_iter().partition(|(effect, _)| is_decided(effect.dot.node));
         self.effects = kept;
-        due.into_iter().filter(|(effect, _)| is_lacking(effect.dot)).collect()
+        let mut due: Vec<_> = due.into_iter().filter(|(effect, _)| is_lacking(effect.dot)).collect();
+        // What one had seen has a lower stamp. Of effects that had not seen each other stamps decide who wins and what comes first;
+        // made again in this order, they decide alike.
+        due.sort_by_key(|(effect, _)| effect.stamp());
+        due
     }
 
     /// The effects of this node are made again elsewhere.

@@ -117,9 +117,24 @@ impl<'a> List<'a> {
                     }
                 }
             }
-            Action::ListRemove { from, ranges } => {
+            Action::ListRemove { from, ranges, whole: false, .. } => {
                 for position in ranges.iter().flatten() {
                     if let Some(at) = at(from, position) {
+                        self.nodes[at].removals.push(event.dot);
+                    }
+                }
+            }
+            Action::ListRemove { from, ranges, .. } => {
+                let is_known = |at: &&usize| {
+                    let node = &self.nodes[**at];
+                    event.had_seen(node.dot) && !node.removals.iter().any(|dot| event.had_seen(*dot))
+                };
+                let mut known: Vec<usize> = all.iter().filter(is_known).copied().collect();
+                if from == End::Right {
+                    known.reverse();
+                }
+                for position in ranges.iter().flatten().filter_map(|position| usize::try_from(position).ok()) {
+                    if let Some(&at) = known.get(position) {
                         self.nodes[at].removals.push(event.dot);
                     }
                 }

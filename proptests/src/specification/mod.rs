@@ -83,6 +83,8 @@ struct Past {
     /// All that its origin had seen, where the effect does not reach what is stable: it was made again by a node that had
     /// never met this cluster.
     known: Option<Frontier>,
+    /// All that its origin had seen, of an effect that was made again.
+    seen: Option<Frontier>,
 }
 
 /// What a key must hold.
@@ -134,11 +136,11 @@ impl History {
             };
             touching.add(effect.dot, at);
         }
-        let (reach, known) = match &effect.acts_on {
-            None => (seen, None),
-            Some(reach) => (reach.frontier.clone(), (!reach.stable).then_some(seen)),
+        let (reach, known, seen) = match &effect.acts_on {
+            None => (seen, None, None),
+            Some(reach) => (reach.frontier.clone(), (!reach.stable).then(|| seen.clone()), Some(seen)),
         };
-        self.made.push(Past { effect, reach, known });
+        self.made.push(Past { effect, reach, known, seen });
     }
 
     /// The lines that `Keyspace::dump` must print on every node that has applied exactly the effects within `applied`.
@@ -182,11 +184,12 @@ impl History {
     fn make(&self, database: u32, key: &[u8], within: &[usize]) -> Option<Expected> {
         let within = within.iter().map(|&at| &self.made[at]);
         let mut events = Vec::new();
-        for Past { effect, reach, known } in within {
+        for Past { effect, reach, known, seen } in within {
             for (place, operation) in effect.operations().enumerate() {
                 if let Some(action) = action_on(operation, database, key) {
                     let known = known.as_ref().unwrap_or(reach);
-                    let event = Event { dot: effect.dot, place, stamp: effect.stamp(), seen: reach, known };
+                    let all = seen.as_ref().unwrap_or(reach);
+                    let event = Event { dot: effect.dot, place, stamp: effect.stamp(), seen: reach, known, all };
                     events.push((event, action));
                 }
             }
@@ -205,6 +208,8 @@ struct Event<'a> {
     stamp: Stamp,
     seen: &'a Frontier,
     known: &'a Frontier,
+    /// All that its origin had seen.
+    all: &'a Frontier,
 }
 
 impl Event<'_> {
@@ -221,6 +226,11 @@ impl Event<'_> {
     /// Was it known to whoever made this? The effect's own operations come one after the other.
     fn knows(&self, dot: Dot) -> bool {
         dot == self.dot || self.known.includes(dot)
+    }
+
+    /// Had whoever made this applied it? The effect's own operations come one after the other.
+    fn had_seen(&self, dot: Dot) -> bool {
+        dot == self.dot || self.all.includes(dot)
     }
 }
 

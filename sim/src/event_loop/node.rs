@@ -42,6 +42,8 @@ pub(super) struct Node {
     pub serving: bool,
     /// Until when it lets them wait, in case it does not yet.
     opens_at: Option<u64>,
+    /// It is about to give up its identity: its clients wait.
+    parting: bool,
     /// What clients of former identities may have seen.
     shown: Frontier,
     pub paused: bool,
@@ -111,6 +113,7 @@ impl Node {
             keyspace: Keyspace::new(keyspace),
             serving: false,
             opens_at: None,
+            parting: false,
             shown: Frontier::EMPTY,
             paused: false,
             backlog: Vec::new(),
@@ -352,6 +355,19 @@ impl World<'_> {
                 self.checker.caught_up(slot);
             }
             Output::Serving { again } => self.begin_to_serve(slot, &again),
+            Output::Part => {
+                self.note(slot, || "is about to give up its identity".to_owned());
+                let now = self.now;
+                let node = self.node(slot);
+                (node.serving, node.parting) = (false, true);
+                node.opens_at.get_or_insert(now);
+            }
+            Output::Stay => {
+                self.note(slot, || "stays what it is".to_owned());
+                self.outcome.coverage.note(Path::Stayed);
+                self.node(slot).parting = false;
+                self.consider_opening(slot);
+            }
             Output::MakeAgain(again) => self.make_again(slot, &[again]),
             Output::Forgo(origin) => {
                 self.node(slot).remains.forgo(origin);
@@ -475,7 +491,7 @@ impl World<'_> {
     fn consider_opening(&mut self, slot: usize) {
         let (now, wall) = (self.now, self.wall(slot));
         let node = self.node(slot);
-        let Some(opens_at) = node.opens_at else { return };
+        let Some(opens_at) = node.opens_at.filter(|_| !node.parting) else { return };
         let members = members::read(&node.keyspace, wall);
         let is_covered = is_covered(&node.shown, &node.keyspace.frontier(), &members);
         if !is_covered && now < opens_at {
@@ -510,6 +526,7 @@ impl World<'_> {
         let id = NodeId(self.random.u64(1..));
         let node = self.node(slot);
         let has_served = std::mem::take(&mut node.serving) | node.opens_at.take().is_some();
+        node.parting = false;
         let waiting = std::mem::take(&mut node.inputs);
         let former = std::mem::replace(&mut node.id, id);
         node.options.node = id;

@@ -267,6 +267,8 @@ impl Cluster {
             }
             other @ (Output::RemoveMember(_)
             | Output::Disconnect { .. }
+            | Output::Part
+            | Output::Stay
             | Output::Rebase { .. }
             | Output::SendSnapshot { .. }
             | Output::TakeOver { .. }

@@ -8,6 +8,7 @@
 mod elements;
 mod hash;
 mod list;
+mod prints;
 mod ranges;
 mod set;
 mod sorted_set;
@@ -16,6 +17,7 @@ mod stream_ids;
 mod string;
 
 pub use elements::Elements;
+pub use prints::{Prints, PrintsWriter};
 pub use ranges::{Ranges, RangesWriter};
 pub use stream_ids::{StreamClaim, StreamClaims, StreamId, StreamIds};
 pub use string::{BitAddition, Overflow, Registers};
@@ -105,8 +107,9 @@ pub enum Action<'a> {
     ListInsert { position: u64, element: &'a [u8] },
     /// LSET.
     ListSet { from: End, position: u64, element: &'a [u8] },
-    /// Removes the elements that its origin saw there.
-    ListRemove { from: End, ranges: Ranges<'a> },
+    /// Removes the elements that its origin saw there, which looked like that. `whole`: the positions count all that the origin knew,
+    /// whatever else the effect reaches, which was made again.
+    ListRemove { from: End, ranges: Ranges<'a>, prints: Prints<'a>, whole: bool },
 
     // Streams.
     /// XADD: an entry, field by value. Makes the stream.
@@ -239,7 +242,7 @@ impl Action<'_> {
 /// | 22–24 | the lives of fields of hashes |
 /// | 25–31 | free, for more of these |
 /// | 32–36 | sorted sets, to which all up to 47 belong |
-/// | 48–56 | lists, to which all up to 63 belong |
+/// | 48–62 | lists, to which all up to 63 belong |
 /// | 64–76 | streams, to which all up to 79 belong |
 /// | from 80 | free: each further type takes sixteen |
 ///

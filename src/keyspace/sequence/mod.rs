@@ -298,6 +298,19 @@ impl Sequence {
         Some(self.runs.visible_before(cursor))
     }
 
+    /// Where the element is here that was at a position, counted from an end, of the list that an effect could see. `None` when it
+    /// is gone, or was never there.
+    pub fn find(&self, from: End, position: usize, seen: &Seen<'_>) -> Option<usize> {
+        let Item { cursor, offset } = self.runs.locate(&self.view(seen), from, position).ok()?;
+        self.runs.get(cursor).is_visible().then(|| self.runs.visible_before(cursor) + offset)
+    }
+
+    /// The elements of the list here in order: how many of one insertion, and of which, if that is not stable.
+    pub fn insertions(&self) -> impl DoubleEndedIterator<Item = (usize, Option<Dot>)> {
+        let visible = self.runs.iter().filter(|run| run.is_visible());
+        visible.map(|run| (run.count, run.named.as_ref().map(|named| named.dot)))
+    }
+
     /// Forgets what is within `stable`. The list does not change.
     pub fn fold(&mut self, stable: &Frontier) {
         if self.runs.iter().any(|run| fold::changes(run, stable)) {

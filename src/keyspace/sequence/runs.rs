@@ -165,7 +165,7 @@ impl Runs {
         self.blocks.into_iter().flat_map(|block| block.runs).collect()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Run> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Run> {
         self.blocks.iter().flat_map(|block| &block.runs)
     }
 

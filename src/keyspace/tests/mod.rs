@@ -4,12 +4,13 @@ mod alone;
 mod groups;
 mod lists;
 mod lives;
+mod made_again;
 mod merging;
 mod snapshots;
 mod takeover;
 
 use super::*;
-use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, Registers, Reissue, StreamId};
+use crate::effects::{Effect, Elements, End, Frontier, NodeId, Ranges, RangesWriter, Registers, Reissue, StreamId};
 
 fn single() -> Keyspace {
     Keyspace::new(KeyspaceOptions::default())

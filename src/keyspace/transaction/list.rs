@@ -1,7 +1,7 @@
 //! Reads and writes of lists.
 
 use super::{Key, Transaction};
-use crate::effects::{Action, Elements, End, Ranges};
+use crate::effects::{Action, Elements, End, Prints, PrintsWriter, Ranges};
 use crate::keyspace::{ListValue, WrongType};
 
 impl Transaction<'_> {
@@ -12,11 +12,11 @@ impl Transaction<'_> {
 
     /// Pushes elements to an end, one after the other. Returns how many there are then.
     pub fn list_push(&mut self, key: Key<'_>, end: End, elements: Elements<'_>) -> Result<usize, WrongType> {
-        let length = self.list(key)?.map(ListValue::len);
-        self.prepare(key, length.is_some());
-        let length = length.unwrap_or(0) + elements.len();
-        self.write(key, Action::ListPush { end, elements }, None);
-        Ok(length)
+        let found = self.collection_at(key)?.map(|(at, list): (_, &ListValue)| (at, list.len()));
+        self.prepare(key, found.is_some());
+        let (at, length) = found.unzip();
+        self.write_at(key, at, Action::ListPush { end, elements }, None);
+        Ok(length.unwrap_or(0) + elements.len())
     }
 
     /// Inserts an element in front of the one at a position, which is at most the length. Nothing without a list.
@@ -38,10 +38,21 @@ impl Transaction<'_> {
 
     /// Removes the elements at positions counted from an end, which must be there. A list without elements goes.
     pub fn list_remove(&mut self, key: Key<'_>, from: End, ranges: Ranges<'_>) -> Result<(), WrongType> {
-        if let Some(length) = self.list(key)?.map(ListValue::len) {
-            let all = ranges.positions() >= length as u64;
-            self.write(key, if all { Action::Remove } else { Action::ListRemove { from, ranges } }, None);
+        let (is_noted, positions) = (self.makes_effects(), ranges.positions());
+        let Some(list) = self.list(key)? else { return Ok(()) };
+        if positions >= list.len() as u64 {
+            self.write(key, Action::Remove, None);
+            return Ok(());
         }
+        let mut looks = PrintsWriter::default();
+        if is_noted && positions <= Prints::MOST {
+            for position in ranges.iter().flatten() {
+                let distance = position as usize;
+                let at = if from == End::Left { distance } else { list.len() - 1 - distance };
+                looks.push(Prints::of(&list.get(at).expect("it is there")));
+            }
+        }
+        self.write(key, Action::ListRemove { from, ranges, prints: looks.prints(), whole: false }, None);
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ pub use whole::{Contents, KeyFacts, Located};
 use super::causality::{Mark, Seen};
 use super::entry::Entry;
 use super::events::Noted;
-use super::shard::{Place, Shard};
+use super::shard::{Place, Shard, Spot};
 use super::snapshot::describe;
 use super::types::replaces_key;
 use super::value::Collection;
@@ -227,12 +227,14 @@ impl<'k> Transaction<'k> {
 
     /// The entry, unless its time is over; counts as a use.
     fn used(&mut self, key: Key<'_>) -> Option<&Entry> {
-        if self.quiet {
-            return self.live(key);
-        }
-        let (place, now, void) = (self.place(key), self.now, self.void);
-        let entry = self.shard_mut(key).used_entry(&place, now)?;
-        (entry.is_live(now) && !void).then_some(entry)
+        self.used_at(key).map(|(_, entry)| entry)
+    }
+
+    /// [`Transaction::used`], with where the entry is until the next change.
+    fn used_at(&mut self, key: Key<'_>) -> Option<(usize, &Entry)> {
+        let (place, now, void, quiet) = (self.place(key), self.now, self.void, self.quiet);
+        let (at, entry) = self.shard_mut(key).used_entry(&place, now, quiet)?;
+        (entry.is_live(now) && !void).then_some((at, entry))
     }
 
     /// The type; `None` when the key is absent or expired. Does not count as a use.
@@ -242,10 +244,13 @@ impl<'k> Transaction<'k> {
 
     /// A collection of one type; counts as a use.
     fn collection<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, WrongType> {
-        match self.used(key).map(Entry::collection) {
-            None => Ok(None),
-            Some(value) => value.and_then(C::of).map(Some).ok_or(WrongType),
-        }
+        Ok(self.collection_at(key)?.map(|(_, collection)| collection))
+    }
+
+    /// [`Transaction::collection`], with where the key's entry is until the next change.
+    fn collection_at<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<(usize, &C)>, WrongType> {
+        let Some((at, entry)) = self.used_at(key) else { return Ok(None) };
+        entry.collection().and_then(C::of).map(|collection| Some((at, collection))).ok_or(WrongType)
     }
 
     /// Until when the key lives: `None` without such a key, `Some(None)` for ever.
@@ -318,25 +323,36 @@ impl<'k> Transaction<'k> {
 
     /// Applies one action here, and makes it part of this command's effect.
     fn write(&mut self, key: Key<'_>, action: Action<'_>, result: Option<&[u8]>) -> bool {
+        self.write_at(key, None, action, result)
+    }
+
+    /// [`Transaction::write`]; `at`: where the key's entry is, if that is known.
+    fn write_at(&mut self, key: Key<'_>, at: Option<usize>, action: Action<'_>, result: Option<&[u8]>) -> bool {
         if self.void {
             return false;
         }
         let is_new = self.keyspace.events.wants_any() && self.announce_absence(key, matches!(action, Action::Remove));
-        let changed = self.write_quietly(key, action, result);
+        let changed = self.write_quietly(key, at, action, result);
         if is_new {
             self.announce_presence(key);
         }
         changed
     }
 
-    fn write_quietly(&mut self, key: Key<'_>, action: Action<'_>, result: Option<&[u8]>) -> bool {
+    fn write_quietly(&mut self, key: Key<'_>, at: Option<usize>, action: Action<'_>, result: Option<&[u8]>) -> bool {
         self.wrote = true;
         let place = self.place(key);
-        let at = self.guard_of(key);
+        let guard = self.guard_of(key);
         let Transaction { keyspace, now, database, guards, origin, .. } = self;
-        let shard = &mut guards[at].1;
+        let shard = &mut guards[guard].1;
         let Some(lock) = &keyspace.origin else {
-            return shard.apply(&keyspace.hasher, *now, &place, &action, result, None);
+            return match at {
+                Some(_) => {
+                    let spot = Spot { place: &place, found: at };
+                    shard.apply_at(&keyspace.hasher, *now, spot, &action, result, None)
+                }
+                None => shard.apply(&keyspace.hasher, *now, &place, &action, result, None),
+            };
         };
         let origin = origin.get_or_insert_with(|| lock.lock());
         let (dot, stamp) = origin.open(*now);
@@ -555,11 +571,7 @@ impl<'k> Transaction<'k> {
             if !self.noted.is_empty() {
                 self.tell_noted();
             }
-            let guards = std::mem::take(&mut self.guards);
-            let (origin, wrote) = (self.origin.take(), std::mem::take(&mut self.wrote));
-            let noted = Vec::new();
-            let inside = self.inside.take();
-            home.take_back(Transaction { guards, origin, wrote, home: None, noted, inside, ..*self });
+            home.take_back(self);
             return None;
         }
         // Of who is alone the effect stays open: nobody else can add to it.

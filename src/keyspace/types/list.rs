@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::text;
 use crate::effects::{Action, Elements, End, Frontier, Ranges, Stamp};
-use crate::keyspace::causality::Mark;
+use crate::keyspace::causality::{Mark, Seen};
 use crate::keyspace::sequence::{Place, Sequence};
 use crate::keyspace::slot::KeySlot;
 use crate::keyspace::value::{Collection, ListValue};
@@ -23,7 +23,12 @@ pub struct ListCauses {
 }
 
 impl ListCauses {
-    fn sequence(&mut self, list: Option<&ListValue>) -> &mut Sequence {
+    /// What is known of it, if anything is that is not stable.
+    pub fn sequence(&self) -> Option<&Sequence> {
+        self.sequence.as_ref()
+    }
+
+    fn sequence_of(&mut self, list: Option<&ListValue>) -> &mut Sequence {
         let len = list.map_or(0, ListValue::len);
         let sequence = self.sequence.get_or_insert_with(|| Sequence::resting(len));
         assert_eq!(sequence.len(), len, "a list and what is known of it agree");
@@ -32,7 +37,7 @@ impl ListCauses {
 
     /// Notes an action that has seen everything there is about the key, before it is applied: its positions are indices.
     pub fn note(&mut self, action: &Action<'_>, list: Option<&ListValue>, mark: &Mark<'_>) {
-        let sequence = self.sequence(list);
+        let sequence = self.sequence_of(list);
         match *action {
             Action::ListPush { end, elements } => {
                 sequence.insert(place(end), elements.len(), mark);
@@ -43,8 +48,8 @@ impl ListCauses {
             Action::ListSet { from, position, .. } => {
                 sequence.set(from, index(position), mark);
             }
-            Action::ListRemove { from, ranges } => {
-                sequence.remove(from, indices(ranges), mark);
+            Action::ListRemove { from, ranges, whole, .. } => {
+                sequence.remove(from, indices(ranges), &sight(mark, whole));
             }
             _ => unreachable!("not an action on a list"),
         }
@@ -52,7 +57,7 @@ impl ListCauses {
 
     /// Merges an action in any order.
     pub fn merge(&mut self, list: &mut ListValue, action: &Action<'_>, mark: &Mark<'_>) {
-        let sequence = self.sequence(Some(list));
+        let sequence = self.sequence_of(Some(list));
         match *action {
             Action::ListPush { end, elements } => {
                 let at = sequence.insert(place(end), elements.len(), mark);
@@ -69,8 +74,8 @@ impl ListCauses {
                     list.set(at, element);
                 }
             }
-            Action::ListRemove { from, ranges } => {
-                for range in sequence.remove(from, indices(ranges), mark) {
+            Action::ListRemove { from, ranges, whole, .. } => {
+                for range in sequence.remove(from, indices(ranges), &sight(mark, whole)) {
                     list.remove_range(range.start, range.len());
                 }
             }
@@ -82,7 +87,7 @@ impl ListCauses {
     pub fn remove(&mut self, list: Option<&mut ListValue>, mark: &Mark<'_>) {
         match list {
             Some(list) => {
-                for range in self.sequence(Some(list)).remove_all_seen(mark) {
+                for range in self.sequence_of(Some(list)).remove_all_seen(mark) {
                     list.remove_range(range.start, range.len());
                 }
             }
@@ -93,7 +98,7 @@ impl ListCauses {
     /// Notes that an action which has seen everything there is about the key removes it all.
     pub fn note_removal(&mut self, list: Option<&ListValue>, mark: &Mark<'_>) {
         if list.is_some() || self.sequence.is_some() {
-            self.sequence(list).remove_all_seen(mark);
+            self.sequence_of(list).remove_all_seen(mark);
         }
     }
 
@@ -126,6 +131,12 @@ impl ListCauses {
     pub fn fits(&self, len: usize) -> bool {
         self.sequence.as_ref().is_none_or(|sequence| sequence.len() == len)
     }
+}
+
+/// What positions count: what the effect reaches, or all that its origin knew.
+fn sight<'m>(mark: &Mark<'m>, whole: bool) -> Mark<'m> {
+    let seen = Seen { frontier: mark.known, own: mark.dot, stable: true };
+    if whole { Mark { seen, ..*mark } } else { *mark }
 }
 
 fn place(end: End) -> Place {
@@ -168,7 +179,7 @@ pub fn apply(slot: KeySlot<'_>, action: &Action<'_>) -> bool {
             }
             false
         }),
-        Action::ListRemove { from, ranges } => slot.remove_from(|list: &mut ListValue| remove(list, from, ranges)),
+        Action::ListRemove { from, ranges, .. } => slot.remove_from(|list: &mut ListValue| remove(list, from, ranges)),
         _ => unreachable!("not an action on a list"),
     }
 }

@@ -21,11 +21,13 @@
 
 mod hash;
 mod list;
+mod list_again;
 mod set;
 mod sorted_set;
 mod stream;
 mod string;
 
+pub use list_again::RemovedBefore;
 pub use stream::is_always_merged;
 
 use serde::{Deserialize, Serialize};
