@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effects::{Effect, NodeId, Operation};
 use crate::keyspace::{Keyspace, Millis};
-use crate::replication::{MAX_FORMER, Member};
+use crate::replication::{MAX_FORMER, Member, Stretch};
 
 /// The key of the membership hash.
 pub const MEMBERS_KEY: &[u8] = b"__swytch:members";
@@ -32,7 +32,7 @@ struct Entry {
     former: Vec<String>,
     /// The ids of other nodes whose effects it makes or made anew, and up to which seq.
     #[serde(default)]
-    legacy: Vec<(String, u64)>,
+    legacy: Vec<(String, u64, u64)>,
     /// Up to which seq it could not make the effects of its former ids anew.
     #[serde(default)]
     forgotten: Vec<(String, u64)>,
@@ -96,7 +96,7 @@ fn encode(node: NodeId, member: &Member) -> Vec<u8> {
         started: member.started,
         serving: member.serving,
         former: member.former.iter().map(|&former| field(former)).collect(),
-        legacy: texts(&member.legacy),
+        legacy: member.legacy.iter().map(|made| (field(made.origin), made.after, made.upto)).collect(),
         forgotten: texts(&member.forgotten),
         incarnation: field(node),
     };
@@ -114,7 +114,7 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
         started: entry.started,
         serving: entry.serving,
         former: entry.former.iter().filter_map(|former| node_of(former)).take(MAX_FORMER).collect(),
-        legacy: seqs(&entry.legacy),
+        legacy: entry.legacy.iter().filter_map(stretch).take(MAX_FORMER).collect(),
         forgotten: seqs(&entry.forgotten),
     };
     Some((node, member))
@@ -122,6 +122,10 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
 
 fn texts(seqs: &[(NodeId, u64)]) -> Vec<(String, u64)> {
     seqs.iter().map(|&(node, seq)| (field(node), seq)).collect()
+}
+
+fn stretch((origin, after, upto): &(String, u64, u64)) -> Option<Stretch> {
+    Some(Stretch { origin: node_of(origin)?, after: *after, upto: *upto })
 }
 
 fn seqs(texts: &[(String, u64)]) -> Vec<(NodeId, u64)> {
@@ -141,7 +145,7 @@ mod tests {
             started: 1_700_000_000_000,
             serving: true,
             former: vec![NodeId(3)],
-            legacy: vec![(NodeId(4), 17)],
+            legacy: vec![Stretch { origin: NodeId(4), after: 3, upto: 17 }],
             forgotten: vec![(NodeId(3), 5)],
         }
     }

@@ -22,7 +22,7 @@ use crate::effects::{
 };
 use crate::keyspace::Keyspace;
 use crate::pubsub::{Message, decode_messages, encode_messages};
-use crate::replication::{Frame, Hello, Member, PROTOCOL_VERSION, SnapshotHeader, SnapshotTail, Stage};
+use crate::replication::{Frame, Hello, Member, PROTOCOL_VERSION, SnapshotHeader, SnapshotTail, Stage, Stretch};
 
 /// Set to write the record anew.
 const RECORD: &str = "SWYTCH_RECORD_WIRE";
@@ -51,7 +51,7 @@ fn frames() -> Vec<(String, Frame)> {
         started: 1_700_000_000_000,
         serving: true,
         former: vec![NodeId(1)],
-        legacy: vec![(NodeId(2), 3)],
+        legacy: vec![Stretch { origin: NodeId(2), after: 1, upto: 300 }],
         forgotten: vec![(NodeId(1), 4)],
     };
     let hello = Hello {

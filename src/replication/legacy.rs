@@ -2,7 +2,7 @@
 //!
 //! A group of nodes can have to give way to another cluster as a whole (see `rebase`). Its effects have to be made again: each exactly once, as
 //! effects made again twice count twice, and best by one node in one row, as that one knows what each of them had seen of the others
-//! (see `effects::Reissue`). Each node of the group has its own, and those of the others as far as they had come to it. It says how far
+//! (see `effects::Reissue`). Each node of the group has its own, and those of the others as far as they had come to it. It says which
 //! ([`Member::legacy`]), in its first word under its new name and in
 //! the entry of the membership by which it is admitted. Admission comes before the snapshot, and from the end of that until it decides a node
 //! waits a little, so that those who give way at about the same time know of each other; and for those of the group that have yet to give way.
@@ -11,7 +11,7 @@
 //! 1. What is here under its own name is here: peers may have had it all the same.
 //! 2. A member that serves and says that it has made it anew did. So did a later identity of the node itself, if there is one that
 //!    serves, or knows who did, but for what had left its log ([`Member::forgotten`]).
-//! 3. Of those that join and have more of it than was made anew, that one makes it which has most of all; of several the one with the lowest id. Should that
+//! 3. Of those that join and have of it what was not made anew, that one makes it which has most of all; of several the one with the lowest id. Should that
 //!    one go before it serves, its entry expires, and the next one does it. What only others have of an origin they make when it serves.
 //! 4. A node of which somebody has heard lately may only be cut off, and bring its effects itself. It is waited for until it expires.
 //! 5. Else it is this node that makes them anew.
@@ -36,7 +36,7 @@ use super::core::Core;
 use super::frame::Stage;
 use super::joining::Phase;
 use super::peers::MAX_SEQ;
-use super::{Again, Holder, MAX_FORMER, Member, Output};
+use super::{Again, Holder, MAX_FORMER, Member, Output, Stretch};
 use crate::effects::NodeId;
 
 /// From the moment when everything else is here until a node that joins decides, in milliseconds: others may be about to say that
@@ -46,12 +46,12 @@ const PAUSE: u64 = 1_500;
 /// The origins whose effects this node could make again.
 #[derive(Debug)]
 pub(super) struct Legacy {
-    /// Undecided, or left to others: which nodes, and up to which seq.
-    pending: Vec<(NodeId, u64)>,
+    /// Undecided, or left to others.
+    pending: Vec<Stretch>,
 }
 
 /// What becomes of the effects of an origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Fate {
     /// They are here under their own names.
     Here,
@@ -66,13 +66,13 @@ enum Fate {
 }
 
 impl Legacy {
-    pub(super) fn new(pending: &[(NodeId, u64)]) -> Self {
+    pub(super) fn new(pending: &[Stretch]) -> Self {
         Legacy { pending: pending.iter().copied().take(MAX_FORMER).collect() }
     }
 
     /// The nodes that are not decided on.
     pub(super) fn pending(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.pending.iter().map(|&(node, _)| node)
+        self.pending.iter().map(|stretch| stretch.origin)
     }
 }
 
@@ -80,26 +80,29 @@ impl Core {
     /// This node's entry as it is told to others while it joins.
     pub(super) fn introduction(&self) -> Member {
         let mut member = self.options.member.clone();
-        self.legacy.pending.iter().for_each(|&(origin, upto)| member.made_again(origin, upto));
+        self.legacy.pending.iter().for_each(|&stretch| member.made_again(stretch));
         member
     }
 
-    fn fate(&self, now: u64, origin: NodeId, upto: u64) -> Fate {
-        if self.delivery.frontier().get(origin) >= upto {
+    fn fate(&self, now: u64, stretch: Stretch) -> Fate {
+        let origin = stretch.origin;
+        let here = self.delivery.frontier().get(origin);
+        if here >= stretch.upto {
             return Fate::Here;
         }
         let own = self.options.node;
         let others = || self.membership.members().iter().filter(|(node, _)| **node != own);
-        let after = self.made_upto(origin);
+        let made = self.made_of(origin);
         // What the node itself could not make anew any more, as it was not in its log, others may still have.
         let itself = others().filter(|(_, member)| member.serving).filter_map(|(_, member)| member.makes_after(origin));
-        let upto = upto.min(itself.max().unwrap_or(upto));
-        if after.max(self.delivery.frontier().get(origin)) >= upto {
+        let upto = stretch.upto.min(itself.max().unwrap_or(stretch.upto));
+        let is_lacking = |stretch: Stretch| has_more(stretch, here, &made);
+        if !is_lacking(Stretch { upto, ..stretch }) {
             return Fate::Made;
         }
         let mine = rank(own, &self.introduction());
         let comes_first =
-            |node: NodeId, member: &Member| member.has_legacy(origin) > after && rank(node, member) > mine;
+            |node: NodeId, member: &Member| member.stretches(origin).any(is_lacking) && rank(node, member) > mine;
         let joins = |stage: Stage| matches!(stage, Stage::Seeking | Stage::CatchingUp);
         let mut said = self.peers.iter().filter_map(|(&peer, state)| Some((peer, state.said.as_ref()?)));
         // An identity that ended before it served, of this node or of another, is still a member until it expires.
@@ -116,31 +119,31 @@ impl Core {
         } else if self.may_be_cut_off(now, origin) {
             Fate::Unknown
         } else {
-            Fate::Ours(Again { origin, after, upto })
+            Fate::Ours(Again { origin, upto, made })
         }
     }
 
     /// The fates of all that is pending, which is to be decided on now.
-    fn take_fates(&mut self, now: u64) -> Vec<(NodeId, u64, Fate)> {
-        let fates = self.legacy.pending.iter().map(|&(origin, upto)| (origin, upto, self.fate(now, origin, upto)));
+    fn take_fates(&mut self, now: u64) -> Vec<(Stretch, Fate)> {
+        let fates = self.legacy.pending.iter().map(|&stretch| (stretch, self.fate(now, stretch)));
         let fates = fates.collect();
         self.legacy.pending.clear();
         fates
     }
 
-    /// Up to which seq a member that serves says it has made the effects of this node anew.
-    fn made_upto(&self, origin: NodeId) -> u64 {
+    /// Which effects of this node members that serve say they have made anew.
+    fn made_of(&self, origin: NodeId) -> Vec<Stretch> {
         let others = self.membership.members().iter().filter(|(node, _)| **node != self.options.node);
-        others.filter(|(_, member)| member.serving).map(|(_, member)| member.has_legacy(origin)).max().unwrap_or(0)
+        others.filter(|(_, member)| member.serving).flat_map(|(_, member)| member.stretches(origin)).collect()
     }
 
     /// Can this node tell what it has to make again? It has had everything else since then.
     pub(super) fn has_decided(&self, now: u64, since: u64) -> bool {
-        let fates = || self.legacy.pending.iter().map(|&(origin, upto)| (origin, self.fate(now, origin, upto)));
-        let is_here = |fate: Fate| matches!(fate, Fate::Here | Fate::Made);
-        let may_serve = |origin, fate| fate != Fate::Unknown && (fate != Fate::Left || !self.is_own(origin));
-        let is_settled = fates().all(|(_, fate)| is_here(fate))
-            || (now >= since + PAUSE && fates().all(|(origin, fate)| may_serve(origin, fate)));
+        let fates = || self.legacy.pending.iter().map(|&stretch| (stretch.origin, self.fate(now, stretch)));
+        let is_here = |fate: &Fate| matches!(fate, Fate::Here | Fate::Made);
+        let may_serve = |origin, fate: &Fate| *fate != Fate::Unknown && (*fate != Fate::Left || !self.is_own(origin));
+        let is_settled = fates().all(|(_, fate)| is_here(&fate))
+            || (now >= since + PAUSE && fates().all(|(origin, fate)| may_serve(origin, &fate)));
         // The last of a group to give way has all that the others have, but not the other way round.
         let is_group_here = self.legacy.pending.is_empty()
             || now >= since + 2 * self.options.rebase_grace
@@ -172,16 +175,17 @@ impl Core {
         let is_pending = |former: NodeId| self.legacy.pending().any(|origin| origin == former);
         let others = self.options.member.former.iter().filter(|&&former| !is_pending(former));
         let mut again: Vec<Again> = others.map(|&former| self.rest_of_own(former)).collect();
-        for (origin, upto, fate) in self.take_fates(now) {
+        for (stretch, fate) in self.take_fates(now) {
+            let origin = stretch.origin;
             match fate {
                 Fate::Here | Fate::Made if self.is_own(origin) => again.push(self.rest_of_own(origin)),
                 // Kept until another node has it as well.
                 Fate::Here => {}
                 Fate::Made => out.push(Output::Forgo(origin)),
-                Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
+                Fate::Left | Fate::Unknown => self.legacy.pending.push(stretch),
                 Fate::Ours(ours) => {
                     again.push(if self.is_own(origin) { self.rest_of_own(origin) } else { ours });
-                    self.options.member.made_again(origin, upto);
+                    self.options.member.made_again(stretch);
                 }
             }
         }
@@ -193,17 +197,18 @@ impl Core {
         if self.joining.phase != Phase::Serving || self.is_parting() {
             return;
         }
-        for (origin, upto, fate) in self.take_fates(now) {
+        for (stretch, fate) in self.take_fates(now) {
+            let origin = stretch.origin;
             match fate {
                 Fate::Here | Fate::Made if self.is_own(origin) => {
                     out.push(Output::MakeAgain(self.rest_of_own(origin)));
                 }
                 Fate::Here | Fate::Made => out.push(Output::Forgo(origin)),
-                Fate::Left | Fate::Unknown => self.legacy.pending.push((origin, upto)),
+                Fate::Left | Fate::Unknown => self.legacy.pending.push(stretch),
                 Fate::Ours(ours) => {
                     let ours = if self.is_own(origin) { self.rest_of_own(origin) } else { ours };
                     out.push(Output::MakeAgain(ours));
-                    self.options.member.made_again(origin, upto);
+                    self.options.member.made_again(stretch);
                     self.membership.beat_at_once();
                 }
             }
@@ -217,13 +222,23 @@ impl Core {
 
     /// What nobody has made anew of a former identity. What was committed when that ended, nobody else knows of.
     fn rest_of_own(&self, former: NodeId) -> Again {
-        Again { origin: former, after: self.made_upto(former), upto: MAX_SEQ }
+        Again { origin: former, upto: MAX_SEQ, made: self.made_of(former) }
     }
 }
 
 /// Of those that join, the highest makes effects again: who has most.
 fn rank(node: NodeId, member: &Member) -> (u64, Reverse<NodeId>) {
-    (member.legacy.iter().map(|(_, upto)| upto).sum(), Reverse(node))
+    (member.legacy.iter().map(Stretch::count).sum(), Reverse(node))
+}
+
+/// Is there anything in this stretch beyond what is here, and these that were made anew?
+fn has_more(stretch: Stretch, here: u64, made: &[Stretch]) -> bool {
+    let mut upto = stretch.after.max(here);
+    while let Some(next) = made.iter().filter(|made| made.after <= upto && made.upto > upto).map(|made| made.upto).max()
+    {
+        upto = next;
+    }
+    upto < stretch.upto
 }
 
 #[cfg(test)]
@@ -232,6 +247,33 @@ mod tests {
 
     use super::super::Input;
     use super::super::harness::{Cluster, TICK};
+    use super::*;
+    use crate::effects::Dot;
+
+    #[test]
+    fn what_lies_beyond_what_others_made_is_more() {
+        let stretch = |after, upto| Stretch { origin: NodeId(1), after, upto };
+        assert!(has_more(stretch(0, 1), 0, &[]));
+        assert!(!has_more(stretch(0, 9), 9, &[]));
+        assert!(!has_more(stretch(4, 9), 2, &[stretch(6, 12), stretch(3, 6)]));
+        // Who made the later ones lacked the first, or some between.
+        assert!(has_more(stretch(0, 9), 3, &[stretch(4, 20)]));
+        assert!(has_more(stretch(0, 9), 3, &[stretch(2, 5), stretch(6, 20)]));
+        assert!(has_more(stretch(0, 9), 3, &[stretch(2, 8)]));
+    }
+
+    #[test]
+    fn who_lacks_the_first_leaves_these_to_their_owner() {
+        let mut member = Member::default();
+        let stretch = |after, upto| Stretch { origin: NodeId(1), after, upto };
+        [stretch(5, 8), Stretch { origin: NodeId(2), after: 0, upto: 3 }, stretch(8, 11)]
+            .into_iter()
+            .for_each(|made| member.made_again(made));
+        assert_eq!(member.stretches(NodeId(1)).collect::<Vec<_>>(), [stretch(5, 11)]);
+        let own = Again { origin: NodeId(1), upto: MAX_SEQ, made: member.stretches(NodeId(1)).collect() };
+        let left = (1..=13).filter(|&seq| own.includes(Dot { node: NodeId(1), seq }));
+        assert_eq!(left.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 12, 13]);
+    }
 
     /// Two clusters that began apart, of which the first has forgotten what the second has not seen, and the second has forgotten
     /// nothing. Returns what was added in the second, by these.

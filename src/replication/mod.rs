@@ -107,7 +107,7 @@ pub struct CoreOptions {
     pub member: Member,
     /// Own identities that ended and other nodes, and up to which seq this one could make their effects again: [`Remains::legacy`] of
     /// the identity before.
-    pub legacy: Vec<(NodeId, u64)>,
+    pub legacy: Vec<Stretch>,
     /// Who is known to have what would have to be made again: [`Remains::holders`] of the identity before.
     pub holders: Vec<Holder>,
     /// Starts by finding a cluster to join (true), or serves at once.
@@ -184,9 +184,9 @@ pub struct Member {
     /// [`MAX_FORMER`]. As long as it joins, it takes its snapshot from who has most of them, and waits for those that
     /// others have: nothing is made anew that exists.
     pub former: Vec<NodeId>,
-    /// Other nodes, and up to which seq: of a node that serves, those whose effects it made anew as far as they were lacking; of one
-    /// that joins, those whose effects it may have to (see `legacy`). At most [`MAX_FORMER`].
-    pub legacy: Vec<(NodeId, u64)>,
+    /// Effects of other nodes: of a node that serves, those that it made anew as far as they were lacking; of one
+    /// that joins, those that it may have to (see `legacy`). At most [`MAX_FORMER`].
+    pub legacy: Vec<Stretch>,
     /// Of identities that it gave up, up to which seq it had no effects in its log any more: these it could not make anew. At most
     /// [`MAX_FORMER`].
     pub forgotten: Vec<(NodeId, u64)>,
@@ -194,6 +194,29 @@ pub struct Member {
 
 /// So many identities given up are told of, and so many others whose effects are made anew.
 pub const MAX_FORMER: usize = 16;
+
+/// Effects of one node, side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Whose.
+    pub origin: NodeId,
+    /// Those after this seq.
+    pub after: u64,
+    /// Those up to this seq.
+    pub upto: u64,
+}
+
+impl Stretch {
+    /// How many they are.
+    fn count(&self) -> u64 {
+        self.upto.saturating_sub(self.after)
+    }
+
+    /// Takes in what another one has of the same node, and what lies between them.
+    fn join(&mut self, other: Stretch) {
+        (self.after, self.upto) = (self.after.min(other.after), self.upto.max(other.upto));
+    }
+}
 
 impl Member {
     /// It gave up this identity.
@@ -209,17 +232,24 @@ impl Member {
         self.former.contains(&former).then(forgotten)
     }
 
-    /// It makes the effects of this other node anew, up to this seq.
-    fn made_again(&mut self, origin: NodeId, upto: u64) {
-        self.legacy.retain(|(node, _)| *node != origin);
-        self.legacy.push((origin, upto));
+    /// It makes these effects of another node anew.
+    fn made_again(&mut self, mut made: Stretch) {
+        let origin = made.origin;
+        self.stretches(origin).for_each(|earlier| made.join(earlier));
+        self.legacy.retain(|earlier| earlier.origin != origin);
+        self.legacy.push(made);
         let old = self.legacy.len().saturating_sub(MAX_FORMER);
         self.legacy.drain(..old);
     }
 
     /// Up to which seq it has effects of this other node to make anew, or has made them.
     pub(crate) fn has_legacy(&self, node: NodeId) -> u64 {
-        self.legacy.iter().filter(|(origin, _)| *origin == node).map(|&(_, upto)| upto).max().unwrap_or(0)
+        self.stretches(node).map(|made| made.upto).max().unwrap_or(0)
+    }
+
+    /// Which effects of this other node it has to make anew, or has made.
+    pub(crate) fn stretches(&self, node: NodeId) -> impl Iterator<Item = Stretch> {
+        self.legacy.iter().copied().filter(move |stretch| stretch.origin == node)
     }
 }
 

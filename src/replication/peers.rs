@@ -244,7 +244,8 @@ impl Core {
 
 /// What no correct node says of itself or of another.
 pub(super) fn check_member(member: &Member) -> Result<(), Violation> {
-    let absurd = member.legacy.iter().chain(&member.forgotten).any(|&(_, upto)| upto > MAX_SEQ);
+    let absurd = member.legacy.iter().any(|made| made.after.max(made.upto) > MAX_SEQ)
+        || member.forgotten.iter().any(|&(_, upto)| upto > MAX_SEQ);
     if absurd || member.former.len().max(member.legacy.len()).max(member.forgotten.len()) > MAX_FORMER {
         return Err("an absurd list of identities that were given up");
     }

@@ -18,10 +18,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::MAX_FORMER;
 use super::archive::Reader;
 use super::core::Core;
 use super::rebase::SILENCE;
+use super::{MAX_FORMER, Stretch};
 use crate::effects::{Dot, Effect, Frontier, NodeId, SeenChanges};
 
 /// The most entries of who is known to have what.
@@ -93,29 +93,30 @@ impl Pasts {
 #[derive(Debug, Default)]
 pub struct Remains {
     effects: Vec<(Effect, Frontier)>,
-    /// Own identities that ended and other nodes, and up to which seq their effects are among these.
-    legacy: BTreeMap<NodeId, u64>,
-    /// Of which nodes effects were made again before, up to which seq; the latest last. These are own ones since then.
-    made: Vec<(NodeId, u64)>,
+    /// Which effects of own identities that ended and of other nodes are among these.
+    legacy: BTreeMap<NodeId, Stretch>,
+    /// Which effects of nodes were made again before; the latest last. These are own ones since then.
+    made: Vec<Stretch>,
     /// Up to which seq effects of own identities had left the log; the latest last.
     forgotten: Vec<(NodeId, u64)>,
     holders: Vec<Holder>,
 }
 
 /// Effects that are to be made again as far as they are lacking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Again {
     /// Whose effects.
     pub(super) origin: NodeId,
-    /// After which seq.
-    pub(super) after: u64,
     /// Up to which seq.
     pub(super) upto: u64,
+    /// But for these, which others have made again.
+    pub(super) made: Vec<Stretch>,
 }
 
 impl Again {
-    fn includes(&self, dot: Dot) -> bool {
-        dot.node == self.origin && dot.seq > self.after && dot.seq <= self.upto
+    pub(super) fn includes(&self, dot: Dot) -> bool {
+        let is_made = || self.made.iter().any(|made| dot.seq > made.after && dot.seq <= made.upto);
+        dot.node == self.origin && dot.seq <= self.upto && !is_made()
     }
 }
 
@@ -142,8 +143,8 @@ impl Remains {
     }
 
     /// For [`super::CoreOptions::legacy`] of the next identity.
-    pub fn legacy(&self) -> Vec<(NodeId, u64)> {
-        self.legacy.iter().map(|(&node, &upto)| (node, upto)).collect()
+    pub fn legacy(&self) -> Vec<Stretch> {
+        self.legacy.values().copied().collect()
     }
 
     /// For [`super::CoreOptions::holders`] of the next identity.
@@ -152,7 +153,7 @@ impl Remains {
     }
 
     /// For [`super::Member::legacy`] of the next identity.
-    pub fn made(&self) -> Vec<(NodeId, u64)> {
+    pub fn made(&self) -> Vec<Stretch> {
         self.made.clone()
     }
 
@@ -164,9 +165,8 @@ impl Remains {
     /// Adds what a later identity leaves.
     pub fn join(&mut self, later: Remains) {
         self.effects.extend(later.effects);
-        for (node, upto) in later.legacy {
-            let known = self.legacy.entry(node).or_default();
-            *known = upto.max(*known);
+        for (node, stretch) in later.legacy {
+            self.legacy.entry(node).or_insert(stretch).join(stretch);
         }
         while self.legacy.len() > MAX_FORMER
             && let Some(&least) = self.legacy.keys().next()
@@ -184,8 +184,9 @@ impl Remains {
 
     /// Adds an own effect that was committed when the core of its identity had ended.
     pub fn add_late(&mut self, effect: Effect, seen: Frontier) {
-        let upto = self.legacy.entry(effect.dot.node).or_default();
-        *upto = effect.dot.seq.max(*upto);
+        let Dot { node: origin, seq } = effect.dot;
+        let stretch = Stretch { origin, after: seq - 1, upto: seq };
+        self.legacy.entry(origin).or_insert(stretch).join(stretch);
         self.effects.push((effect, seen));
     }
 
@@ -228,7 +229,7 @@ impl Remains {
     /// What is applied here, others have as well.
     pub fn forget(&mut self, applied: &Frontier) {
         self.effects.retain(|(effect, _)| !applied.includes(effect.dot));
-        self.legacy.retain(|&node, &mut upto| upto > applied.get(node));
+        self.legacy.retain(|&node, stretch| stretch.upto > applied.get(node));
         self.holders.clear();
     }
 }
@@ -253,7 +254,8 @@ impl Core {
         let mut logged: Vec<(NodeId, u64)> = others.into_iter().map(upto).collect();
         logged.sort_by_key(|&(node, upto)| (is_there(node), Reverse(upto.saturating_sub(joinable.get(node))), node));
         logged.truncate(MAX_FORMER - 1);
-        let legacy: BTreeMap<NodeId, u64> = logged.into_iter().chain([upto(own)]).collect();
+        let stretch = |(origin, upto)| (origin, Stretch { origin, after: floor.get(origin), upto });
+        let legacy: BTreeMap<NodeId, Stretch> = logged.into_iter().chain([upto(own)]).map(stretch).collect();
 
         effects.retain(|(effect, _)| legacy.contains_key(&effect.dot.node));
         let mut holders = Vec::new();

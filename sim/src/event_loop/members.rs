@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use swytch::effects::{Effect, NodeId, Operation};
 use swytch::keyspace::{Keyspace, Millis};
-use swytch::replication::Member;
+use swytch::replication::{Member, Stretch};
 
 const KEY: &[u8] = b"__swytch:members";
 
@@ -28,7 +28,9 @@ pub(crate) fn write(keyspace: &Keyspace, now: Millis, node: NodeId, member: &Mem
     let former: Vec<String> = former.iter().map(NodeId::to_string).collect();
     let texts =
         |seqs: &[(NodeId, u64)]| seqs.iter().map(|(node, seq)| format!("{node}:{seq}")).collect::<Vec<_>>().join(",");
-    let (former, legacy, forgotten) = (former.join(","), texts(legacy), texts(forgotten));
+    let legacy: Vec<String> =
+        legacy.iter().map(|Stretch { origin, after, upto }| format!("{origin}:{after}:{upto}")).collect();
+    let (former, legacy, forgotten) = (former.join(","), legacy.join(","), texts(forgotten));
     let value = format!("{name} {address} {client_port} {started} {serving} {former} {legacy} {forgotten}");
     let mut transaction = keyspace.lock_one(now, 0, key);
     transaction.hash_set(key, node.to_string().as_bytes(), value.as_bytes()).expect("nobody else writes this key");
@@ -56,7 +58,15 @@ fn decode(field: &[u8], value: &[u8]) -> Option<(NodeId, Member)> {
         });
         each.collect::<Vec<(NodeId, u64)>>()
     };
-    let (legacy, forgotten) = (seqs(parts.next()?), seqs(parts.next()?));
+    let stretches = |text: &str| {
+        let each = text.split(',').filter_map(|text| {
+            let mut parts = text.split(':');
+            let origin = node_of(parts.next()?)?;
+            Some(Stretch { origin, after: parts.next()?.parse().ok()?, upto: parts.next()?.parse().ok()? })
+        });
+        each.collect::<Vec<Stretch>>()
+    };
+    let (legacy, forgotten) = (stretches(parts.next()?), seqs(parts.next()?));
     Some((
         node,
         Member { name, address, client_port, version: String::new(), started, serving, former, legacy, forgotten },
