@@ -30,7 +30,7 @@ struct Entry {
     /// The ids that it had before.
     #[serde(default)]
     former: Vec<String>,
-    /// The ids of other nodes whose effects it makes or made anew, and up to which seq.
+    /// The ids of other nodes whose effects it makes or made anew, after and up to which seq.
     #[serde(default)]
     legacy: Vec<(String, u64, u64)>,
     /// Up to which seq it could not make the effects of its former ids anew.

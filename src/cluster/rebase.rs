@@ -162,7 +162,9 @@ impl ClusterLoop {
     /// Clients need not wait any more.
     pub(super) fn stay(&mut self) {
         self.is_about_to_part = false;
-        self.consider_opening(self.clock.monotonic());
+        if self.leaving.is_none() {
+            self.consider_opening(self.clock.monotonic());
+        }
     }
 
     /// Serves clients as soon as everything is here that they may have seen before, or will not come.

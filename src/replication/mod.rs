@@ -105,8 +105,7 @@ pub struct CoreOptions {
     pub node: NodeId,
     /// This node's own entry for `__swytch:members`, told to peers at the first word.
     pub member: Member,
-    /// Own identities that ended and other nodes, and up to which seq this one could make their effects again: [`Remains::legacy`] of
-    /// the identity before.
+    /// Which effects of own identities that ended and of other nodes this one could make again: [`Remains::legacy`] of the identity before.
     pub legacy: Vec<Stretch>,
     /// Who is known to have what would have to be made again: [`Remains::holders`] of the identity before.
     pub holders: Vec<Holder>,

@@ -120,10 +120,20 @@ impl Expected {
 impl History {
     /// The effects of which later ones have left nothing that could matter to anybody.
     pub fn void(&self) -> BTreeSet<Dot> {
-        let history: Vec<_> = self.made.iter().map(|past| (past.effect.clone(), past.reach.clone())).collect();
-        let rests = compact(&history, &Frontier::EMPTY);
-        let void = history.iter().zip(rests).filter(|(_, rest)| *rest == Rest::None);
-        void.map(|((effect, _), _)| effect.dot).collect()
+        let all: Vec<_> = self.made.iter().map(|past| (past.effect.clone(), past.reach.clone())).collect();
+        // Of a key on which somebody operates as on a list or a stream all writes stay. Who has dropped one may know of nobody who does.
+        let counts = |operation: Operation<'_>| match operation {
+            Operation::Key { action, .. } => matches!(action.family(), Family::List | Family::Stream),
+            Operation::Flush { .. } => false,
+        };
+        let others = all.iter().filter(|(effect, _)| !effect.operations().any(counts)).cloned().collect();
+        let mut void = BTreeSet::new();
+        for history in [all, others] {
+            let rests = compact(&history, &Frontier::EMPTY);
+            let gone = history.iter().zip(rests).filter(|(_, rest)| *rest == Rest::None);
+            void.extend(gone.map(|((effect, _), _)| effect.dot));
+        }
+        void
     }
 
     /// Adds an effect; `seen` is all that its origin had seen. An effect that was made again after a rebase acts on less.
