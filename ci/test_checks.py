@@ -220,6 +220,13 @@ class Keys(unittest.TestCase):
         self.assertFalse(self.same(generator.SORTED_PART, array(b"a\0x", b"b"), array(b"a", b"c")))
         self.assertFalse(self.same(generator.SORTED, differential.NOT_SORTED, array(b"1")))
 
+    def test_left_over_errors_of_xadd(self):
+        low, stored = differential.TOO_LOW, differential.NOT_STORED
+        self.assertTrue(self.same(generator.EXACT, low, stored))
+        self.assertTrue(self.same(generator.EXACT, b"*2\r\n" + low + b":1\r\n", b"*2\r\n" + stored + b":1\r\n"))
+        self.assertFalse(self.same(generator.EXACT, stored, low))
+        self.assertFalse(self.same(generator.EXACT, b":1\r\n", stored))
+
     def test_payloads_end_with_their_checksum(self):
         # As redis-server 7.0.15 dumps the string "hello".
         self.assertEqual(generator.serialized(b"\x00\x05hello")[-8:].hex(), "6372df766534200a")
