@@ -68,6 +68,8 @@ impl<'k> Held<'k> {
         std::mem::swap(&mut whole.inside, &mut lent.inside);
         whole.origin = lent.origin.take();
         whole.wrote = std::mem::take(&mut lent.wrote);
+        // Who wrote, and where, is asked for at the end of all.
+        (whole.writer, whole.database) = (lent.writer, lent.database);
         kept.is_lent = false;
     }
 }
