@@ -118,6 +118,9 @@ async fn whoever_asks_hears_of_prefixes() {
     some.hear(&[stale(&["s:1"]), stale(&["u:1", "u:2"])].concat()).await;
     some.run("SET u:1 2", "+OK\r\n").await;
     all.hear(&stale(&["u:1"])).await;
+    some.run("MULTI\r\nSET u:1 2\r\nSET s:1 2\r\nEXEC", "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n").await;
+    all.hear(&stale(&["s:1", "u:1"])).await;
+    some.hear_nothing().await;
     all.run("SET o 2", &format!("+OK\r\n{}", stale(&["o"]))).await;
     other
         .run(
