@@ -100,8 +100,8 @@ fn what_one_effect_does_to_a_list_counts_on() {
         let mut both = RangesWriter::default();
         [0, 2].into_iter().for_each(|position| both.push(position));
         assert!(t.list_remove(key, End::Left, both.ranges()).is_ok());
-        assert!(t.list_push(key, End::Left, Elements::one(b"0")).is_ok());
         assert!(t.list_remove(key, End::Right, Ranges::first(1)).is_ok());
+        assert!(t.list_push(key, End::Left, Elements::one(b"0")).is_ok());
     }));
     assert_eq!(b.dump(), "0 q list [0 2]");
     c.apply(&push(&mut Node::new(4), 1, End::Left, "other"));

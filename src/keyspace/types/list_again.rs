@@ -17,8 +17,7 @@ const NOBODY: Dot = Dot { node: NodeId(0), seq: 0 };
 pub struct RemovedBefore {
     /// Indices in the list here.
     taken: Vec<usize>,
-    pushed_left: usize,
-    /// It has done more than can be told that way.
+    /// It has done more than can be told that way: where a push lands that is made again, shows only when it is done.
     is_unclear: bool,
 }
 
@@ -26,8 +25,7 @@ impl RemovedBefore {
     /// It does this to the list.
     pub fn note(&mut self, action: &Action<'_>) {
         match action {
-            Action::ListPush { end: End::Left, elements } => self.pushed_left += elements.len(),
-            Action::ListPush { end: End::Right, .. } | Action::ListSet { .. } | Action::Deadline { .. } => {}
+            Action::ListSet { .. } | Action::Deadline { .. } => {}
             _ => self.is_unclear = true,
         }
     }
@@ -53,7 +51,7 @@ impl RemovedBefore {
         }
         // The positions of one removal count in the list before all of it, and after what the effect did earlier.
         let earlier = &self.taken[..self.taken.len() - found.len()];
-        let place = |at: usize| at - earlier.iter().filter(|&&taken| taken < at).count() + self.pushed_left;
+        let place = |at: usize| at - earlier.iter().filter(|&&taken| taken < at).count();
         found.iter_mut().for_each(|(at, _)| *at = place(*at));
         found.sort_unstable();
         found
