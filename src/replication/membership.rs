@@ -6,7 +6,8 @@
 //! - A node that serves writes its own entry every [`super::CoreOptions::heartbeat_interval`], and at once when it is missing.
 //! - A member of which nothing was heard for [`super::CoreOptions::expiry`] is dead, by *this node's monotonic clock*: no entry
 //!   carries a time that is compared, so no clock that is wrong expires a healthy member. To hear of a node is to
-//!   receive a frame from it, or to apply an effect of it, which comes through others, too. The live member with the
+//!   receive a frame from it, to apply an effect of it, which comes through others, too, or to see it admitted (it may have to be a member for
+//!   some moments before others can have effects of it). The live member with the
 //!   lowest id removes the entry; if two do, that does no harm, and if it was wrong, the node writes its entry again.
 //! - Every node connects to every member, and goes on trying with those whose entries expired: after a long
 //!   partition neither side has the other in its membership any more, and yet they must find each other. It tries about each second,
@@ -111,10 +112,13 @@ impl Membership {
 
     /// The members have changed.
     pub(super) fn set(&mut self, members: BTreeMap<NodeId, Member>, now: u64) {
-        self.members = members.into_iter().take(MAX_MEMBERS).collect();
+        let former = std::mem::replace(&mut self.members, members.into_iter().take(MAX_MEMBERS).collect());
         for (&node, member) in &self.members {
             let acquaintance = self.acquaintances.entry(node).or_insert_with(|| Acquaintance::new(now));
             acquaintance.member.clone_from(member);
+            if !former.contains_key(&node) {
+                acquaintance.heard_at = now;
+            }
         }
     }
 
@@ -344,6 +348,35 @@ mod tests {
         assert!((6..=10).contains(&attempts), "about one each second, not {attempts}");
         at(10_000, Input::Received { peer, frame: Frame::Ack { seq: 0 } });
         assert_eq!((10_000..12_500).step_by(50).map(|now| at(now, Input::Tick)).sum::<usize>(), 0, "it is heard again");
+    }
+
+    #[test]
+    fn who_is_admitted_by_another_stays_a_member_for_a_while() {
+        let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
+        let (own, peer) = (NodeId(1), NodeId(2));
+        let mut at = |monotonic: u64, input: Input| {
+            let mut outputs = Vec::new();
+            core.step(Now { monotonic, wall: 0 }, input, &mut outputs);
+            outputs.iter().any(|output| matches!(output, Output::RemoveMember(node) if *node == peer))
+        };
+        let hello = Hello {
+            member: Member::default(),
+            frontier: Frontier::EMPTY,
+            floor: Frontier::EMPTY,
+            archive: None,
+            stage: Stage::Serving,
+            departed: Vec::new(),
+            participants: Vec::new(),
+        };
+        at(0, Input::Connected { peer });
+        at(0, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
+        at(0, Input::Disconnected { peer });
+        let members = |nodes: &[NodeId]| Input::Members(nodes.iter().map(|&node| (node, Member::default())).collect());
+        at(0, members(&[own]));
+        at(40_000, members(&[own, peer]));
+        assert!(!(40_000..69_000).step_by(500).any(|now| at(now, Input::Tick)));
+        assert!((70_000..72_000).step_by(500).any(|now| at(now, Input::Tick)), "nothing was heard of it");
     }
 
     #[test]
