@@ -17,7 +17,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use swytch::effects::{Action, Dot, Effect, Family, Frontier, NodeId, Operation, Rest, Stamp, compact};
+use swytch::effects::{
+    Action, Dot, Effect, Family, Frontier, NodeId, Operation, OperationsWriter, Rest, Stamp, compact,
+};
 use swytch::keyspace::is_system_key;
 
 use self::list::List;
@@ -118,22 +120,14 @@ impl Expected {
 }
 
 impl History {
-    /// The effects of which later ones have left nothing that could matter to anybody.
+    /// The effects of which later ones have left nothing that could matter to anybody. What somebody does to lists and streams never is: but who has
+    /// dropped another write of the same key may not have known of it.
     pub fn void(&self) -> BTreeSet<Dot> {
-        let all: Vec<_> = self.made.iter().map(|past| (past.effect.clone(), past.reach.clone())).collect();
-        // Of a key on which somebody operates as on a list or a stream all writes stay. Who has dropped one may know of nobody who does.
-        let counts = |operation: Operation<'_>| match operation {
-            Operation::Key { action, .. } => matches!(action.family(), Family::List | Family::Stream),
-            Operation::Flush { .. } => false,
-        };
-        let others = all.iter().filter(|(effect, _)| !effect.operations().any(counts)).cloned().collect();
-        let mut void = BTreeSet::new();
-        for history in [all, others] {
-            let rests = compact(&history, &Frontier::EMPTY);
-            let gone = history.iter().zip(rests).filter(|(_, rest)| *rest == Rest::None);
-            void.extend(gone.map(|((effect, _), _)| effect.dot));
-        }
-        void
+        let all: Vec<_> = self.made.iter().map(|past| (without_counting(&past.effect), past.reach.clone())).collect();
+        // Who knows only some of these effects, from some moment on, finds no more of them void.
+        let rests = compact(&all, &Frontier::EMPTY);
+        let of_whole = self.made.iter().zip(&all).zip(rests).filter(|((past, (rest, _)), _)| *rest == past.effect);
+        of_whole.filter(|(_, rest)| *rest == Rest::None).map(|((past, _), _)| past.effect.dot).collect()
     }
 
     /// Adds an effect; `seen` is all that its origin had seen. An effect that was made again after a rebase acts on less.
@@ -246,6 +240,20 @@ impl Event<'_> {
 
 /// A write that is still there, or one in question.
 type Write<'a> = (Event<'a>, Action<'a>);
+
+/// What an effect does but for lists and streams, where each operation counts those before it.
+fn without_counting(effect: &Effect) -> Effect {
+    let counts = |operation: &Operation<'_>| match operation {
+        Operation::Key { action, .. } => matches!(action.family(), Family::List | Family::Stream),
+        Operation::Flush { .. } => false,
+    };
+    let mut writer = OperationsWriter::default();
+    effect.operations().filter(|operation| !counts(operation)).for_each(|operation| writer.push(operation));
+    let mut encoded = Vec::new();
+    let acts_on = effect.acts_on.as_ref();
+    Effect::encode(&mut encoded, effect.dot, effect.time, &effect.seen_changes, acts_on, writer.bytes());
+    Effect::decode(encoded.into()).expect("well formed")
+}
 
 /// The lines that `Keyspace::dump` must print on every node that has all of this history.
 pub fn dump(history: &[Arc<Made>]) -> Vec<String> {
