@@ -9,7 +9,7 @@ use super::runtime::ClusterLoop;
 use super::snapshot::{Ending, Part, Trailer};
 use crate::effects::{Frontier, NodeId};
 use crate::keyspace::{Keyspace, Takeover};
-use crate::replication::{Input, Output, SnapshotHeader, SnapshotTail};
+use crate::replication::{History, Input, Output, SnapshotHeader, SnapshotTail};
 
 /// The snapshot that is asked for or coming in. There is at most one.
 #[derive(Debug, Default)]
@@ -28,10 +28,24 @@ struct Current {
     is_handover: bool,
     /// Where it goes if this node has begun to serve: beside the data that clients see.
     beside: Option<Box<Keyspace>>,
-    /// Effects of its tail, as far as that is here.
+    /// Effects of its history and its tail, as far as these are here.
+    history: Vec<Bytes>,
     tail: Vec<Bytes>,
     started: Duration,
     bytes: u64,
+}
+
+impl Current {
+    fn new(link: LinkId, stream: u64, header: SnapshotHeader, started: Duration, bytes: u64) -> Current {
+        let (history, tail) = (Vec::new(), Vec::new());
+        Current { link, stream, header, is_handover: false, beside: None, history, tail, started, bytes }
+    }
+
+    /// What the core is to know, when the last frame is here.
+    fn end(self, trailer: Trailer) -> (SnapshotHeader, SnapshotTail) {
+        let history = trailer.history.map(|begin| History { begin, effects: self.history });
+        (self.header, SnapshotTail { effects: self.tail, end: trailer.end, history })
+    }
 }
 
 impl Import {
@@ -49,6 +63,10 @@ impl Import {
     fn is_current(&self, link: LinkId, stream: u64) -> bool {
         self.current.as_ref().is_some_and(|current| (current.link, current.stream) == (link, stream))
     }
+
+    fn current_of(&mut self, link: LinkId, stream: u64) -> Option<&mut Current> {
+        self.current.as_mut().filter(|current| (current.link, current.stream) == (link, stream))
+    }
 }
 
 impl ClusterLoop {
@@ -64,7 +82,7 @@ impl ClusterLoop {
     pub(super) fn hand_over(&mut self, peer: NodeId, header: SnapshotHeader, effects: Option<Vec<Bytes>>) {
         let end = header.begin.clone();
         let time = self.keyspace.latest_time();
-        let ending = effects.map(|effects| Ending { tail: SnapshotTail { effects, end }, time });
+        let ending = effects.map(|effects| Ending { tail: SnapshotTail { effects, end, history: None }, time });
         if let Some(link) = self.mesh.link(peer) {
             link.hand_over(header, ending);
         }
@@ -94,17 +112,13 @@ impl ClusterLoop {
                 if beside.is_none() {
                     self.begin_import();
                 }
-                let (started, tail) = (self.clock.monotonic(), Vec::new());
-                let is_handover = false;
-                self.import.current =
-                    Some(Current { link, stream, header, is_handover, beside, tail, started, bytes: length });
+                let current = Current::new(link, stream, header, self.clock.monotonic(), length);
+                self.import.current = Some(Current { beside, ..current });
             }
             Part::Handover(header) => {
                 if self.import.is_expected_from(peer) && self.import.current.is_none() {
-                    let (started, tail, is_handover) = (self.clock.monotonic(), Vec::new(), true);
-                    let current =
-                        Current { link, stream, header, is_handover, beside: None, tail, started, bytes: length };
-                    self.import.current = Some(current);
+                    let current = Current::new(link, stream, header, self.clock.monotonic(), length);
+                    self.import.current = Some(Current { is_handover: true, ..current });
                 }
             }
             Part::Shard(shard) => {
@@ -121,10 +135,14 @@ impl ClusterLoop {
                     current.bytes += length;
                 }
             }
+            Part::History(effects) => {
+                if let Some(current) = self.import.current_of(link, stream) {
+                    current.bytes += length;
+                    current.history.extend(effects);
+                }
+            }
             Part::Tail(effects) => {
-                if self.import.is_current(link, stream)
-                    && let Some(current) = &mut self.import.current
-                {
+                if let Some(current) = self.import.current_of(link, stream) {
                     current.bytes += length;
                     current.tail.extend(effects);
                 }
@@ -167,8 +185,8 @@ impl ClusterLoop {
                 self.is_stale = false;
                 // The membership came with it.
                 self.members_changed = true;
-                let tail = SnapshotTail { effects: current.tail, end: trailer.end };
-                self.step(Input::SnapshotReceived { peer, header: current.header, tail });
+                let (header, tail) = current.end(trailer);
+                self.step(Input::SnapshotReceived { peer, header, tail });
                 // The core may have found fault with it.
                 self.is_stale = !begin.within(self.core.frontier());
             }
@@ -189,8 +207,8 @@ impl ClusterLoop {
         let mut takeover = keyspace.begin_takeover(wall);
         self.hand_late_effects_over(&mut takeover, &mut outputs);
         let keyspace_time = takeover.latest_time();
-        let tail = SnapshotTail { effects: current.tail, end: trailer.end };
-        let input = Input::SnapshotReceived { peer, header: current.header, tail };
+        let (header, tail) = current.end(trailer);
+        let input = Input::SnapshotReceived { peer, header, tail };
         self.core.step(self.now(), input, &mut outputs);
         let taken_over = outputs.iter().find_map(|output| match output {
             Output::TakeOver { tail, beyond, frontier } => Some((tail, beyond, frontier)),
@@ -220,15 +238,16 @@ impl ClusterLoop {
         let mut outputs = Vec::new();
         let mut takeover = keyspace.begin_takeover(self.clock.wall());
         self.hand_late_effects_over(&mut takeover, &mut outputs);
-        let tail = SnapshotTail { effects: current.tail, end: trailer.end };
-        let input = Input::HandoverReceived { peer, header: current.header, tail };
+        let time = trailer.time;
+        let (header, tail) = current.end(trailer);
+        let input = Input::HandoverReceived { peer, header, tail };
         self.core.step(self.now(), input, &mut outputs);
         let together = outputs.iter().find_map(|output| match output {
             Output::ApplyTogether { effects, frontier } => Some((effects, frontier)),
             _ => None,
         });
         if let Some((effects, frontier)) = together {
-            takeover.apply(effects, frontier, trailer.time);
+            takeover.apply(effects, frontier, time);
         } else {
             tracing::warn!(%peer, "what the peer handed over cannot be merged with what is here");
             drop(takeover);

@@ -73,7 +73,7 @@ impl ClusterLoop {
         };
         self.step(Input::Connected { peer: node });
         self.step(Input::Received { peer: node, frame: Frame::Hello(Box::new(hello)) });
-        let tail = SnapshotTail { effects: Vec::new(), end: frontier.clone() };
+        let tail = SnapshotTail { end: frontier.clone(), ..SnapshotTail::default() };
         self.step(Input::SnapshotReceived { peer: node, header, tail });
         // The former identity admits the next one. Nobody else has to know of it first.
         members::write(&self.keyspace, self.clock.wall(), self.node, &self.member);

@@ -3,8 +3,10 @@
 //! ```text
 //! first frame   0, then the core's header (postcard)
 //! shards        1 and a piece of a shard that goes on, or 2 and its last piece; in order, each once
+//! history       7, then effects as in a frame of their stream: what the sender keeps of what the snapshot begins with; any number
 //! tail          4, then effects as in a frame of their stream: what the sender has applied since it began, in order; any number
-//! last frame    3, then the trailer (postcard): what the sender had applied at the end, and its latest hybrid time;
+//! last frame    3, then the trailer (postcard): what the sender had applied at the end, its latest hybrid time, and where the history
+//!               begins, if there is one;
 //!               or 5: the sender's log does not have the tail any more, and the snapshot is worth nothing
 //! ```
 //!
@@ -28,8 +30,8 @@ use crate::replication::{Frame, MAX_EFFECTS_FRAME_BYTES, MAX_TAIL_BYTES, Snapsho
 /// The most of a shard that one frame carries, in bytes.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// About so many bytes of effects are in one frame of the tail, unless a single one is larger.
-const TAIL_FRAME_BYTES: usize = 256 << 10;
+/// About so many bytes of effects are in one frame, unless a single one is larger.
+const EFFECTS_FRAME_BYTES: usize = 256 << 10;
 
 /// The largest frame of a snapshot stream, in bytes: one with an effect of the tail.
 pub(super) const MAX_FRAME_BYTES: usize = MAX_EFFECTS_FRAME_BYTES + 1;
@@ -48,6 +50,7 @@ mod tag {
     pub const TAIL: u8 = 4;
     pub const ABANDONED: u8 = 5;
     pub const HANDOVER: u8 = 6;
+    pub const HISTORY: u8 = 7;
 }
 
 /// What a snapshot ends with, if its sender's log has all of it.
@@ -65,6 +68,8 @@ pub(super) struct Trailer {
     pub end: Frontier,
     /// No stamp in the snapshot is later than this hybrid time.
     pub time: u64,
+    /// Where its history begins, if there is one.
+    pub history: Option<Frontier>,
 }
 
 /// One step of a snapshot as its receiver sees it.
@@ -74,6 +79,7 @@ pub(super) enum Part {
     /// That of a handover.
     Handover(SnapshotHeader),
     Shard(Vec<u8>),
+    History(Vec<Bytes>),
     Tail(Vec<Bytes>),
     Trailer(Trailer),
     Abandoned,
@@ -87,7 +93,7 @@ impl Part {
                 header.seen.iter().map(|seen| 16 * (1 + seen.1.len())).sum()
             }
             Part::Shard(shard) => shard.len(),
-            Part::Tail(effects) => effects.iter().map(Bytes::len).sum(),
+            Part::History(effects) | Part::Tail(effects) => effects.iter().map(Bytes::len).sum(),
             Part::Trailer(_) | Part::Abandoned => 0,
         }
     }
@@ -167,21 +173,28 @@ pub(super) fn header_frame(header: &SnapshotHeader) -> Vec<Bytes> {
 
 /// The frames behind the shards.
 pub(super) fn ending_frames(ending: Option<Ending>) -> impl Iterator<Item = Vec<Bytes>> {
-    let (effects, last) = match ending {
-        Some(Ending { tail, time }) => (tail.effects, tagged(tag::TRAILER, &Trailer { end: tail.end, time })),
-        None => (Vec::new(), vec![Bytes::from_static(&[tag::ABANDONED])]),
+    let (history, effects, last) = match ending {
+        Some(Ending { tail: SnapshotTail { effects, end, history }, time }) => {
+            let (begin, history) = history.map(|history| (history.begin, history.effects)).unzip();
+            (history.unwrap_or_default(), effects, tagged(tag::TRAILER, &Trailer { end, time, history: begin }))
+        }
+        None => (Vec::new(), Vec::new(), vec![Bytes::from_static(&[tag::ABANDONED])]),
     };
+    effect_frames(&[tag::HISTORY], history).chain(effect_frames(&[tag::TAIL], effects)).chain([last])
+}
+
+/// Effects in frames of a moderate size.
+fn effect_frames(tag: &'static [u8], effects: Vec<Bytes>) -> impl Iterator<Item = Vec<Bytes>> {
     let mut effects = effects.into_iter().peekable();
-    let tail = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         let mut frame = Vec::new();
-        let mut room = TAIL_FRAME_BYTES;
+        let mut room = EFFECTS_FRAME_BYTES;
         while let Some(effect) = effects.next_if(|effect| frame.is_empty() || effect.len() <= room) {
             room = room.saturating_sub(effect.len());
             frame.push(effect);
         }
-        (!frame.is_empty()).then(|| [vec![Bytes::from_static(&[tag::TAIL])], Frame::Effects(frame).encode()].concat())
-    });
-    tail.chain([last])
+        (!frame.is_empty()).then(|| [vec![Bytes::from_static(tag)], Frame::Effects(frame).encode()].concat())
+    })
 }
 
 fn tagged(tag: u8, value: &impl Serialize) -> Vec<Bytes> {
@@ -210,15 +223,17 @@ pub(super) struct Assembler {
     shards: usize,
     next: Option<usize>,
     partial: Vec<u8>,
-    /// What the tail so far counts for.
-    tail: usize,
+    /// What the history and the tail so far count for.
+    effects: usize,
+    /// Has the tail begun?
+    in_tail: bool,
     finished: bool,
 }
 
 impl Assembler {
     /// For a keyspace of that many shards.
     pub fn new(shards: usize) -> Self {
-        Assembler { shards, next: None, partial: Vec::new(), tail: 0, finished: false }
+        Assembler { shards, next: None, partial: Vec::new(), effects: 0, in_tail: false, finished: false }
     }
 
     /// Has the last frame come?
@@ -229,7 +244,7 @@ impl Assembler {
     /// Takes the next frame. `None`: a shard goes on in the frames to come.
     pub fn take(&mut self, frame: &Bytes) -> Result<Option<Part>, SnapshotError> {
         let (&tag, rest) = frame.split_first().ok_or(SnapshotError::Malformed)?;
-        if tag != tag::TAIL && rest.len() > MAX_OTHER_FRAME_BYTES {
+        if !matches!(tag, tag::HISTORY | tag::TAIL) && rest.len() > MAX_OTHER_FRAME_BYTES {
             return Err(SnapshotError::TooLarge);
         }
         match (tag, self.next) {
@@ -252,12 +267,12 @@ impl Assembler {
                 self.next = Some(shard + 1);
                 Ok(Some(Part::Shard(std::mem::take(&mut self.partial))))
             }
+            (tag::HISTORY, Some(shard)) if shard == self.shards && !self.in_tail && !self.finished => {
+                self.take_effects(frame).map(|effects| Some(Part::History(effects)))
+            }
             (tag::TAIL, Some(shard)) if shard == self.shards && !self.finished => {
-                let Ok(Frame::Effects(effects)) = Frame::decode(frame.slice(1..)) else {
-                    return Err(SnapshotError::Malformed);
-                };
-                self.tail = effects.iter().map(tail_cost).fold(self.tail, usize::saturating_add);
-                if self.tail > MAX_TAIL_BYTES { Err(SnapshotError::TooLarge) } else { Ok(Some(Part::Tail(effects))) }
+                self.in_tail = true;
+                self.take_effects(frame).map(|effects| Some(Part::Tail(effects)))
             }
             (tag::ABANDONED, Some(shard)) if shard == self.shards && !self.finished && rest.is_empty() => {
                 self.finished = true;
@@ -266,7 +281,7 @@ impl Assembler {
             (tag::TRAILER, Some(shard)) if shard == self.shards && !self.finished => {
                 self.finished = true;
                 let trailer: Trailer = read(rest)?;
-                if trailer.end.is_canonical() {
+                if trailer.end.is_canonical() && trailer.history.as_ref().is_none_or(Frontier::is_canonical) {
                     Ok(Some(Part::Trailer(trailer)))
                 } else {
                     Err(SnapshotError::Malformed)
@@ -274,6 +289,16 @@ impl Assembler {
             }
             _ => Err(SnapshotError::OutOfOrder),
         }
+    }
+}
+
+impl Assembler {
+    fn take_effects(&mut self, frame: &Bytes) -> Result<Vec<Bytes>, SnapshotError> {
+        let Ok(Frame::Effects(effects)) = Frame::decode(frame.slice(1..)) else {
+            return Err(SnapshotError::Malformed);
+        };
+        self.effects = effects.iter().map(tail_cost).fold(self.effects, usize::saturating_add);
+        if self.effects > MAX_TAIL_BYTES { Err(SnapshotError::TooLarge) } else { Ok(effects) }
     }
 }
 
@@ -296,6 +321,7 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SnapshotError> {
 mod tests {
     use super::*;
     use crate::effects::NodeId;
+    use crate::replication::History;
 
     fn join(pieces: &[Bytes]) -> Bytes {
         Bytes::from(pieces.concat())
@@ -310,9 +336,10 @@ mod tests {
     fn a_snapshot_round_trips_however_large_its_shards() {
         let shards = [vec![1; 10], Vec::new(), vec![2; 2 * PIECE_BYTES + 1]];
         let effects =
-            [vec![3; 10], vec![4; TAIL_FRAME_BYTES], vec![5; 2 * TAIL_FRAME_BYTES], vec![6; 1]].map(Bytes::from);
-        let tail = SnapshotTail { effects: effects.to_vec(), end: header().begin };
-        let trailer = Trailer { end: header().begin, time: 9 };
+            [vec![3; 10], vec![4; EFFECTS_FRAME_BYTES], vec![5; 2 * EFFECTS_FRAME_BYTES], vec![6; 1]].map(Bytes::from);
+        let past = History { begin: Frontier::EMPTY, effects: effects[..2].to_vec() };
+        let tail = SnapshotTail { effects: effects.to_vec(), end: header().begin, history: Some(past) };
+        let trailer = Trailer { end: header().begin, time: 9, history: Some(Frontier::EMPTY) };
         let mut frames = vec![join(&header_frame(&header()))];
         for shard in &shards {
             frames.extend(shard_frames(shard.clone()).map(|frame| join(&frame)));
@@ -326,6 +353,8 @@ mod tests {
             Part::Shard(first),
             Part::Shard(second),
             Part::Shard(third),
+            Part::History(effects[..1].to_vec()),
+            Part::History(effects[1..2].to_vec()),
             Part::Tail(effects[..1].to_vec()),
             Part::Tail(effects[1..2].to_vec()),
             Part::Tail(effects[2..3].to_vec()),
@@ -351,11 +380,11 @@ mod tests {
     fn a_handover_is_a_snapshot_without_shards() {
         let mut assembler = Assembler::new(3);
         let effects = vec![Bytes::from_static(b"effect")];
-        let tail = SnapshotTail { effects: effects.clone(), end: header().begin };
+        let tail = SnapshotTail { effects: effects.clone(), end: header().begin, history: None };
         let begin = tagged(tag::HANDOVER, &header());
         let frames = std::iter::once(begin).chain(ending_frames(Some(Ending { tail, time: 9 })));
         let parts: Vec<_> = frames.map(|frame| assembler.take(&join(&frame))).collect();
-        let trailer = Trailer { end: header().begin, time: 9 };
+        let trailer = Trailer { end: header().begin, time: 9, history: None };
         let expected = [Part::Handover(header()), Part::Tail(effects), Part::Trailer(trailer)];
         assert_eq!(parts, expected.map(|part| Ok(Some(part))));
         assert!(assembler.is_complete());
@@ -373,17 +402,21 @@ mod tests {
             Err(SnapshotError::OutOfOrder),
             "a shard is missing"
         );
-        let tail =
-            join(&[vec![Bytes::from_static(&[4])], Frame::Effects(vec![Bytes::from_static(b"e")]).encode()].concat());
-        for early in [&tail, &Bytes::from_static(&[5])] {
+        let effects = |tag: &'static [u8]| {
+            join(&[vec![Bytes::from_static(tag)], Frame::Effects(vec![Bytes::from_static(b"e")]).encode()].concat())
+        };
+        let (history, tail) = (effects(&[7]), effects(&[4]));
+        for early in [&history, &tail, &Bytes::from_static(&[5])] {
             assert_eq!(assembler.take(early), Err(SnapshotError::OutOfOrder), "a shard is missing");
         }
         assert_eq!(assembler.take(&Bytes::from(vec![2; MAX_OTHER_FRAME_BYTES + 2])), Err(SnapshotError::TooLarge));
         assert_eq!(assembler.take(&Bytes::from_static(&[2])), Ok(Some(Part::Shard(Vec::new()))));
         assert_eq!(assembler.take(&Bytes::from_static(&[2])), Err(SnapshotError::OutOfOrder));
+        assert!(assembler.take(&history).is_ok());
         let no_effects = join(&[vec![Bytes::from_static(&[4])], Frame::Ack { seq: 1 }.encode()].concat());
         assert_eq!(assembler.take(&no_effects), Err(SnapshotError::Malformed));
         assert!(assembler.take(&tail).is_ok());
+        assert_eq!(assembler.take(&history), Err(SnapshotError::OutOfOrder), "the tail has begun");
         assert_eq!(assembler.take(&Bytes::from_static(&[5, 0])), Err(SnapshotError::OutOfOrder));
         assert_eq!(assembler.take(&Bytes::from_static(&[3, 9])), Err(SnapshotError::Malformed));
         assert_eq!(assembler.take(&tail), Err(SnapshotError::OutOfOrder));

@@ -22,7 +22,9 @@ use crate::effects::{
 };
 use crate::keyspace::Keyspace;
 use crate::pubsub::{Message, decode_messages, encode_messages};
-use crate::replication::{Frame, Hello, Member, PROTOCOL_VERSION, SnapshotHeader, SnapshotTail, Stage, Stretch};
+use crate::replication::{
+    Frame, Hello, History, Member, PROTOCOL_VERSION, SnapshotHeader, SnapshotTail, Stage, Stretch,
+};
 
 /// Set to write the record anew.
 const RECORD: &str = "SWYTCH_RECORD_WIRE";
@@ -256,10 +258,13 @@ fn snapshot() -> Vec<(String, Bytes)> {
             frames.extend(shard_frames(shard).map(|frame| (format!("snapshot shard {number}"), frame)));
         }
     }
-    let tail =
-        SnapshotTail { effects: effects().into_iter().take(3).map(|(_, effect)| effect).collect(), end: frontier() };
+    let some = |from: usize| effects().into_iter().skip(from).take(3).map(|(_, effect)| effect).collect();
+    let history = History { begin: [(OTHER, 1)].into_iter().collect(), effects: some(3) };
+    let tail = SnapshotTail { effects: some(0), end: frontier(), history: Some(history) };
     let ends = ending_frames(Some(Ending { tail, time: 1 << 60 })).chain(ending_frames(None));
-    frames.extend(ends.zip(["tail", "trailer", "abandoned"]).map(|(frame, name)| (format!("snapshot {name}"), frame)));
+    frames.extend(
+        ends.zip(["history", "tail", "trailer", "abandoned"]).map(|(frame, name)| (format!("snapshot {name}"), frame)),
+    );
     frames.into_iter().map(|(name, pieces)| (name, Bytes::from(pieces.concat()))).collect()
 }
 
@@ -369,7 +374,8 @@ fn what_was_recorded_is_read_as_what_it_was() {
     target.begin_import(NodeId(9));
     let frames = [&recorded["snapshot header"]].into_iter().chain(shards.iter().map(|(_, frame)| *frame));
     let mut imported = 0;
-    for frame in frames.chain([&recorded["snapshot tail"], &recorded["snapshot trailer"]]) {
+    let ends = ["history", "tail", "trailer"].map(|name| &recorded[&format!("snapshot {name}")]);
+    for frame in frames.chain(ends) {
         match assembler.take(frame).expect("it is a snapshot") {
             Some(Part::Shard(shard)) => {
                 target.import_shard(&shard).expect("a shard of this version");

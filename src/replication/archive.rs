@@ -101,6 +101,11 @@ impl Archive {
         })
     }
 
+    /// All that is here, encoded, and the writer that can go on from there.
+    pub(super) fn written(&self) -> (Vec<Bytes>, Writer) {
+        (self.effects.clone(), self.writer.clone())
+    }
+
     fn clear(&mut self) {
         (self.effects, self.writer) = (Vec::new(), Writer::default());
         (self.bytes, self.compact_at) = (0, LEAST_GROWTH);
@@ -138,7 +143,7 @@ impl Archive {
 }
 
 /// Writes effects, each with what its origin had seen since the one written before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Writer {
     /// For each origin, what its latest effect had seen, and its own effects up to that one.
     written: BTreeMap<NodeId, Frontier>,

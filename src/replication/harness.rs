@@ -243,7 +243,7 @@ impl Cluster {
                     let peer = self.machines[from].node();
                     let Some(effects) = effects else { return self.feed(to, Input::HandoverRefused { peer }) };
                     self.hand_over(to);
-                    let tail = SnapshotTail { effects, end: header.begin.clone() };
+                    let tail = SnapshotTail { effects, end: header.begin.clone(), history: None };
                     self.feed(to, Input::HandoverReceived { peer, header, tail });
                 }
             }

@@ -296,9 +296,14 @@ impl Core {
         }
         let since = *self.joining.unserved_since.get_or_insert(now);
         if now >= since + self.options.rebase_grace {
-            out.push(Output::Warn("the nodes that this one was joining are gone: it serves with what it has".into()));
-            self.serve(now, out);
+            self.serve_as_heir(now, out);
         }
+    }
+
+    /// Serves with what the nodes had that this one was joining.
+    pub(super) fn serve_as_heir(&mut self, now: u64, out: &mut Vec<Output>) {
+        out.push(Output::Warn("the nodes that this one was joining are gone: it serves with what it has".into()));
+        self.serve(now, out);
     }
 
     /// This node stops: everything goes out, then the last word.

@@ -328,6 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn who_has_got_a_snapshot_makes_again_what_its_sender_had_when_that_is_gone() {
+        for seed in 0..40 {
+            let mut cluster = Cluster::new(seed, 5, |options| options.log_limit = 2_000);
+            let added = apart(&mut cluster, &[2, 3, 4]);
+            let joiner = cluster.add_machine();
+            (0..2).for_each(|other| cluster.block(joiner, other, true));
+            cluster.feed(joiner, Input::Named(["0", "1", "2", "3", "4"].map(String::from).to_vec()));
+            cluster.run(10_000);
+            assert_eq!(cluster.machines[joiner].contents(), cluster.machines[2].contents(), "seed {seed}");
+            (2..5).for_each(|machine| cluster.crash(machine));
+            across(&mut cluster, false);
+            (0..2).for_each(|other| cluster.block(joiner, other, false));
+            cluster.run(60_000);
+            assert_made_again_once(&mut cluster, &added, seed);
+        }
+    }
+
+    #[test]
     fn who_was_only_cut_off_does_not_make_again_what_others_have() {
         for seed in 0..40 {
             let mut cluster = Cluster::new(seed, 5, |_| ());

@@ -87,7 +87,7 @@ pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, 
 pub use rebase::is_covered;
 pub use remains::{Again, Holder, Remains};
 pub use report::{ClusterReport, MemberReport};
-pub use snapshot::{MAX_TAIL_BYTES, SnapshotHeader, SnapshotTail, tail_cost};
+pub use snapshot::{History, MAX_TAIL_BYTES, SnapshotHeader, SnapshotTail, tail_cost};
 
 /// The time at which an input is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

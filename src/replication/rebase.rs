@@ -24,8 +24,9 @@
 //! For a while after, its data may lack what its clients saw before: effects of others that have to give up their identity as
 //! well. The next identity takes part in everything but lets clients wait until it [`is_covered`].
 //!
-//! A node that has not begun to serve has nothing to make anew and gives way to anybody: but only when there is no peer left
-//! that it can join as it is.
+//! A node that has not begun to serve gives way to anybody, but only when there is no peer left
+//! that it can join as it is; and not if those that it was joining are gone and it cannot make all anew that it has got from them: then it
+//! serves with that, and who gives way is decided as between all who serve.
 //!
 //! What is kept for the next identity is told in `remains`, and who makes what anew in `legacy`.
 
@@ -130,10 +131,17 @@ impl Core {
             self.begin_reconciliation(now, source, out);
         } else if self.joining.phase == Phase::Serving && !self.may_part(now, out) {
             self.joining.hopeless = Some(hopeless);
+        } else if self.joining.phase != Phase::Serving && self.is_last_heir() {
+            self.serve_as_heir(now, out);
         } else {
             self.count_loss(winner, out);
             self.give_up(now, reason, out);
         }
+    }
+
+    /// Is more here than this node could make anew, and none of those that serve has it?
+    fn is_last_heir(&self) -> bool {
+        self.serving_peers().all(|(_, said)| !self.archive.floor().within(&said.frontier))
     }
 
     /// May this node get what it lacks from a peer and stay what it is?
@@ -220,5 +228,65 @@ impl Core {
         self.joining.given_up_at = now;
         self.counters.rebases += 1;
         out.push(Output::Rebase { reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CoreOptions, Frame, Hello, History, Input, Now, SnapshotHeader, SnapshotTail, Stage};
+    use super::*;
+
+    const SOURCE: NodeId = NodeId(2);
+    const STRANGER: NodeId = NodeId(3);
+
+    fn frontier(entries: &[(u64, u64)]) -> Frontier {
+        entries.iter().map(|&(node, seq)| (NodeId(node), seq)).collect()
+    }
+
+    fn at(core: &mut Core, monotonic: u64, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        core.step(Now { monotonic, wall: 0 }, input, &mut out);
+        out
+    }
+
+    fn meet(core: &mut Core, now: u64, peer: NodeId, frontier: Frontier) {
+        let hello = Hello {
+            member: Member::default(),
+            floor: frontier.clone(),
+            frontier,
+            archive: None,
+            stage: Stage::Serving,
+            departed: Vec::new(),
+            participants: Vec::new(),
+        };
+        at(core, now, Input::Connected { peer });
+        at(core, now, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
+    }
+
+    /// A node has got a snapshot, with a history that begins there, of one that then dies, and meets another cluster. Does it serve,
+    /// and does it give up its identity?
+    fn bereaved(begin: Frontier) -> (bool, bool) {
+        let mut core = Core::new(CoreOptions::new(NodeId(1), Member::default()), Now { monotonic: 0, wall: 0 });
+        meet(&mut core, 0, SOURCE, frontier(&[(2, 5)]));
+        at(&mut core, 0, Input::Tick);
+        let header = SnapshotHeader { begin: frontier(&[(2, 5)]), folded: frontier(&[(2, 5)]), ..Default::default() };
+        let history = Some(History { begin, effects: Vec::new() });
+        let tail = SnapshotTail { end: frontier(&[(2, 5)]), history, ..Default::default() };
+        at(&mut core, 0, Input::SnapshotReceived { peer: SOURCE, header, tail });
+        assert_eq!(*core.frontier(), frontier(&[(2, 5)]));
+        at(&mut core, 0, Input::Disconnected { peer: SOURCE });
+        meet(&mut core, 0, STRANGER, frontier(&[(3, 9)]));
+        let mut outputs = Vec::new();
+        for now in (0..8_000).step_by(500) {
+            outputs.extend(at(&mut core, now, Input::Tick));
+        }
+        let serves = outputs.iter().any(|output| matches!(output, Output::Serving { .. }));
+        (serves, outputs.iter().any(|output| matches!(output, Output::Rebase { .. })))
+    }
+
+    #[test]
+    fn who_alone_has_what_a_cluster_had_and_cannot_make_it_anew_serves_with_it() {
+        assert_eq!(bereaved(frontier(&[(2, 3)])), (true, false));
+        assert_eq!(bereaved(Frontier::EMPTY), (false, true), "all of it can be made anew");
     }
 }

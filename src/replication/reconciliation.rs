@@ -182,7 +182,7 @@ impl Core {
         if self.joining.phase != Phase::Serving {
             return;
         }
-        let (mut delivery, tail) = match self.follow_tail(&header, tail) {
+        let (mut delivery, tail, history) = match self.follow_snapshot(&header, tail) {
             Ok(followed) => followed,
             Err(reason) => return self.refuse(now, peer, reason, out),
         };
@@ -200,8 +200,7 @@ impl Core {
         self.counters.reconciliations += 1;
         self.include_participants(&header.participants, &header.forced_out);
         self.begin_log_behind(&header.begin, out);
-        // What came with the snapshot was in no log here.
-        self.archive.raise_floor(&header.begin);
+        self.keep_history(history, out);
         self.stability.take_over(&header.folded);
         for (effect, seen) in tail.iter().filter(|(effect, _)| !self.delivery.frontier().includes(effect.dot)) {
             self.past.append(effect, seen);
@@ -288,7 +287,7 @@ mod tests {
             forced_out: Vec::new(),
         };
         let effects = vec![effect(2, 6, &[]).encoded().clone()];
-        let tail = SnapshotTail { effects, end: frontier(&[(1, 1), (2, 6)]) };
+        let tail = SnapshotTail { effects, end: frontier(&[(1, 1), (2, 6)]), history: None };
         Input::SnapshotReceived { peer: PEER, header, tail }
     }
 

@@ -14,23 +14,33 @@
 //! comes to be over its budget: then the newcomer is forced out, no tail is to be had, and the newcomer asks again. With
 //! each snapshot it counts anew.
 //!
+//! # The history
+//!
+//! Before its tail comes the *history* of a snapshot: what the archive and the log of the sender have of what the snapshot begins with.
+//! The receiver applies nothing of that; its own archive begins with it. So who has got what it has by a snapshot can
+//! do for those who come back what its sender could, when the sender is gone: hand over to them what they lack, or make again
+//! what they lack, should it have to give way to them. The sender's archive may be over its budget: then there is no history, and the archive begins where
+//! the snapshot does.
+//!
 //! What waits at the receiver meanwhile is, as far as the snapshot has it, dropped, and applied after the tail otherwise.
 //!
 //! # What a peer may not say
 //!
 //! A tail has to lead from the beginning of the snapshot to its end, effect by effect: each is the next of its
 //! origin, had seen nothing that is not there by then, and all that is folded. What does not is refused as a whole, before
-//! any of it counts.
+//! any of it counts. A history consists of effects within the beginning, in an order that each origin can have made them in.
 //!
 //! # Bounds
 //!
 //! At most [`MAX_EXPORTS`] snapshots are sent at a time; further requests wait, one per peer. A tail takes no memory of its
-//! own at the sender, but keeps what it sends of the log. It is at most [`MAX_TAIL_BYTES`].
+//! own at the sender, but keeps what it sends of the log, and so does a history with the archive. Together they are at most
+//! [`MAX_TAIL_BYTES`]; rather than that a history makes them more, there is none.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Output;
+use super::archive::{Known, Reader};
 use super::core::Core;
 use super::delivery::{Delivered, Delivery, MAX_ORIGINS};
 use super::joining::Phase;
@@ -49,6 +59,9 @@ pub const MAX_TAIL_BYTES: usize = 2 * (MAX_EFFECT_BYTES + log::OVERHEAD_BYTES);
 pub fn tail_cost(encoded: &Bytes) -> usize {
     log::cost(encoded)
 }
+
+/// Where a node is at the end of a snapshot, the effects of its tail, and where its history begins and what that is.
+type Followed = (Delivery, Vec<Delivered>, (Frontier, Vec<Known>));
 
 /// What a snapshot says before the data. The runtime carries it as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -72,6 +85,18 @@ pub struct SnapshotTail {
     pub effects: Vec<Bytes>,
     /// What it had applied then. No part of the snapshot holds more.
     pub end: Frontier,
+    /// What the sender keeps of what the snapshot begins with, if that can be had.
+    pub history: Option<History>,
+}
+
+/// What somebody may still lack of what a snapshot begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct History {
+    /// Nobody lacks what is within this, or it is not to be had.
+    pub begin: Frontier,
+    /// The encoded effects beyond, as far as they matter: in a causal order, each listing what its origin had seen since the one before
+    /// it here.
+    pub effects: Vec<Bytes>,
 }
 
 impl Core {
@@ -98,8 +123,25 @@ impl Core {
             return None;
         }
         let effects = self.log.after(begin);
-        let bytes = effects.iter().map(tail_cost).fold(0, usize::saturating_add);
-        (bytes <= MAX_TAIL_BYTES).then(|| SnapshotTail { effects, end: self.delivery.frontier().clone() })
+        let bytes = |effects: &[Bytes]| effects.iter().map(tail_cost).fold(0, usize::saturating_add);
+        let room = MAX_TAIL_BYTES.checked_sub(bytes(&effects))?;
+        let history = Some(self.history(begin)).filter(|history| bytes(&history.effects) <= room);
+        Some(SnapshotTail { effects, end: self.delivery.frontier().clone(), history })
+    }
+
+    /// What is kept here of what is within `begin`, which is not before the log.
+    fn history(&self, begin: &Frontier) -> History {
+        let (mut effects, mut writer) = self.archive.written();
+        let logged = self.past.complete(self.log.within(begin));
+        effects.extend(logged.iter().map(|(effect, seen)| writer.write(effect, seen, effect.body())));
+        History { begin: self.archive.floor().clone(), effects }
+    }
+
+    /// Keeps what came with a snapshot, as far as it was not here before. Both begin where the later one does.
+    pub(super) fn keep_history(&mut self, (begin, history): (Frontier, Vec<Known>), out: &mut Vec<Output>) {
+        self.archive.raise_floor(&begin);
+        let is_news = |(effect, _): &Known| !self.delivery.frontier().includes(effect.dot);
+        self.put_into_archive(history.into_iter().filter(is_news).collect(), out);
     }
 
     /// A peer asks for a snapshot.
@@ -158,7 +200,7 @@ impl Core {
         if !matches!(self.joining.phase, Phase::Transfer { source, .. } if source == peer) {
             return;
         }
-        let (delivery, delivered) = match self.follow_tail(&header, tail) {
+        let (delivery, delivered, history) = match self.follow_snapshot(&header, tail) {
             Ok(followed) => followed,
             Err(reason) => return self.refuse(now, peer, reason, out),
         };
@@ -170,7 +212,7 @@ impl Core {
         self.counters.snapshots_received += 1;
         self.joining.snapshot_taken();
         self.stability.adopt(&begin, &folded);
-        self.archive.raise_floor(&begin);
+        self.keep_history(history, out);
         self.include_participants(&participants, &forced_out);
         self.delivery.adopt(delivery);
         // Whatever this node makes, it makes on top of what these outputs apply.
@@ -189,14 +231,15 @@ impl Core {
         forced_out.iter().filter(|&&node| node != own).for_each(|&node| self.stability.include_forced_out(node));
     }
 
-    /// Goes from the beginning of a snapshot to its end. Returns what is applied there, and the effects on the way.
-    pub(super) fn follow_tail(
-        &self,
-        header: &SnapshotHeader,
-        tail: SnapshotTail,
-    ) -> Result<(Delivery, Vec<Delivered>), Violation> {
+    /// Goes from the beginning of a snapshot to its end. Returns what is applied there, the effects on the way, and what is known
+    /// of how it came to its beginning.
+    pub(super) fn follow_snapshot(&self, header: &SnapshotHeader, tail: SnapshotTail) -> Result<Followed, Violation> {
         self.check_header(header)?;
         check_frontier(&tail.end)?;
+        let history = match tail.history {
+            Some(history) => self.read_history(header, history)?,
+            None => (header.begin.clone(), Vec::new()),
+        };
         let mut delivery = Delivery::at(&header.begin, header.seen.iter().cloned());
         let mut delivered = Vec::with_capacity(tail.effects.len());
         for encoded in tail.effects {
@@ -214,7 +257,31 @@ impl Core {
         if *delivery.frontier() != tail.end {
             return Err("a snapshot that does not lead to its end");
         }
-        Ok((delivery, delivered))
+        Ok((delivery, delivered, history))
+    }
+
+    fn read_history(&self, header: &SnapshotHeader, history: History) -> Result<(Frontier, Vec<Known>), Violation> {
+        let History { begin, effects } = history;
+        check_frontier(&begin)?;
+        if !begin.within(&header.begin) {
+            return Err("a snapshot whose history begins after it");
+        }
+        let (mut reader, mut last) = (Reader::default(), Frontier::EMPTY);
+        let mut known = Vec::with_capacity(effects.len());
+        for encoded in effects {
+            let effect = Effect::decode(encoded).map_err(|_| "a malformed effect")?;
+            self.check_effect(&effect)?;
+            let seen = reader.seen_of(&effect);
+            if !header.begin.includes(effect.dot) || !seen.within(&header.begin) {
+                return Err("a snapshot whose history has more than it begins with");
+            }
+            if last.includes(effect.dot) {
+                return Err("a snapshot whose history has an effect twice");
+            }
+            last.raise(effect.dot.node, effect.dot.seq);
+            known.push((effect, seen));
+        }
+        Ok((begin, known))
     }
 
     pub(super) fn check_header(&self, header: &SnapshotHeader) -> Result<(), Violation> {
@@ -264,7 +331,7 @@ mod tests {
 
     fn tail(effects: &[Effect], end: &[(u64, u64)]) -> SnapshotTail {
         let effects = effects.iter().map(|effect| effect.encoded().clone()).collect();
-        SnapshotTail { effects, end: frontier(end) }
+        SnapshotTail { effects, end: frontier(end), history: None }
     }
 
     /// What a node does that gets this snapshot; an effect of the node 3 waits there, which had seen the third of the node 2.
@@ -314,7 +381,7 @@ mod tests {
     #[test]
     fn of_a_snapshot_whose_tail_cannot_be_nothing_counts() {
         let third = || effect(2, 3, &[(3, 1)]);
-        let malformed = SnapshotTail { effects: vec![Bytes::from_static(b"effect")], end: header().begin };
+        let malformed = SnapshotTail { effects: vec![Bytes::from_static(b"effect")], ..tail(&[], &[(2, 2), (3, 1)]) };
         let unsorted: Frontier = postcard::from_bytes(&[2, 3, 1, 2, 2]).expect("the form of a frontier");
         let cannot_follow = "a snapshot with an effect that cannot follow what it has";
         let wrong_end = "a snapshot that does not lead to its end";
@@ -336,7 +403,7 @@ mod tests {
                 "an effect that saw what this node never made",
             ),
             (tail(&[effect(2, u64::MAX, &[])], &[(2, 3), (3, 1)]), "an effect with an absurd seq"),
-            (SnapshotTail { effects: vec![], end: unsorted }, "a frontier that is not in canonical form"),
+            (SnapshotTail { end: unsorted, ..SnapshotTail::default() }, "a frontier that is not in canonical form"),
             (tail(&[], &[(2, u64::MAX)]), "an absurd frontier"),
         ];
         for (tail, expected) in offences {

@@ -54,8 +54,9 @@ pub(super) enum Parcel {
     Header(Box<SnapshotHeader>),
     Handover(Box<SnapshotHeader>),
     Shards(Vec<Vec<u8>>),
+    History(Vec<Bytes>),
     Tail(Vec<Bytes>),
-    Trailer { end: Frontier, time: u64, overflowed: bool },
+    Trailer { end: Frontier, time: u64, history: Option<Frontier>, overflowed: bool },
     Abandoned,
 }
 

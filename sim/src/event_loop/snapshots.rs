@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use swytch::effects::{Effect, Frontier, NodeId};
 use swytch::keyspace::Keyspace;
-use swytch::replication::{Input, SnapshotHeader, SnapshotTail};
+use swytch::replication::{History, Input, SnapshotHeader, SnapshotTail};
 
 use super::queue::{Event, Parcel};
 use super::world::World;
@@ -29,7 +29,15 @@ struct Current {
     is_handover: bool,
     /// Where it goes if the node has begun to serve: beside the data that clients see.
     beside: Option<Box<Keyspace>>,
+    history: Vec<Bytes>,
     tail: Vec<Bytes>,
+}
+
+impl Current {
+    fn new(connection: u64, header: Box<SnapshotHeader>) -> Current {
+        let (history, tail) = (Vec::new(), Vec::new());
+        Current { connection, header, is_handover: false, beside: None, history, tail }
+    }
 }
 
 impl Import {
@@ -87,17 +95,20 @@ impl World<'_> {
         self.collect(slot);
         self.process_rebase(slot);
         let Some(node) = self.nodes[slot].as_ref() else { return };
-        let Some(SnapshotTail { effects, end }) = node.core.snapshot_tail(begin) else {
+        let Some(SnapshotTail { effects, end, history }) = node.core.snapshot_tail(begin) else {
             self.note(slot, || "does not have the tail of a snapshot any more".to_owned());
             self.outcome.coverage.note(Path::TailForgotten);
             return self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Abandoned);
         };
-        let trailer =
-            Parcel::Trailer { end, time: node.keyspace.latest_time(), overflowed: node.has_overflowed(self.now) };
+        let (time, overflowed) = (node.keyspace.latest_time(), node.has_overflowed(self.now));
+        let (history, past) = history.map(|history| (history.begin, history.effects)).unzip();
+        for effects in past.unwrap_or_default().chunks(EFFECTS_AT_ONCE) {
+            self.send(connection, slot, SNAPSHOT_STREAM, Parcel::History(effects.to_vec()));
+        }
         for effects in effects.chunks(EFFECTS_AT_ONCE) {
             self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Tail(effects.to_vec()));
         }
-        self.send(connection, slot, SNAPSHOT_STREAM, trailer);
+        self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Trailer { end, time, history, overflowed });
     }
 
     /// A part of a snapshot arrived. One that nobody asked for, or not any more, is passed over.
@@ -109,8 +120,7 @@ impl World<'_> {
                 if node.import.is_expected_from(peer) && node.import.current.is_none() {
                     let beside = node.core.has_served().then(|| Box::new(node.keyspace.beside()));
                     let is_beside = beside.is_some();
-                    let (tail, is_handover) = (Vec::new(), false);
-                    node.import.current = Some(Current { connection, header, is_handover, beside, tail });
+                    node.import.current = Some(Current { beside, ..Current::new(connection, header) });
                     if !is_beside {
                         self.begin_import(slot);
                     }
@@ -118,8 +128,7 @@ impl World<'_> {
             }
             Parcel::Handover(header) => {
                 if node.import.is_expected_from(peer) && node.import.current.is_none() {
-                    let (tail, is_handover) = (Vec::new(), true);
-                    node.import.current = Some(Current { connection, header, is_handover, beside: None, tail });
+                    node.import.current = Some(Current { is_handover: true, ..Current::new(connection, header) });
                 }
             }
             Parcel::Shards(shards) => {
@@ -130,6 +139,10 @@ impl World<'_> {
                         target.import_shard(&shard).expect("a shard that a keyspace exported");
                     }
                 }
+            }
+            Parcel::History(effects) => {
+                let current = node.import.current.as_mut().filter(|current| current.connection == connection);
+                current.into_iter().for_each(|current| current.history.extend_from_slice(&effects));
             }
             Parcel::Tail(effects) => {
                 let current = node.import.current.as_mut().filter(|current| current.connection == connection);
@@ -146,17 +159,16 @@ impl World<'_> {
                 }
                 self.fail_import(slot, peer);
             }
-            Parcel::Trailer { end, time, overflowed } => {
+            Parcel::Trailer { end, time, history: begin, overflowed } => {
                 if !node.import.is_current(connection) {
                     return;
                 }
-                let Some(Current { header, is_handover, beside, tail, .. }) = std::mem::take(&mut node.import).current
-                else {
-                    return;
-                };
+                let Some(current) = std::mem::take(&mut node.import).current else { return };
+                let Current { header, is_handover, beside, history, tail, .. } = current;
+                let history = begin.map(|begin| History { begin, effects: history });
                 if is_handover {
                     node.handover_time = time;
-                    let tail = SnapshotTail { effects: tail, end };
+                    let tail = SnapshotTail { effects: tail, end, history };
                     return self.step(slot, Input::HandoverReceived { peer, header: *header, tail });
                 }
                 let begin = header.begin.clone();
@@ -169,7 +181,7 @@ impl World<'_> {
                     beside.finish_import(&begin, time);
                     node.beside = Some(beside);
                     self.outcome.coverage.count(Path::TailApplied, u64::from(!tail.is_empty()));
-                    let tail = SnapshotTail { effects: tail, end };
+                    let tail = SnapshotTail { effects: tail, end, history };
                     self.step(slot, Input::SnapshotReceived { peer, header: *header, tail });
                     let Some(node) = self.nodes[slot].as_mut() else { return };
                     match node.beside.take() {
@@ -186,7 +198,7 @@ impl World<'_> {
                 self.outcome.statistics.snapshots += 1;
                 self.note(slot, || format!("has the snapshot of {peer}: {begin:?} to {end:?}"));
                 self.outcome.coverage.count(Path::TailApplied, u64::from(!tail.is_empty()));
-                let tail = SnapshotTail { effects: tail, end };
+                let tail = SnapshotTail { effects: tail, end, history };
                 self.step(slot, Input::SnapshotReceived { peer, header: *header, tail });
                 if let Some(node) = self.nodes[slot].as_mut() {
                     // The core may have found fault with it.
@@ -254,7 +266,7 @@ impl World<'_> {
         for effects in effects.chunks(EFFECTS_AT_ONCE) {
             self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Tail(effects.to_vec()));
         }
-        self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Trailer { end, time, overflowed });
+        self.send(connection, slot, SNAPSHOT_STREAM, Parcel::Trailer { end, time, history: None, overflowed });
     }
 
     /// Applies what was handed over.
