@@ -63,6 +63,15 @@ impl Effect {
         &self.encoded[self.body_at..]
     }
 
+    /// The same with other operations, as [`super::OperationsWriter`] has encoded them.
+    pub fn with_operations(&self, body: &[u8]) -> Effect {
+        let mut encoded = Vec::with_capacity(self.body_at + body.len());
+        let acts_on = self.acts_on.as_ref();
+        let body_at = Effect::encode(&mut encoded, self.dot, self.time, &self.seen_changes, acts_on, body);
+        let (seen_changes, acts_on) = (self.seen_changes.clone(), self.acts_on.clone());
+        Effect { dot: self.dot, time: self.time, seen_changes, acts_on, encoded: encoded.into(), body_at }
+    }
+
     /// The wire form.
     pub fn encoded(&self) -> &Bytes {
         &self.encoded

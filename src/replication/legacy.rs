@@ -11,6 +11,7 @@
 //! 1. What is here under its own name is here: peers may have had it all the same.
 //! 2. A member that serves and says that it has made it anew did. So did a later identity of the node itself, if there is one that
 //!    serves, or knows who did, but for what had left its log ([`Member::forgotten`]).
+//!    So may have a peer that serves and whose entry is yet to come here: that is waited for.
 //! 3. Of those that join and have of it what was not made anew, that one makes it which has most of all; of several the one with the lowest id. Should that
 //!    one go before it serves, its entry expires, and the next one does it. What only others have of an origin they make when it serves.
 //! 4. A node of which somebody has heard lately may only be cut off, and bring its effects itself. It is waited for until it expires.
@@ -35,7 +36,7 @@ use std::cmp::Reverse;
 use super::core::Core;
 use super::frame::Stage;
 use super::joining::Phase;
-use super::peers::MAX_SEQ;
+use super::peers::{MAX_SEQ, Said};
 use super::{Again, Holder, MAX_FORMER, Member, Output, Stretch};
 use crate::effects::NodeId;
 
@@ -111,9 +112,14 @@ impl Core {
             later.any(|other| other.address == member.address && other.started > member.started)
         };
         let will = |node: NodeId, member: &Member| comes_first(node, member) && !is_superseded(member);
+        // Who has begun to serve may have made them; its entry says so, and is yet to come.
+        let may_have = |peer: NodeId, said: &Said| {
+            let is_known = self.membership.members().get(&peer).is_some_and(|member| member.serving);
+            said.serves() && !is_known && said.member.stretches(origin).any(is_lacking)
+        };
         let is_left = self.peers.contains_key(&origin)
             || others().any(|(&node, member)| !member.serving && will(node, member))
-            || said.any(|(peer, said)| joins(said.stage) && comes_first(peer, &said.member));
+            || said.any(|(peer, said)| may_have(peer, said) || joins(said.stage) && comes_first(peer, &said.member));
         if is_left {
             Fate::Left
         } else if self.may_be_cut_off(now, origin) {

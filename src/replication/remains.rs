@@ -2,7 +2,8 @@
 //!
 //! The next identity takes a snapshot. What that lacks is made again under new names: the own effects that are in the archive and in the log, and
 //! those of other nodes (who makes which is told in `legacy`). What each of them had seen goes with it, as its removals
-//! are to reach that and nothing else. They are made again in the order of their stamps: what one had seen comes before it,
+//! are to reach that and nothing else. What later ones among them have made void is left out, as in an archive: a time to live is made again on top of
+//! all that is there, whereas a removal reaches what it had seen, so that what both have done in turn is not what the original ones did. They are made again in the order of their stamps: what one had seen comes before it,
 //! whoever made it.
 //!
 //! This module knows what there is to be made again, not who makes it, nor how.
@@ -18,11 +19,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::archive::Reader;
+use super::archive::{Known, Reader};
 use super::core::Core;
 use super::rebase::SILENCE;
 use super::{MAX_FORMER, Stretch};
-use crate::effects::{Dot, Effect, Frontier, NodeId, SeenChanges};
+use crate::effects::{Dot, Effect, Frontier, NodeId, Rest, SeenChanges, compact};
 
 /// The most entries of who is known to have what.
 const MAX_HOLDERS: usize = 64;
@@ -258,6 +259,13 @@ impl Core {
         let legacy: BTreeMap<NodeId, Stretch> = logged.into_iter().chain([upto(own)]).map(stretch).collect();
 
         effects.retain(|(effect, _)| legacy.contains_key(&effect.dot.node));
+        let rests = compact(&effects, floor);
+        let still_matters = |((effect, seen), rest): (Known, Rest)| match rest {
+            Rest::All => Some((effect, seen)),
+            Rest::Some(body) => Some((effect.with_operations(&body), seen)),
+            Rest::None => None,
+        };
+        let effects = effects.into_iter().zip(rests).filter_map(still_matters).collect();
         let mut holders = Vec::new();
         for origin in legacy.keys().copied() {
             let claims = self.stability.remembered().filter_map(|node| Some((node, self.stability.claimed_by(node)?)));

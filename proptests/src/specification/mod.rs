@@ -249,10 +249,7 @@ fn without_counting(effect: &Effect) -> Effect {
     };
     let mut writer = OperationsWriter::default();
     effect.operations().filter(|operation| !counts(operation)).for_each(|operation| writer.push(operation));
-    let mut encoded = Vec::new();
-    let acts_on = effect.acts_on.as_ref();
-    Effect::encode(&mut encoded, effect.dot, effect.time, &effect.seen_changes, acts_on, writer.bytes());
-    Effect::decode(encoded.into()).expect("well formed")
+    effect.with_operations(writer.bytes())
 }
 
 /// The lines that `Keyspace::dump` must print on every node that has all of this history.
