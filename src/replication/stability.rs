@@ -7,8 +7,9 @@
 //! *participant*. (Causal stability, after Baquero, Almeida and Shoker 2014.)
 //!
 //! What is a participant *m* known to have, such that all its effects which are still to come here have seen it?
-//! - What it claimed in gossip, once this node has applied the effects of *m* that the claim includes: *m* claims only
-//!   what every later effect of its own has seen (the second promise of the runtime, in the module above).
+//! - What it claimed in gossip, once this node has applied all that the claim includes: *m* claims only
+//!   what every later effect of its own has seen (the second promise of the runtime, in the module above). It may have made some of these under
+//!   other names, again after a rebase, and those remove what they name: to one that is still to come the ones before it must not be folded.
 //! - What its latest effect that is applied here had seen. This needs no connection: it also comes through others.
 //!
 //! The stable frontier is the meet of these over all participants, and of what this node claims itself.
@@ -92,7 +93,7 @@ pub(super) struct Stability {
 struct Participant {
     /// Its effects that are not applied here have seen this.
     known: Frontier,
-    /// A claim that counts as soon as its own effects within it are applied here. The oldest such claim is kept, as under
+    /// A claim that counts as soon as everything within it is applied here. The oldest such claim is kept, as under
     /// constant load the latest is always a little ahead.
     pending: Option<Frontier>,
     /// Its latest claim.
@@ -221,14 +222,13 @@ impl Core {
 
     /// A participant claims this frontier.
     pub(super) fn heard_frontier(&mut self, node: NodeId, claim: Frontier) {
-        let applied = self.delivery.frontier().get(node);
         let Some(participant) = self.stability.participants.get_mut(&node) else { return };
         participant.forced_out &= !self.stability.floor.within(&claim);
         participant.latest.join(&claim);
         if participant.pending.is_none() {
             participant.pending = Some(claim);
         }
-        participant.settle_claims(node, applied);
+        participant.settle_claims(self.delivery.frontier());
     }
 
     /// Nodes that others say have departed. Who is connected tells about itself.
@@ -268,8 +268,8 @@ impl Core {
         self.bound_expired();
         self.bound_metadata(now, out);
         let frontier = self.delivery.frontier();
-        for (&node, participant) in &mut self.stability.participants {
-            participant.settle_claims(node, frontier.get(node));
+        for participant in self.stability.participants.values_mut() {
+            participant.settle_claims(frontier);
         }
         if now >= self.stability.settle_until
             && !self.unmet.are_waited_for()
@@ -486,10 +486,10 @@ impl Core {
 }
 
 impl Participant {
-    /// Lets claims count whose own effects are applied here.
-    fn settle_claims(&mut self, node: NodeId, applied: u64) {
+    /// Lets claims count of which everything is applied here.
+    fn settle_claims(&mut self, applied: &Frontier) {
         while let Some(claim) = self.pending.take() {
-            if claim.get(node) > applied {
+            if !claim.within(applied) {
                 self.pending = Some(claim);
                 return;
             }
