@@ -120,14 +120,15 @@ impl Expected {
 }
 
 impl History {
-    /// The effects of which later ones have left nothing that could matter to anybody. What somebody does to lists and streams never is: but who has
+    /// The effects of which later ones have left nothing that could matter to anybody, or which do nothing. What somebody does to lists and streams never is: but who has
     /// dropped another write of the same key may not have known of it.
     pub fn void(&self) -> BTreeSet<Dot> {
         let all: Vec<_> = self.made.iter().map(|past| (without_counting(&past.effect), past.reach.clone())).collect();
         // Who knows only some of these effects, from some moment on, finds no more of them void.
         let rests = compact(&all, &Frontier::EMPTY);
         let of_whole = self.made.iter().zip(&all).zip(rests).filter(|((past, (rest, _)), _)| *rest == past.effect);
-        of_whole.filter(|(_, rest)| *rest == Rest::None).map(|((past, _), _)| past.effect.dot).collect()
+        let is_void = |past: &Past, rest: Rest| rest == Rest::None || past.effect.body().is_empty();
+        of_whole.filter_map(|((past, _), rest)| is_void(past, rest).then_some(past.effect.dot)).collect()
     }
 
     /// Adds an effect; `seen` is all that its origin had seen. An effect that was made again after a rebase acts on less.
