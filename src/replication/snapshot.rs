@@ -10,7 +10,7 @@
 //! never has less than the end, and a shard passes over what it has already. A transfer that breaks off counts for
 //! nothing.
 //!
-//! The tail has to be in the log still. A newcomer counts as a participant, so that the log is kept for it, unless the log
+//! The tail has to be in the log still. A newcomer counts as a participant, and the log is kept from the beginning of the snapshot on, unless the log
 //! comes to be over its budget: then the newcomer is forced out, no tail is to be had, and the newcomer asks again. With
 //! each snapshot it counts anew.
 //!
@@ -376,6 +376,61 @@ mod tests {
         assert_eq!(*core.frontier(), frontier(&[(2, 3), (3, 2), (4, 1)]));
         let (_, out) = receive(header(), tail(&[], &[(2, 2), (3, 1)]));
         assert_eq!(applied(&out), [None], "nothing was written meanwhile");
+    }
+
+    /// A node that serves takes a snapshot and writes on. What it writes meanwhile everybody has at once.
+    #[test]
+    fn the_tail_stays_in_the_log_also_as_far_as_its_receiver_made_it() {
+        let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        let mut core = Core::new(options, NOW);
+        let at = |core: &mut Core, monotonic: u64, input: Input| {
+            let mut out = Vec::new();
+            core.step(Now { monotonic, wall: 0 }, input, &mut out);
+            out
+        };
+        let peer = NodeId(2);
+        let hello = Hello {
+            member: Member::default(),
+            frontier: Frontier::EMPTY,
+            floor: Frontier::EMPTY,
+            archive: None,
+            stage: Stage::Serving,
+            departed: Vec::new(),
+            participants: Vec::new(),
+        };
+        at(&mut core, 1_000, Input::Tick);
+        at(&mut core, 1_000, Input::Connected { peer });
+        at(&mut core, 1_000, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
+        at(&mut core, 1_000, Input::Members([(NodeId(1), Member::default()), (peer, Member::default())].into()));
+        at(&mut core, 1_000, Input::Received { peer, frame: Frame::SnapshotRequest { attempt: 1 } });
+        at(&mut core, 1_000, Input::LocalEffects(vec![effect(1, 1, &[])]));
+        let out = at(&mut core, 1_000, Input::Tick);
+        let begins = |output: &Output| match output {
+            Output::SendSnapshot { header, .. } => Some(header.begin.clone()),
+            _ => None,
+        };
+        let begin = out.iter().find_map(begins).expect("it is sent at once");
+        let gossip = |frontier: Frontier| Frame::Gossip {
+            frontier,
+            floor: Frontier::EMPTY,
+            archive: None,
+            stage: Stage::Serving,
+            stuck: false,
+            departed: Vec::new(),
+        };
+        let tell = |core: &mut Core, now: u64, seq: u64, claim: Frontier| {
+            let effects = Frame::Effects(vec![effect(2, seq, &[]).encoded().clone()]);
+            for frame in [effects, gossip(claim)] {
+                at(core, now, Input::Received { peer, frame });
+            }
+            at(core, now, Input::LocalEffects(Vec::new()));
+            at(core, now, Input::Tick);
+        };
+        (1..=60).for_each(|seq| tell(&mut core, 1_000 * (seq + 1), seq, frontier(&[(2, seq)])));
+        let tail = core.snapshot_tail(&begin).expect("it is in the log");
+        assert_eq!(tail.effects.len(), 60);
+        tell(&mut core, 70_000, 61, frontier(&[(1, 1), (2, 61)]));
+        assert!(core.snapshot_tail(&begin).is_none(), "nobody needs it any more");
     }
 
     #[test]

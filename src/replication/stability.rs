@@ -330,7 +330,7 @@ impl Core {
         }
     }
 
-    /// What every participant has; none when there is no participant.
+    /// What every participant has, and no snapshot on its way needs; none when there is no participant.
     fn stable_frontier(&self) -> Option<Frontier> {
         let mut stable: Option<Frontier> = None;
         for (&node, participant) in &self.stability.participants {
@@ -340,6 +340,14 @@ impl Core {
             let mut known = self.delivery.known_by(node);
             known.join(&participant.known);
             stable.get_or_insert_with(|| self.claimed.clone()).meet(&known);
+        }
+        // A snapshot on its way needs all that came since it began, also what its receiver, which may serve and make effects, has itself.
+        let is_counted =
+            |peer| self.stability.participants.get(peer).is_some_and(|participant| !participant.forced_out);
+        for (_, state) in self.peers.iter().filter(|(peer, _)| is_counted(peer)) {
+            if let (Some(stable), Some((_, begin))) = (&mut stable, &state.export) {
+                stable.meet(begin);
+            }
         }
         stable
     }
