@@ -264,6 +264,15 @@ fn decode_control(body: &[u8]) -> Result<Frame, CodecError> {
 }
 
 #[cfg(test)]
+impl Hello {
+    /// The first word of a node that serves.
+    pub(super) fn of_serving(frontier: Frontier, floor: Frontier) -> Hello {
+        let (member, stage) = (Member::default(), Stage::Serving);
+        Hello { member, frontier, floor, archive: None, stage, departed: Vec::new(), participants: Vec::new() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -360,15 +360,7 @@ mod tests {
             core.step(Now { monotonic, wall: 0 }, input, &mut outputs);
             outputs.iter().any(|output| matches!(output, Output::RemoveMember(node) if *node == peer))
         };
-        let hello = Hello {
-            member: Member::default(),
-            frontier: Frontier::EMPTY,
-            floor: Frontier::EMPTY,
-            archive: None,
-            stage: Stage::Serving,
-            departed: Vec::new(),
-            participants: Vec::new(),
-        };
+        let hello = Hello::of_serving(Frontier::EMPTY, Frontier::EMPTY);
         at(0, Input::Connected { peer });
         at(0, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
         at(0, Input::Disconnected { peer });

@@ -235,7 +235,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CoreOptions, Frame, Hello, Input, Now, SnapshotHeader, SnapshotTail, Stage};
+    use super::super::{CoreOptions, Frame, Hello, Input, Now, SnapshotHeader, SnapshotTail};
     use super::*;
 
     const SOURCE: NodeId = NodeId(2);
@@ -252,15 +252,7 @@ mod tests {
     }
 
     fn meet(core: &mut Core, now: u64, peer: NodeId, frontier: Frontier) {
-        let hello = Hello {
-            member: Member::default(),
-            floor: frontier.clone(),
-            frontier,
-            archive: None,
-            stage: Stage::Serving,
-            departed: Vec::new(),
-            participants: Vec::new(),
-        };
+        let hello = Hello::of_serving(frontier.clone(), frontier);
         at(core, now, Input::Connected { peer });
         at(core, now, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
     }

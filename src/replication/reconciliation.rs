@@ -231,7 +231,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::super::harness::effect;
-    use super::super::{CoreOptions, Hello, Input, Member, Now, Stage};
+    use super::super::{CoreOptions, Hello, Input, Member, Now};
     use super::*;
     use crate::effects::Dot;
 
@@ -264,15 +264,7 @@ mod tests {
         at(&mut core, 0, Input::Tick);
         at(&mut core, 0, Input::LocalEffects(vec![effect(1, 1, &[]), effect(1, 2, &[])]));
         at(&mut core, 0, Input::Connected { peer: PEER });
-        let hello = Hello {
-            member: Member::default(),
-            frontier: frontier(&[(1, 1), (2, 5)]),
-            floor: frontier(&[(2, 5)]),
-            archive: None,
-            stage: Stage::Serving,
-            departed: Vec::new(),
-            participants: Vec::new(),
-        };
+        let hello = Hello::of_serving(frontier(&[(1, 1), (2, 5)]), frontier(&[(2, 5)]));
         at(&mut core, 0, Input::Received { peer: PEER, frame: Frame::Hello(Box::new(hello)) });
         core
     }

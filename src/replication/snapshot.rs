@@ -337,15 +337,7 @@ mod tests {
     /// What a node does that gets this snapshot; an effect of the node 3 waits there, which had seen the third of the node 2.
     fn receive(header: SnapshotHeader, tail: SnapshotTail) -> (Core, Vec<Output>) {
         let mut core = Core::new(CoreOptions::new(NodeId(1), Member::default()), NOW);
-        let hello = Hello {
-            member: Member::default(),
-            frontier: header.begin.clone(),
-            floor: frontier(&[(2, 1)]),
-            archive: None,
-            stage: Stage::Serving,
-            departed: Vec::new(),
-            participants: Vec::new(),
-        };
+        let hello = Hello::of_serving(header.begin.clone(), frontier(&[(2, 1)]));
         let mut out = Vec::new();
         core.step(NOW, Input::Connected { peer: SENDER }, &mut out);
         core.step(NOW, Input::Received { peer: SENDER, frame: Frame::Hello(Box::new(hello)) }, &mut out);
@@ -389,15 +381,7 @@ mod tests {
             out
         };
         let peer = NodeId(2);
-        let hello = Hello {
-            member: Member::default(),
-            frontier: Frontier::EMPTY,
-            floor: Frontier::EMPTY,
-            archive: None,
-            stage: Stage::Serving,
-            departed: Vec::new(),
-            participants: Vec::new(),
-        };
+        let hello = Hello::of_serving(Frontier::EMPTY, Frontier::EMPTY);
         at(&mut core, 1_000, Input::Tick);
         at(&mut core, 1_000, Input::Connected { peer });
         at(&mut core, 1_000, Input::Received { peer, frame: Frame::Hello(Box::new(hello)) });
