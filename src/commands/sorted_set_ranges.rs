@@ -347,17 +347,7 @@ fn remove_range(context: &mut Context<'_>, by: By, event: &'static str) -> Outco
     let selection = Selection::parse(context, by, 2, 3)?;
     let key = context.key(1);
     let mut transaction = context.lock(key);
-    let Some(set) = transaction.sorted_set(key)? else { return context.reply_integer(0) };
-    let ranks = selection.ranks(set, false);
-    let (count, length) = (ranks.len(), set.len());
-    if count == length {
-        transaction.remove(key);
-    } else {
-        let members: Vec<Box<[u8]>> = set.range(ranks).map(|(member, _)| (*member).into()).collect();
-        for member in &members {
-            transaction.score_remove(key, member)?;
-        }
-    }
+    let count = transaction.score_take(key, |set| selection.ranks(set, false))?.len();
     if count > 0 {
         transaction.announce_taken(EventClasses::SORTED_SET, event, key);
     }

@@ -1,5 +1,7 @@
 //! Sorted sets: members and their scores. Ranges, and what several sorted sets are made into, have files of their own.
 
+use smallvec::SmallVec;
+
 use super::context::{Context, Outcome, Patience, Refusal, SYNTAX, check_reply_size, is_option};
 use super::floats::parse_float;
 use super::hashes::random_count;
@@ -7,7 +9,7 @@ use super::sampling::distinct_positions;
 use super::spec::{Access, Categories, Command, Coordination, Find, Flags, Group, Handler, KeySpec};
 use super::{Flow, wrong_arity};
 use crate::effects::Score;
-use crate::keyspace::{EventClasses, Key, Kind, SortedSetValue, Transaction, WriteError, WrongType, integer};
+use crate::keyspace::{EventClasses, Key, Kind, SortedSetValue, Taken, Transaction, WriteError, WrongType, integer};
 use crate::resp::{Protocol, Reply};
 
 pub const READ: &[KeySpec] = &[KeySpec::one(1, Access::READ.with(Access::ACCESS))];
@@ -179,7 +181,7 @@ fn add_scores(context: &mut Context<'_>, mut options: AddOptions) -> Outcome {
     if add && words > 2 {
         return Err(Refusal::Fixed("ERR INCR option supports a single increment-element pair"));
     }
-    let mut pairs = Vec::with_capacity(words / 2);
+    let mut pairs: SmallVec<[_; 1]> = SmallVec::with_capacity(words / 2);
     for at in (at..context.words()).step_by(2) {
         pairs.push((Score::try_from(float(context, at)?).map_err(|_| NOT_A_FLOAT)?, context.word(at + 1)));
     }
@@ -193,7 +195,6 @@ fn add_scores(context: &mut Context<'_>, mut options: AddOptions) -> Outcome {
 pub fn add_members(context: &mut Context<'_>, options: AddOptions, pairs: &[(Score, &[u8])]) -> Outcome {
     let key = context.key(1);
     let mut transaction = context.lock(key);
-    transaction.sorted_set(key)?;
     let (mut count, mut shows) = (0, false);
     for &(score, member) in pairs {
         let added = add_member(&mut transaction, key, options, score, member)?;
@@ -374,25 +375,16 @@ enum End {
     Highest,
 }
 
-/// Removes up to `count` members from an end; returns them.
-fn pop(transaction: &mut Transaction<'_>, key: Key<'_>, end: End, count: usize) -> Result<Scored, WrongType> {
-    let Some(set) = transaction.sorted_set(key)? else { return Ok(Vec::new()) };
-    let length = set.len();
-    let count = count.min(length);
-    let owned =
-        |(member, score): (crate::keyspace::Element<'_>, f64)| -> (Box<[u8]>, f64) { ((*member).into(), score) };
-    let popped: Scored = match end {
-        End::Lowest => set.range(0..count).map(owned).collect(),
-        End::Highest => set.range(length - count..length).rev().map(owned).collect(),
-    };
-    if count == length {
-        transaction.remove(key);
-    } else {
-        for (member, _) in &popped {
-            transaction.score_remove(key, member)?;
-        }
+/// Removes up to `count` members from an end; returns them, that at the end first.
+fn pop(transaction: &mut Transaction<'_>, key: Key<'_>, end: End, count: usize) -> Result<Taken, WrongType> {
+    let mut popped = transaction.score_take(key, |set| {
+        let (length, count) = (set.len(), count.min(set.len()));
+        if end == End::Lowest { 0..count } else { length - count..length }
+    })?;
+    if end == End::Highest {
+        popped.reverse();
     }
-    if count > 0 {
+    if !popped.is_empty() {
         let name = if end == End::Lowest { "zpopmin" } else { "zpopmax" };
         transaction.announce_taken(EventClasses::SORTED_SET, name, key);
     }
@@ -437,7 +429,7 @@ fn pop_first(
     keys: &[Key<'_>],
     (end, count): (End, usize),
     patience: Patience,
-    show: fn(&mut Reply, Key<'_>, &Scored),
+    show: fn(&mut Reply, Key<'_>, &Taken),
 ) -> Outcome {
     let mut transaction = context.lock_keys(keys);
     for &key in keys {
@@ -454,7 +446,7 @@ fn pop_first(
 }
 
 /// The key, then each member with its score as a pair.
-fn show_pairs(reply: &mut Reply, key: Key<'_>, popped: &Scored) {
+fn show_pairs(reply: &mut Reply, key: Key<'_>, popped: &Taken) {
     reply.array(2);
     reply.bulk(key.bytes);
     reply.array(popped.len());
@@ -466,7 +458,7 @@ fn show_pairs(reply: &mut Reply, key: Key<'_>, popped: &Scored) {
 }
 
 /// The key, the one member and its score.
-fn show_flat(reply: &mut Reply, key: Key<'_>, popped: &Scored) {
+fn show_flat(reply: &mut Reply, key: Key<'_>, popped: &Taken) {
     reply.array(1 + 2 * popped.len());
     reply.bulk(key.bytes);
     for (member, score) in popped {

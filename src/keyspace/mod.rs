@@ -72,7 +72,7 @@ pub use scan::ScanPage;
 pub use space::Keyspace;
 pub use takeover::Takeover;
 pub use tracking::{Readers, Stale, StaleListener};
-pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Transaction, WriteError};
+pub use transaction::{Contents, GroupOf, Held, Key, KeyFacts, Life, Located, Taken, Transaction, WriteError};
 pub use value::{
     Choice, ChunkLimit, Collection, Consumer, Element, Fields, Group, HashValue, HashView, Limit, Limits, ListValue,
     NodeLimit, Pending, SetValue, SortedSetValue, StreamEntry, StreamValue, Trim, TrimTo, Value,

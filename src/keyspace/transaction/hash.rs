@@ -27,16 +27,17 @@ impl Transaction<'_> {
         value: &[u8],
         life: Life,
     ) -> Result<bool, WrongType> {
-        let hash = self.hash(key)?;
-        let is_live = hash.is_some();
+        let now = self.now;
+        let found = self.collection_at(key)?.map(|(at, hash): (_, &HashValue)| (at, hash.at_time(now)));
+        let (at, hash) = found.unzip();
         let is_new = hash.is_none_or(|hash| hash.get(field).is_none());
         let deadline = match life {
             Life::Forever => None,
             Life::Until(deadline) => Some(deadline),
             Life::Keep => hash.and_then(|hash| hash.deadline(field)).flatten(),
         };
-        self.prepare(key, is_live);
-        self.write(key, Action::FieldSet { field, value, deadline }, None);
+        self.prepare(key, at.is_some());
+        self.write_at(key, at, Action::FieldSet { field, value, deadline }, None);
         Ok(is_new)
     }
 

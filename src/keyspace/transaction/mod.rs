@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use thiserror::Error;
 
 pub use held::Held;
+pub use sorted_set::Taken;
 pub use stream::GroupOf;
 pub use whole::{Contents, KeyFacts, Located};
 
