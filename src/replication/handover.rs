@@ -124,7 +124,7 @@ impl Core {
         self.counters.handovers_received += 1;
         let (archived, frontier) = (effects.clone(), delivery.frontier().clone());
         self.include_participants(&header.participants, &header.forced_out);
-        self.begin_log_behind(&header.begin, out);
+        self.begin_log_where_that_began(&header.begin, out);
         self.put_into_archive(archived, out);
         for (effect, _) in &effects {
             self.membership.heard(effect.dot.node, now);

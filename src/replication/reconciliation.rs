@@ -23,7 +23,8 @@
 //! # What changes besides
 //!
 //! The log keeps what it has beyond the beginning of the snapshot; its floor is there from now on. Who lacks what comes before finds this
-//! node's log out of reach, as it had found the peer's, and does the same. A snapshot that this node was sending meanwhile is worth
+//! node's log out of reach, as it had found the peer's, and does the same. (Without an archive, which would have what comes before, the
+//! log keeps of each origin what it has without a gap.) A snapshot that this node was sending meanwhile is worth
 //! nothing: whoever asked for it asks again.
 //!
 //! # When it is not possible
@@ -199,7 +200,7 @@ impl Core {
         self.counters.snapshots_received += 1;
         self.counters.reconciliations += 1;
         self.include_participants(&header.participants, &header.forced_out);
-        self.begin_log_behind(&header.begin, out);
+        self.begin_log_where_that_began(&header.begin, out);
         self.keep_history(history, out);
         self.stability.take_over(&header.folded);
         for (effect, seen) in tail.iter().filter(|(effect, _)| !self.delivery.frontier().includes(effect.dot)) {
@@ -214,6 +215,17 @@ impl Core {
         out.push(Output::TakeOver { tail, beyond, frontier: self.delivery.frontier().clone() });
         self.release(now, out);
         self.enforce_log_limit(out);
+    }
+
+    /// Lets the log begin where a state began that takes the place of this node's. What it has of what came before goes to the archive; without one,
+    /// it stays where it is, as far as there is no gap: it may be all that is left of this node's own writes.
+    pub(super) fn begin_log_where_that_began(&mut self, begin: &Frontier, out: &mut Vec<Output>) {
+        if self.options.archive_limit > 0 {
+            return self.begin_log_behind(begin, out);
+        }
+        let applied = self.delivery.frontier();
+        let lacking = begin.iter().filter(|&(origin, seq)| applied.get(origin) < seq).collect();
+        self.begin_log_behind(&lacking, out);
     }
 
     /// Goes on from the state of a peer to everything that is applied here, as far as it matters. Returns what is to be applied on the
@@ -259,7 +271,12 @@ mod tests {
 
     /// A node that serves and has made two effects meets a peer that has one of them, and has forgotten what the node lacks.
     fn meet() -> Core {
-        let options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        meet_with(|_| ())
+    }
+
+    fn meet_with(tune: fn(&mut CoreOptions)) -> Core {
+        let mut options = CoreOptions { joining: false, ..CoreOptions::new(NodeId(1), Member::default()) };
+        tune(&mut options);
         let mut core = Core::new(options, Now { monotonic: 0, wall: 0 });
         at(&mut core, 0, Input::Tick);
         at(&mut core, 0, Input::LocalEffects(vec![effect(1, 1, &[]), effect(1, 2, &[])]));
@@ -314,6 +331,21 @@ mod tests {
         at(&mut core, 8_000, Input::LocalEffects(vec![effect(1, 3, &[(2, 6)])]));
         let outputs = wait(&mut core, 8_500, 16_000);
         assert!(!asks(&outputs) && !gives_up(&outputs), "it lacks nothing");
+    }
+
+    #[test]
+    fn own_writes_stay_in_reach_also_without_an_archive() {
+        let kept = |tune| {
+            let mut core = meet_with(tune);
+            wait(&mut core, 0, 8_000);
+            at(&mut core, 8_000, snapshot(Frontier::EMPTY));
+            assert_eq!(*core.frontier(), frontier(&[(1, 2), (2, 6)]));
+            // A third node has neither the first effect of this one, nor any way to get it from the peer.
+            let known = core.known_beyond(&frontier(&[(2, 6)])).unwrap_or_default();
+            (core.stability.floor().clone(), known.iter().map(|(effect, _)| effect.dot.seq).collect::<Vec<_>>())
+        };
+        assert_eq!(kept(|options| options.archive_limit = 0), (frontier(&[(2, 5)]), vec![1, 2]));
+        assert_eq!(kept(|_| ()), (frontier(&[(1, 1), (2, 5)]), vec![1, 2]), "the first is in the archive");
     }
 
     #[test]

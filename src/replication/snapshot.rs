@@ -137,9 +137,12 @@ impl Core {
         History { begin: self.archive.floor().clone(), effects }
     }
 
-    /// Keeps what came with a snapshot, as far as it was not here before. Both begin where the later one does.
+    /// Keeps what came with a snapshot, as far as it was not here before. Where it begins only beyond what was applied here of an origin, there is a
+    /// gap, and what is kept of that one begins behind it. To be called before the state of the snapshot is taken over.
     pub(super) fn keep_history(&mut self, (begin, history): (Frontier, Vec<Known>), out: &mut Vec<Output>) {
-        self.archive.raise_floor(&begin);
+        let applied = self.delivery.frontier();
+        let gaps = begin.iter().filter(|&(origin, seq)| applied.get(origin) < seq).collect();
+        self.archive.raise_floor(&gaps);
         let is_news = |(effect, _): &Known| !self.delivery.frontier().includes(effect.dot);
         self.put_into_archive(history.into_iter().filter(is_news).collect(), out);
     }
