@@ -149,14 +149,14 @@ impl<'a> List<'a> {
     fn last_known(&self, event: &Event<'_>, all: &[usize]) -> usize {
         let shows = |at: &&usize| {
             let node = &self.nodes[**at];
-            event.knows(node.dot) && !node.removals.iter().any(|dot| event.knows(*dot))
+            event.had_seen(node.dot) && !node.removals.iter().any(|dot| event.had_seen(*dot))
         };
         all.iter().rfind(shows).copied().unwrap_or(START)
     }
 
     fn insert(&mut self, event: &Event<'_>, all: &[usize], class: Class, left: usize, values: &[&'a [u8]]) {
         let after = all.iter().position(|at| *at == left).map_or(0, |place| place + 1);
-        let right = all[after..].iter().copied().find(|at| event.knows(self.nodes[*at].dot));
+        let right = all[after..].iter().copied().find(|at| event.had_seen(self.nodes[*at].dot));
         let mut above = right.filter(|right| self.descends(*right, left));
         let mut parent = left;
         for value in values {

@@ -228,11 +228,6 @@ impl Event<'_> {
         self.known.includes(other.dot) || self.has_seen(other)
     }
 
-    /// Was it known to whoever made this? The effect's own operations come one after the other.
-    fn knows(&self, dot: Dot) -> bool {
-        dot == self.dot || self.known.includes(dot)
-    }
-
     /// Had whoever made this applied it? The effect's own operations come one after the other.
     fn had_seen(&self, dot: Dot) -> bool {
         dot == self.dot || self.all.includes(dot)

@@ -175,21 +175,21 @@ impl Sequence {
 
     /// Inserts `count` elements. Returns where in the list here they go: all of them, one after the other.
     ///
-    /// Here and wherever there are positions, the mark's `seen` must be all that the origin had seen when it counted them.
-    /// Of an effect that was made again and does not reach what is stable, positions count only what it reaches.
+    /// Here and wherever there are positions, the mark's `seen` must be all that the origin had seen when it counted them. Of an effect
+    /// that was made again, positions count only what it reaches. Else its place is found among all that was known to whoever made it again: what
+    /// it reaches alone may lack left origins of what it has in view, as others that were made again had more around them.
     pub fn insert(&mut self, at: Place, count: usize, mark: &Mark<'_>) -> usize {
         if count == 0 {
             return 0;
         }
-        let view = self.view(&mark.seen);
-        // Anchors are out of the view of an effect that does not reach them. Its place is found among all that was known to
-        // whoever made it again.
-        let known = self.view(&Seen { frontier: mark.known, own: mark.dot, stable: true });
-        let around = if mark.seen.stable { view } else { known };
+        let around = self.view(&Seen { frontier: mark.known, own: mark.dot, stable: true });
         let last = |view: &View<'_>| self.runs.locate(view, End::Right, 0).ok();
         let left = match at {
             Place::LeftEnd | Place::Position(0) => None,
-            Place::Position(number) => self.runs.locate(&view, End::Left, number - 1).ok().or_else(|| last(&view)),
+            Place::Position(number) => {
+                let view = self.view(&mark.seen);
+                self.runs.locate(&view, End::Left, number - 1).ok().or_else(|| last(&view))
+            }
             Place::RightEnd => last(&around),
         };
         self.note(mark);
