@@ -79,7 +79,7 @@ fn effects() -> Vec<Vec<u8>> {
     writer.push(Operation::Flush { database: Some(3) });
     let dot = Dot { node: NodeId(7), seq: 300 };
     let frontier: Frontier = [(NodeId(3), 9), (NodeId(u64::MAX), 1 << 40)].into_iter().collect();
-    let reach = Reach { frontier, stable: true };
+    let reach = Reach { frontier, stable: true, original: Dot { node: NodeId(3), seq: 1 } };
     [None, Some(&reach)]
         .map(|acts_on| {
             let mut out = Vec::new();

@@ -30,7 +30,9 @@ pub struct Checker {
     /// Effects that died with the last node that had them.
     lost: BTreeSet<Dot>,
     /// Effects that were made again, and as which.
-    renamed: BTreeMap<Dot, Dot>,
+    renamed: BTreeMap<Dot, Vec<Dot>>,
+    /// Of what was made again: what it was called in the first place.
+    originals: BTreeMap<Dot, Dot>,
     additions: Vec<(Dot, String, i64)>,
     members: Vec<(Dot, String, String)>,
     /// What clients pushed to the queues, of which no two elements are alike, and what they took out.

@@ -567,7 +567,7 @@ fn new_core(
     clock: &dyn Clock,
 ) -> (Core, Duration) {
     let mut options = CoreOptions::new(node, member);
-    (options.legacy, options.holders) = (remains.legacy(), remains.holders());
+    (options.legacy, options.holders, options.absent) = (remains.legacy(), remains.holders(), remains.absent());
     (settings.tune)(&mut options);
     let tick_interval = Duration::from_millis(options.tick_interval);
     let monotonic = u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX);

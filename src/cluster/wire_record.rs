@@ -232,7 +232,10 @@ fn effects() -> Vec<(String, Bytes)> {
         let mut writer = OperationsWriter::default();
         writer.push(Operation::Key { database: 3, key: b"key", action: Action::Remove });
         let mut encoded = Vec::new();
-        let (dot, reach) = (Dot { node: OTHER, seq: 300 }, Reach { frontier: frontier(), stable });
+        let (dot, reach) = (
+            Dot { node: OTHER, seq: 300 },
+            Reach { frontier: frontier(), stable, original: Dot { node: ONE, seq: 7 } },
+        );
         Effect::encode(&mut encoded, dot, 1 << 60, &[(ONE, 300)], Some(&reach), writer.bytes());
         effects.push((format!("effect {name}"), Bytes::from(encoded)));
     }

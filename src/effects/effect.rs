@@ -5,7 +5,7 @@
 //! seq       varint
 //! time      8 bytes, little endian (hybrid time)
 //! changes   varint count, then (node 8 bytes, seq varint) each: how `seen` grew since the origin's previous effect
-//! acts on   0, or 1 or 2 and (varint count, (node 8 bytes, seq varint) each); 2: and what is stable
+//! acts on   0, or 1 or 2 and (varint count, (node 8 bytes, seq varint) each), then the original (node 8 bytes, seq varint); 2: and what is stable
 //! body      varint length, then the operations
 //! ```
 
@@ -29,6 +29,8 @@ pub struct Reach {
     /// Does it reach what has no metadata any more? If so, the effect is only applied where all of that lies within
     /// the frontier.
     pub stable: bool,
+    /// The name under which the effect was made in the first place, however often it was made again since.
+    pub original: Dot,
 }
 
 /// An immutable, atomic record of what one command did.
@@ -72,6 +74,11 @@ impl Effect {
         Effect { dot: self.dot, time: self.time, seen_changes, acts_on, encoded: encoded.into(), body_at }
     }
 
+    /// The name under which it was made in the first place: its own, unless it was made again.
+    pub fn original(&self) -> Dot {
+        self.acts_on.as_ref().map_or(self.dot, |reach| reach.original)
+    }
+
     /// The wire form.
     pub fn encoded(&self) -> &Bytes {
         &self.encoded
@@ -92,9 +99,11 @@ impl Effect {
         write_entries(out, changes.len(), changes.iter().copied());
         match acts_on {
             None => out.push(0),
-            Some(Reach { frontier, stable }) => {
+            Some(Reach { frontier, stable, original }) => {
                 out.push(1 + u8::from(*stable));
                 write_entries(out, frontier.len(), frontier.iter());
+                out.extend_from_slice(&original.node.0.to_le_bytes());
+                write_varint(out, original.seq);
             }
         }
         write_varint(out, body.len() as u64);
@@ -122,7 +131,11 @@ impl Effect {
             form @ (1 | 2) => {
                 let mut frontier = Frontier::default();
                 read_entries(&mut reader, |node, seq| frontier.raise(node, seq))?;
-                Some(Reach { frontier, stable: form == 2 })
+                let original = Dot { node: NodeId(reader.fixed64()?), seq: reader.varint()? };
+                if original.seq == 0 || original.node.0 == 0 {
+                    return Err(CodecError::Invalid("an effect that was made again of none"));
+                }
+                Some(Reach { frontier, stable: form == 2, original })
             }
             other => return Err(CodecError::UnknownTag(other)),
         };

@@ -103,9 +103,10 @@ impl Reissue {
 
     /// What an effect, which had seen `past`, reaches when it is made again.
     fn reach(&self, effect: &Effect, past: &Frontier, making: Making<'_>) -> Reach {
-        let former = effect.acts_on.clone().unwrap_or_else(|| Reach { frontier: past.clone(), stable: true });
+        let original = effect.original();
+        let former = effect.acts_on.clone().unwrap_or_else(|| Reach { frontier: past.clone(), stable: true, original });
         let is_wide = former.stable && making.folded.within(&former.frontier);
-        let mut reach = Reach { frontier: Frontier::EMPTY, stable: is_wide };
+        let mut reach = Reach { frontier: Frontier::EMPTY, stable: is_wide, original };
         if is_wide {
             reach.frontier.clone_from(&former.frontier);
             reach.frontier.meet(making.applied);
@@ -176,32 +177,36 @@ mod tests {
         new_name(NodeId(9), NodeId(origin)).0
     }
 
+    fn reach(entries: &[(u64, u64)], stable: bool, (node, seq): (u64, u64)) -> Reach {
+        Reach { frontier: frontier(entries), stable, original: Dot { node: NodeId(node), seq } }
+    }
+
     #[test]
     fn each_origin_gets_a_name_and_what_it_had_seen_of_others_follows() {
         let mut maker = Maker::new(&[], &[(2, 3)]);
-        let narrow = |entries: &[(u64, u64)]| Reach { frontier: frontier(entries), stable: true };
+        let narrow = |entries: &[(u64, u64)], original| reach(entries, true, original);
         let made = maker.make(&effect(1, 5, None), &[(1, 4)]);
         assert_eq!(made.dot, Dot { node: NodeId(name(1)), seq: 1 });
         assert_eq!(made.seen_changes.as_slice(), [(NodeId(2), 3)]);
-        assert_eq!(made.acts_on, Some(narrow(&[])));
+        assert_eq!(made.acts_on, Some(narrow(&[], (1, 5))));
         // It had seen the first one, and is not seen by the third one.
         let made = maker.make(&effect(3, 1, None), &[(1, 5)]);
-        assert_eq!((made.dot.node.0, made.acts_on), (name(3), Some(narrow(&[(name(1), 1)]))));
+        assert_eq!((made.dot.node.0, made.acts_on), (name(3), Some(narrow(&[(name(1), 1)], (3, 1)))));
         let made = maker.make(&effect(1, 6, None), &[(1, 5)]);
-        assert_eq!((made.dot.seq, made.acts_on), (2, Some(narrow(&[(name(1), 1)]))));
+        assert_eq!((made.dot.seq, made.acts_on), (2, Some(narrow(&[(name(1), 1)], (1, 6)))));
         assert_eq!(made.seen_changes.as_slice(), [(NodeId(name(3)), 1)]);
         // It had seen its own and the second, but not the third.
         let made = maker.make(&effect(3, 2, None), &[(1, 5), (3, 1)]);
-        assert_eq!(made.acts_on, Some(narrow(&[(name(1), 1), (name(3), 1)])));
+        assert_eq!(made.acts_on, Some(narrow(&[(name(1), 1), (name(3), 1)], (3, 2))));
         let made = maker.make(&effect(3, 3, None), &[(1, 6), (3, 2)]);
-        assert_eq!(made.acts_on, Some(narrow(&[(name(1), 2), (name(3), 2)])));
+        assert_eq!(made.acts_on, Some(narrow(&[(name(1), 2), (name(3), 2)], (3, 3))));
     }
 
     #[test]
     fn what_had_seen_all_that_is_folded_reaches_what_it_had_seen_and_is_here() {
         let mut maker = Maker::new(&[(2, 3)], &[(1, 2), (2, 9)]);
         let made = maker.make(&effect(1, 5, None), &[(1, 4), (2, 7), (4, 5)]);
-        assert_eq!(made.acts_on, Some(Reach { frontier: frontier(&[(1, 2), (2, 7)]), stable: true }));
+        assert_eq!(made.acts_on, Some(reach(&[(1, 2), (2, 7)], true, (1, 5))));
     }
 
     #[test]
@@ -209,12 +214,12 @@ mod tests {
         let mut maker = Maker::new(&[(2, 8)], &[(2, 9)]);
         maker.make(&effect(1, 5, None), &[(1, 4), (2, 7)]);
         let made = maker.make(&effect(1, 6, None), &[(1, 5), (2, 7)]);
-        let narrow = Reach { frontier: frontier(&[(name(1), 1)]), stable: false };
+        let narrow = reach(&[(name(1), 1)], false, (1, 6));
         assert_eq!(made.acts_on, Some(narrow.clone()));
-        // Once narrow, always narrow: elsewhere it has taken effect so already.
+        // Once narrow, always narrow: elsewhere it has taken effect so already. It is known for what it was.
         let mut again = Maker::new(&[], &[(name(1), 2)]);
         let made = again.make(&effect(name(1), 2, Some(&narrow)), &[(name(1), 1), (2, 9)]);
-        assert_eq!(made.acts_on, Some(Reach { frontier: Frontier::EMPTY, stable: false }));
+        assert_eq!(made.acts_on, Some(reach(&[], false, (1, 6))));
     }
 
     #[test]

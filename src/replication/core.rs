@@ -79,7 +79,7 @@ impl Core {
             membership: Membership::new(options.seed, now),
             unmet: Unmet::new(options.seed, now, options.joining),
             joining: Joining::new(now),
-            legacy: Legacy::new(&options.legacy),
+            legacy: Legacy::new(&options.legacy, options.absent.clone(), now + options.expiry),
             reconciliation: Reconciliation::default(),
             counters: Counters::default(),
             options,

@@ -186,7 +186,7 @@ impl Cluster {
             ..Member::default()
         };
         let mut options = CoreOptions::new(node, member);
-        (options.legacy, options.holders) = (remains.legacy(), remains.holders());
+        (options.legacy, options.holders, options.absent) = (remains.legacy(), remains.holders(), remains.absent());
         (self.adjust)(&mut options);
         (Core::new(options, self.time()), Origin::new(node))
     }

@@ -14,7 +14,8 @@
 //!    So may have a peer that serves and whose entry is yet to come here: that is waited for.
 //! 3. Of those that join and have of it what was not made anew, that one makes it which has most of all; of several the one with the lowest id. Should that
 //!    one go before it serves, its entry expires, and the next one does it. What only others have of an origin they make when it serves.
-//! 4. A node of which somebody has heard lately may only be cut off, and bring its effects itself. It is waited for until it expires.
+//! 4. A node of which somebody has heard lately may only be cut off, and bring its effects itself. It is waited for until it expires; one of which only
+//!    this node had heard, under its former name, for as long as a member takes to expire ([`super::Absent`]).
 //! 5. Else it is this node that makes them anew.
 //!
 //! Nor is anything made anew, of this node or of another, while somebody is known to have it under its own name who may only be cut off.
@@ -32,12 +33,13 @@
 //! At most [`MAX_FORMER`] origins. Clients wait as long as a member takes to expire, and not for what others left to others.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use super::core::Core;
 use super::frame::Stage;
 use super::joining::Phase;
 use super::peers::{MAX_SEQ, Said};
-use super::{Again, Holder, MAX_FORMER, Member, Output, Stretch};
+use super::{Absent, Again, Holder, MAX_FORMER, Member, Output, Stretch};
 use crate::effects::NodeId;
 
 /// From the moment when everything else is here until a node that joins decides, in milliseconds: others may be about to say that
@@ -49,6 +51,8 @@ const PAUSE: u64 = 1_500;
 pub(super) struct Legacy {
     /// Undecided, or left to others.
     pending: Vec<Stretch>,
+    /// Who may only be cut off, until so late.
+    absent: (BTreeMap<NodeId, Absent>, u64),
 }
 
 /// What becomes of the effects of an origin.
@@ -67,8 +71,13 @@ enum Fate {
 }
 
 impl Legacy {
-    pub(super) fn new(pending: &[Stretch]) -> Self {
-        Legacy { pending: pending.iter().copied().take(MAX_FORMER).collect() }
+    pub(super) fn new(pending: &[Stretch], absent: BTreeMap<NodeId, Absent>, until: u64) -> Self {
+        Legacy { pending: pending.iter().copied().take(MAX_FORMER).collect(), absent: (absent, until) }
+    }
+
+    /// What is known of a node that was a member where this one comes from, and may only be cut off.
+    pub(super) fn absent(&self, node: NodeId) -> Option<&Absent> {
+        self.absent.0.get(&node)
     }
 
     /// The nodes that are not decided on.
@@ -166,14 +175,20 @@ impl Core {
             || !self.may_be_cut_off(now, node)
     }
 
-    /// Is this a member that somebody has heard of lately, that was not replaced, and has not given up its identity?
-    fn may_be_cut_off(&self, now: u64, node: NodeId) -> bool {
-        let said = self.peers.values().filter_map(|state| state.said.as_ref()).map(|said| &said.member);
-        let mut known = self.membership.members().values().chain(said).chain([&self.options.member]);
-        self.membership.is_member(node)
-            && self.membership.silent_for(node, now) < self.options.expiry
-            && !self.membership.is_replaced(node)
-            && !known.any(|member| member.former.contains(&node))
+    /// Is this a node that somebody has heard of lately, that was not replaced, and has not given up its identity?
+    pub(super) fn may_be_cut_off(&self, now: u64, node: NodeId) -> bool {
+        let said = self.peers.values().filter_map(|state| state.said.as_ref());
+        let members = self.membership.members().values();
+        let is_former = |member: &Member| member.former.contains(&node);
+        if said.clone().map(|said| &said.member).chain(members.clone()).chain([&self.options.member]).any(is_former) {
+            return false;
+        }
+        if self.membership.is_member(node) {
+            return self.membership.silent_for(node, now) < self.options.expiry && !self.membership.is_replaced(node);
+        }
+        let Some(absent) = self.legacy.absent(node).filter(|_| now < self.legacy.absent.1) else { return false };
+        let replaces = |member: &Member| member.address == absent.address && member.started > absent.started;
+        !said.map(|said| &said.member).chain(members).any(replaces)
     }
 
     /// This node is about to serve: whose effects does it make again, and after which seqs?
@@ -251,10 +266,10 @@ fn has_more(stretch: Stretch, here: u64, made: &[Stretch]) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::Input;
     use super::super::harness::{Cluster, TICK};
+    use super::super::{CoreOptions, Frame, Hello, Input, Now};
     use super::*;
-    use crate::effects::Dot;
+    use crate::effects::{Dot, Frontier};
 
     #[test]
     fn what_lies_beyond_what_others_made_is_more() {
@@ -279,6 +294,29 @@ mod tests {
         let own = Again { origin: NodeId(1), upto: MAX_SEQ, made: member.stretches(NodeId(1)).collect() };
         let left = (1..=13).filter(|&seq| own.includes(Dot { node: NodeId(1), seq }));
         assert_eq!(left.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 12, 13]);
+    }
+
+    #[test]
+    fn a_member_that_only_the_former_identity_knew_is_waited_for_unless_it_is_known_to_be_gone() {
+        const OTHER: NodeId = NodeId(9);
+        let mut options = CoreOptions::new(NodeId(1), Member::default());
+        options.absent = [(OTHER, Absent { address: "there".into(), started: 50 })].into_iter().collect();
+        let expiry = options.expiry;
+        let mut core = Core::new(options, Now { monotonic: 100, wall: 0 });
+        assert!(core.may_be_cut_off(100 + expiry - 1, OTHER) && !core.may_be_cut_off(100 + expiry, OTHER));
+        assert!(!core.may_be_cut_off(100, NodeId(8)), "nobody knew that one");
+        let mut meet = |peer: NodeId, started: u64, former: Vec<NodeId>| {
+            let mut hello = Hello::of_serving(Frontier::EMPTY, Frontier::EMPTY);
+            (hello.member.address, hello.member.started, hello.member.former) = ("there".into(), started, former);
+            let frame = Frame::Hello(Box::new(hello));
+            for input in [Input::Connected { peer }, Input::Received { peer, frame }] {
+                core.step(Now { monotonic: 100, wall: 0 }, input, &mut Vec::new());
+            }
+            core.may_be_cut_off(100, OTHER)
+        };
+        assert!(meet(NodeId(3), 40, Vec::new()), "this one was there earlier");
+        assert!(!meet(NodeId(4), 60, Vec::new()), "this one took its place");
+        assert!(!meet(NodeId(4), 10, vec![OTHER]), "it has given up its identity");
     }
 
     /// Two clusters that began apart, of which the first has forgotten what the second has not seen, and the second has forgotten

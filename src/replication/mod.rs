@@ -85,7 +85,7 @@ pub use self::core::Core;
 pub use delay::DelayHistogram;
 pub use frame::{Frame, Hello, MAX_CONTROL_FRAME_BYTES, MAX_EFFECTS_FRAME_BYTES, PROTOCOL_VERSION, Stage, Stream};
 pub use rebase::is_covered;
-pub use remains::{Again, Holder, Remains};
+pub use remains::{Absent, Again, Holder, Remains};
 pub use report::{ClusterReport, MemberReport};
 pub use snapshot::{History, MAX_TAIL_BYTES, SnapshotHeader, SnapshotTail, tail_cost};
 
@@ -109,6 +109,8 @@ pub struct CoreOptions {
     pub legacy: Vec<Stretch>,
     /// Who is known to have what would have to be made again: [`Remains::holders`] of the identity before.
     pub holders: Vec<Holder>,
+    /// Who of those may only be cut off: [`Remains::absent`] of the identity before.
+    pub absent: BTreeMap<NodeId, Absent>,
     /// Starts by finding a cluster to join (true), or serves at once.
     pub joining: bool,
     /// Seed for the jitter of connection attempts.
@@ -147,6 +149,7 @@ impl CoreOptions {
             member,
             legacy: Vec::new(),
             holders: Vec::new(),
+            absent: BTreeMap::new(),
             joining: true,
             seed: node.0,
             log_limit: 128 << 20,

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::archive::{Known, Reader};
 use super::core::Core;
 use super::rebase::SILENCE;
-use super::{MAX_FORMER, Stretch};
+use super::{MAX_FORMER, Member, Stretch};
 use crate::effects::{Dot, Effect, Frontier, NodeId, Rest, SeenChanges, compact};
 
 /// The most entries of who is known to have what.
@@ -101,6 +101,7 @@ pub struct Remains {
     /// Up to which seq effects of own identities had left the log; the latest last.
     forgotten: Vec<(NodeId, u64)>,
     holders: Vec<Holder>,
+    absent: BTreeMap<NodeId, Absent>,
 }
 
 /// Effects that are to be made again as far as they are lacking.
@@ -132,6 +133,16 @@ pub struct Holder {
     pub(super) upto: u64,
 }
 
+/// A member that may only be cut off, whose effects might be made again, or who has such effects. The cluster that the next identity joins need not
+/// know of it.
+#[derive(Clone, Debug)]
+pub struct Absent {
+    /// Where its peers reach it.
+    pub(super) address: String,
+    /// When it started.
+    pub(super) started: u64,
+}
+
 impl Remains {
     /// Is nothing left to be made again?
     pub fn is_settled(&self) -> bool {
@@ -151,6 +162,11 @@ impl Remains {
     /// For [`super::CoreOptions::holders`] of the next identity.
     pub fn holders(&self) -> Vec<Holder> {
         self.holders.clone()
+    }
+
+    /// For [`super::CoreOptions::absent`] of the next identity.
+    pub fn absent(&self) -> BTreeMap<NodeId, Absent> {
+        self.absent.clone()
     }
 
     /// For [`super::Member::legacy`] of the next identity.
@@ -181,6 +197,10 @@ impl Remains {
         self.holders.extend(later.holders);
         let old = self.holders.len().saturating_sub(MAX_HOLDERS);
         self.holders.drain(..old);
+        self.absent.extend(later.absent);
+        let is_needed =
+            |node: &NodeId| self.legacy.contains_key(node) || self.holders.iter().any(|holder| holder.node == *node);
+        self.absent.retain(|node, _| is_needed(node));
     }
 
     /// Adds an own effect that was committed when the core of its identity had ended.
@@ -204,9 +224,11 @@ impl Remains {
     /// stays: it may be nowhere else.
     pub fn take(&mut self, again: &[Again], applied: &Frontier) -> Vec<(Effect, Frontier)> {
         let is_decided = |node: NodeId| again.iter().any(|again| again.origin == node);
-        let is_lacking = |dot: Dot| !applied.includes(dot) && again.iter().any(|again| again.includes(dot));
+        // What was made again before may have come as the original, too.
+        let is_there = |effect: &Effect| applied.includes(effect.dot) || applied.includes(effect.original());
+        let is_lacking = |effect: &Effect| !is_there(effect) && again.iter().any(|again| again.includes(effect.dot));
         self.legacy.retain(|&node, _| !is_decided(node));
-        if !self.dots().any(is_lacking) {
+        if !self.effects.iter().any(|(effect, _)| is_lacking(effect)) {
             self.effects.retain(|(effect, _)| !is_decided(effect.dot.node) || applied.includes(effect.dot));
             return Vec::new();
         }
@@ -214,7 +236,7 @@ impl Remains {
         let effects = std::mem::take(&mut self.effects);
         let (due, kept): (Vec<_>, Vec<_>) = effects.into_iter().partition(|(effect, _)| is_decided(effect.dot.node));
         self.effects = kept;
-        let mut due: Vec<_> = due.into_iter().filter(|(effect, _)| is_lacking(effect.dot)).collect();
+        let mut due: Vec<_> = due.into_iter().filter(|(effect, _)| is_lacking(effect)).collect();
         // What one had seen has a lower stamp. Of effects that had not seen each other stamps decide who wins and what comes first;
         // made again in this order, they decide alike.
         due.sort_by_key(|(effect, _)| effect.stamp());
@@ -236,6 +258,15 @@ impl Remains {
 }
 
 impl Core {
+    /// What is known of another node, if it may only be cut off.
+    fn absent(&self, node: NodeId) -> Option<Absent> {
+        if node == self.options.node || !self.may_be_cut_off(self.joining.given_up_at, node) {
+            return None;
+        }
+        let of_member = |member: &Member| Absent { address: member.address.clone(), started: member.started };
+        self.membership.describe(node).map(of_member).or_else(|| self.legacy.absent(node).cloned())
+    }
+
     /// What is to be made again, as far as it is lacking then, now that this identity has been given up: the own effects in the log,
     /// and those of other nodes; as far as they are there and matter.
     pub fn remains(&self) -> Remains {
@@ -273,7 +304,34 @@ impl Core {
             holders.extend(has.filter(|holder| holder.upto > floor.get(origin)));
         }
         holders.truncate(MAX_HOLDERS);
+        let mentioned = legacy.keys().copied().chain(holders.iter().map(|holder| holder.node));
+        let absent = mentioned.filter_map(|node| Some((node, self.absent(node)?))).collect();
         let (made, forgotten) = (self.options.member.legacy.clone(), vec![(own, floor.get(own))]);
-        Remains { effects, legacy, made, forgotten, holders }
+        Remains { effects, legacy, made, forgotten, holders, absent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::Reach;
+
+    #[test]
+    fn what_is_there_as_the_original_is_not_made_again_once_more() {
+        let [owner, name] = [NodeId(1), NodeId(7)];
+        let copy = |seq: u64, original: u64| {
+            let original = Dot { node: owner, seq: original };
+            let reach = Reach { frontier: Frontier::EMPTY, stable: false, original };
+            let mut encoded = Vec::new();
+            Effect::encode(&mut encoded, Dot { node: name, seq }, seq, &[], Some(&reach), &[]);
+            Effect::decode(Bytes::from(encoded)).expect("well formed")
+        };
+        let mut remains = Remains::default();
+        remains.add_made(vec![copy(1, 4), copy(2, 5), copy(3, 6)]);
+        let again = [Again { origin: name, upto: 3, made: Vec::new() }];
+        let applied: Frontier = [(owner, 5)].into_iter().collect();
+        let taken = remains.take(&again, &applied);
+        assert_eq!(taken.iter().map(|(effect, _)| effect.original().seq).collect::<Vec<_>>(), [6]);
+        assert!(remains.is_settled());
     }
 }

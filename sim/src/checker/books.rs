@@ -38,7 +38,8 @@ impl Checker {
             let dots = (left + 1..=seq).map(|seq| Dot { node, seq });
             let is_elsewhere = |dot: &Dot| {
                 let is_applied = |name: &Dot| running().any(|slot| slot.applied.includes(*name));
-                kept.contains(dot) || self.names(*dot).skip(1).any(|name| kept.contains(&name) || is_applied(&name))
+                let mut others = self.names(*dot).filter(|name| name != dot);
+                kept.contains(dot) || others.any(|name| kept.contains(&name) || is_applied(&name))
             };
             lost.extend(dots.filter(|dot| !self.lost.contains(dot) && !is_elsewhere(dot)));
         }
@@ -171,8 +172,9 @@ impl Checker {
 
     /// A node has made effects of former identities and of other nodes again, in this order; each with its former name.
     pub fn made_again(&mut self, slot: usize, made: &[(Dot, Effect)]) {
-        for (former, effect) in made {
-            self.renamed.insert(*former, effect.dot);
+        for (_, effect) in made {
+            self.renamed.entry(effect.original()).or_default().push(effect.dot);
+            self.originals.insert(effect.dot, effect.original());
             let past = self.slots[slot].applied.clone();
             self.slots[slot].applied.raise(effect.dot.node, effect.dot.seq);
             self.past.insert(effect.dot, past.clone());

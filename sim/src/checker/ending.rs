@@ -66,14 +66,15 @@ impl Checker {
         self.demanded.as_ref().is_none_or(|(had, former)| had.includes(dot) || former.contains(&dot))
     }
 
-    /// Is an effect within `end`, under its own or a later name, or was it lost with the last node that had it?
+    /// Is an effect within `end`, under whatever name, or was it lost with the last node that had it?
     fn is_excused(&self, dot: Dot, end: &Frontier) -> bool {
         self.names(dot).any(|name| end.includes(name) || self.lost.contains(&name))
     }
 
-    /// The name of an effect, and those under which it was made again.
+    /// All names of an effect: the original one, and those under which it was made again, by whomever.
     pub(super) fn names(&self, dot: Dot) -> impl Iterator<Item = Dot> + '_ {
-        std::iter::successors(Some(dot), |name| self.renamed.get(name).copied())
+        let original = self.originals.get(&dot).copied().unwrap_or(dot);
+        [original].into_iter().chain(self.renamed.get(&original).into_iter().flatten().copied())
     }
 
     /// Counters are the sum, sets the union, and queues the rest, of what is applied at a node: counted from what clients did,

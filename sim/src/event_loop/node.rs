@@ -554,6 +554,7 @@ impl World<'_> {
             }
         }
         (node.options.legacy, node.options.holders) = (node.remains.legacy(), node.remains.holders());
+        node.options.absent = node.remains.absent();
         node.core = Core::new(node.options.clone(), Now { monotonic, wall });
         node.members_changed = false;
         node.is_stale = true;

@@ -106,9 +106,9 @@ fn what_one_effect_does_to_a_list_counts_on() {
     assert_eq!(b.dump(), "0 q list [0 2]");
     c.apply(&push(&mut Node::new(4), 1, End::Left, "other"));
     let made = made_again(&b, &c, &effects, &Frontier::EMPTY);
-    assert_shown(&b, &c, &made, "0 q list [other 0 2]");
+    assert_shown(&b, &c, &made, "0 q list [0 other 2]");
     let made = made_again(&a, &c, &[], &Frontier::EMPTY);
-    assert_shown(&a, &c, &made, "0 q list [other 0 2]");
+    assert_shown(&a, &c, &made, "0 q list [0 other 2]");
 }
 
 #[test]
