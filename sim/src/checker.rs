@@ -54,6 +54,8 @@ pub struct Checker {
 struct Slot {
     /// Has it power?
     running: bool,
+    /// It has given up its identity, and its data is about to go.
+    given_up: bool,
     /// Under which name its keyspace makes effects.
     origin: NodeId,
     /// What is applied to its keyspace.

@@ -31,13 +31,14 @@ impl Checker {
     /// Of all this, notes and returns what no running node has any more, neither applied nor to be made again.
     fn lose(&mut self, applied: &Frontier) -> Vec<Dot> {
         let running = || self.slots.iter().filter(|slot| slot.running);
+        let holding = || running().filter(|slot| !slot.given_up);
         let kept: BTreeSet<Dot> = running().flat_map(|slot| &slot.former).copied().collect();
         let mut lost = Vec::new();
         for (node, seq) in applied.iter() {
-            let left = running().map(|slot| slot.applied.get(node)).max().unwrap_or(0);
+            let left = holding().map(|slot| slot.applied.get(node)).max().unwrap_or(0);
             let dots = (left + 1..=seq).map(|seq| Dot { node, seq });
             let is_elsewhere = |dot: &Dot| {
-                let is_applied = |name: &Dot| running().any(|slot| slot.applied.includes(*name));
+                let is_applied = |name: &Dot| holding().any(|slot| slot.applied.includes(*name));
                 let mut others = self.names(*dot).filter(|name| name != dot);
                 kept.contains(dot) || others.any(|name| kept.contains(&name) || is_applied(&name))
             };
@@ -104,16 +105,28 @@ impl Checker {
         self.slots[slot].applied.raise(dot.node, dot.seq);
     }
 
-    /// A node empties its keyspace, which then makes effects as `node`. Of what it had, it keeps the effects `kept`, its own and
-    /// those of nodes that are gone, to be made again. What is lost by that is a breach, unless its log was over its budget: then it had said so.
+    /// A node has given up its identity. Of what it had, it keeps the effects `kept`, its own and those of nodes that are gone, to be made
+    /// again. What is lost by that is a breach, unless its log was over its budget: then it had said so.
+    pub fn gave_up(&mut self, slot: usize, kept: &[Dot], log_was_full: bool) {
+        let book = &mut self.slots[slot];
+        (book.given_up, book.former) = (true, kept.to_vec());
+        let had = book.applied.clone();
+        self.forsake(slot, &had, log_was_full);
+    }
+
+    /// A node empties its keyspace, which then makes effects as `node`. As before, with what it had made and applied meanwhile.
     pub fn emptied(&mut self, slot: usize, node: NodeId, kept: &[Dot], log_was_full: bool) {
         let book = &mut self.slots[slot];
         let had = std::mem::take(&mut book.applied);
-        (book.noted, book.importing) = (0, true);
+        (book.noted, book.importing, book.given_up) = (0, true, false);
         book.told = Frontier::EMPTY;
         book.origin = node;
         book.former = kept.to_vec();
-        let lost = self.lose(&had);
+        self.forsake(slot, &had, log_was_full);
+    }
+
+    fn forsake(&mut self, slot: usize, had: &Frontier, log_was_full: bool) {
+        let lost = self.lose(had);
         // An archive does not keep what later effects have made void.
         let void = if lost.is_empty() { BTreeSet::new() } else { self.history.void() };
         let lost = lost.into_iter().filter(|dot| !self.of_the_system.contains(dot) && !void.contains(dot));

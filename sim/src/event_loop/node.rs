@@ -562,6 +562,8 @@ impl World<'_> {
         node.import = Import::default();
         node.search.active = false;
         self.outcome.coverage.take(&report);
+        let (kept, log_was_full) = (self.node(slot).remains.dots().collect::<Vec<Dot>>(), self.node(slot).log_was_full);
+        self.checker.gave_up(slot, &kept, log_was_full);
         if has_served && self.scenario.late_writes {
             self.node(slot).serving = true;
             self.use_node(slot);
