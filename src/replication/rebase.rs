@@ -18,7 +18,7 @@
 //! The other can usually apply what it lacks under the names that it has, as metadata is kept for longer than the log. So the one
 //! that gives way first hands over what nobody would make anew: effects of nodes that are not there. It waits with giving way as
 //! long as the winning side comes to have more of those that were here when the state was noticed. (That ends: it is a fixed set of
-//! effects.) What is lacking then, its own and that of the others of its side, one node of its side makes anew
+//! effects.) Nor does it give way while a peer that serves takes over its state: that peer then has all. What is lacking then, its own and that of the others of its side, one node of its side makes anew
 //! (see `legacy`). Nobody gives way to a peer that has fallen silent.
 //!
 //! For a while after, its data may lack what its clients saw before: effects of others that have to give up their identity as
@@ -129,7 +129,9 @@ impl Core {
             self.joining.hopeless = Some(hopeless);
             self.stay(out);
             self.begin_reconciliation(now, source, out);
-        } else if self.joining.phase == Phase::Serving && !self.may_part(now, out) {
+        } else if self.joining.phase == Phase::Serving
+            && (self.is_being_taken_over(now, &hopeless) || !self.may_part(now, out))
+        {
             self.joining.hopeless = Some(hopeless);
         } else if self.joining.phase != Phase::Serving && self.is_last_heir() {
             self.serve_as_heir(now, out);
@@ -144,6 +146,14 @@ impl Core {
         let mut held = Frontier::EMPTY;
         self.peers.values().filter_map(|state| state.said.as_ref()).for_each(|said| held.join(&said.frontier));
         !self.delivery.frontier().within(&held)
+    }
+
+    /// Is a peer that serves about to go on from the state of this node? Then nothing of that gets lost, whoever gives way to whom. It is given as
+    /// long as a member takes to expire.
+    fn is_being_taken_over(&self, now: u64, hopeless: &Hopeless) -> bool {
+        let takes_over = |peer: NodeId| self.peers.get(&peer).is_some_and(|state| state.export.is_some());
+        let is_in_time = now < hopeless.waited_since + self.options.rebase_grace + self.options.expiry;
+        is_in_time && self.serving_peers().any(|(peer, _)| takes_over(peer))
     }
 
     /// May this node get what it lacks from a peer and stay what it is?

@@ -360,6 +360,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_being_taken_over_keeps_its_identity_meanwhile() {
+        let mut core = meet();
+        assert!(asks(&wait(&mut core, 0, 8_000)));
+        let beat = [(PEER, Member { serving: true, ..Member::default() })].into_iter().collect();
+        at(&mut core, 8_000, Input::Members(beat));
+        at(&mut core, 8_000, Input::Received { peer: PEER, frame: Frame::SnapshotRequest { attempt: 1 } });
+        let outputs = at(&mut core, 8_000, snapshot(frontier(&[(2, 3)])));
+        assert!(!outputs.iter().any(|output| matches!(output, Output::TakeOver { .. })), "it cannot go on from that");
+        assert!(!gives_up(&wait(&mut core, 8_000, 30_000)));
+        assert!(gives_up(&wait(&mut core, 30_000, 60_000)), "not for ever");
+    }
+
+    #[test]
     fn a_snapshot_that_does_not_come_is_asked_for_again() {
         let mut core = meet();
         assert!(asks(&wait(&mut core, 0, 8_000)));
