@@ -8,13 +8,16 @@
 //! out must not go. Nor are removals made again of which is not known what the elements looked like, unless they reach all that they had seen.
 //!
 //! It names the elements that it found by where they are in the list here, of which its maker knows all.
+//!
+//! What meets a value of another type that it does not reach, may show in its place, and live as long as the key. Whether that is what an EXPIRE said, which would
+//! apply to it, or a SET, whose time to live is its own, is not known of what is stable. So it says itself how long the key lives.
 
 use std::collections::BTreeMap;
 
 use super::entry::Entry;
 use super::transaction::Transaction;
-use super::types::RemovedBefore;
-use super::{Key, Keyspace, Millis, is_system_key, libraries};
+use super::types::{RemovedBefore, replaces_key};
+use super::{Key, Keyspace, Kind, Millis, is_system_key, libraries};
 use crate::effects::{
     Action, Dot, Effect, End, Frontier, Making, Operation, PrintsWriter, RangesWriter, Reissue, Sight,
 };
@@ -78,7 +81,9 @@ impl Transaction<'_> {
     ) {
         let Action::ListRemove { from, ranges, prints, .. } = action else {
             before.note(&action);
-            return each(action);
+            let life = self.life_of_another((database, key), &action, sight);
+            each(action);
+            return life.into_iter().for_each(|deadline| each(Action::Deadline { at: Some(deadline) }));
         };
         if prints.is_empty() {
             before.note(&action);
@@ -105,5 +110,18 @@ impl Transaction<'_> {
         }
         let (from, ranges, prints) = (End::Left, again.ranges(), looks.prints());
         each(Action::ListRemove { from, ranges, prints, whole: true });
+    }
+
+    /// Until when a key lives whose value is of another type than what this action changes, and out of its reach.
+    fn life_of_another(
+        &self,
+        (database, key): (u32, Key<'_>),
+        action: &Action<'_>,
+        sight: &Sight<'_>,
+    ) -> Option<Millis> {
+        let kind = Kind::of(action).filter(|_| !sight.reach.stable)?;
+        let keys = self.shard(key).databases.get(database as usize)?;
+        let entry = keys.find(key.hash, key.bytes).map(|at| keys.at(at))?;
+        entry.deadline().filter(|_| entry.kind() != kind && !replaces_key(action))
     }
 }

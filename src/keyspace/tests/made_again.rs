@@ -1,4 +1,4 @@
-//! Removals from lists that are made again on top of another list.
+//! Effects that are made again on top of other data: removals from lists, and values of another type.
 
 use super::*;
 
@@ -125,5 +125,26 @@ fn of_many_elements_it_is_not_noted_what_they_looked_like() {
         found.sort_unstable();
         assert_eq!(format!("0 q list [{}]", found.join(" ")), shown, "{count}");
         assert_eq!(made.len(), effects.len());
+    }
+}
+
+#[test]
+fn a_value_of_another_type_lives_as_long_as_the_key_wherever_that_is_stable() {
+    for set in [true, false] {
+        let [mut a, mut b, c] = nodes();
+        let string = a.write(1, "q", |t, key| {
+            t.string_set(key, b"text", if set { Life::Until(5_000) } else { Life::Forever });
+            if !set {
+                assert!(t.set_deadline(key, Some(5_000)));
+            }
+        });
+        c.apply(&string);
+        let folded = a.keyspace.frontier();
+        fold(&a, &folded);
+        let effects = [b.write(2, "q", |t, key| assert!(t.hash_set(key, b"field", b"value").is_ok()))];
+        let made = made_again(&b, &a, &effects, &folded);
+        c.apply(&made[0]);
+        assert_shown(&b, &a, &made, "0 q hash [field=value] until 5000");
+        assert_eq!(c.dump(), a.dump(), "it knows who had said so, set: {set}");
     }
 }
