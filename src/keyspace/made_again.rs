@@ -83,7 +83,7 @@ impl Transaction<'_> {
             before.note(&action);
             let life = self.life_of_another((database, key), &action, sight);
             each(action);
-            return life.into_iter().for_each(|deadline| each(Action::Deadline { at: Some(deadline) }));
+            return life.into_iter().for_each(|at| each(Action::Deadline { at }));
         };
         if prints.is_empty() {
             before.note(&action);
@@ -112,16 +112,16 @@ impl Transaction<'_> {
         each(Action::ListRemove { from, ranges, prints, whole: true });
     }
 
-    /// Until when a key lives whose value is of another type than what this action changes, and out of its reach.
+    /// Until when a key lives (`Some(None)`: for ever) whose value is of another type than what this action changes, and out of its reach.
     fn life_of_another(
         &self,
         (database, key): (u32, Key<'_>),
         action: &Action<'_>,
         sight: &Sight<'_>,
-    ) -> Option<Millis> {
+    ) -> Option<Option<Millis>> {
         let kind = Kind::of(action).filter(|_| !sight.reach.stable)?;
         let keys = self.shard(key).databases.get(database as usize)?;
         let entry = keys.find(key.hash, key.bytes).map(|at| keys.at(at))?;
-        entry.deadline().filter(|_| entry.kind() != kind && !replaces_key(action))
+        (entry.kind() != kind && !replaces_key(action)).then(|| entry.deadline())
     }
 }

@@ -148,3 +148,19 @@ fn a_value_of_another_type_lives_as_long_as_the_key_wherever_that_is_stable() {
         assert_eq!(c.dump(), a.dump(), "it knows who had said so, set: {set}");
     }
 }
+
+#[test]
+fn of_two_strings_that_it_does_not_reach_the_later_one_says_how_long_the_key_lives() {
+    let [mut a, mut b, mut c] = nodes();
+    let stable = a.write(1, "q", |t, key| t.string_set(key, b"stable", Life::Until(5_000)));
+    c.apply(&stable);
+    let folded = a.keyspace.frontier();
+    fold(&a, &folded);
+    let later = c.write(2, "q", |t, key| t.string_set(key, b"later", Life::Forever));
+    a.apply(&later);
+    let effects = [b.write(3, "q", |t, key| assert!(t.hash_set(key, b"field", b"value").is_ok()))];
+    let made = made_again(&b, &a, &effects, &folded);
+    c.apply(&made[0]);
+    assert_shown(&b, &a, &made, "0 q hash [field=value]");
+    assert_eq!(c.dump(), a.dump());
+}
