@@ -8,7 +8,7 @@
 //! waits a little, so that those who give way at about the same time know of each other; and for those of the group that have yet to give way.
 //! Then, for each origin:
 //!
-//! 1. What is here under its own name is here: peers may have had it all the same.
+//! 1. What is here under its own name is here: peers may have had it all the same. What a peer that serves has under its own name is on its way.
 //! 2. A member that serves and says that it has made it anew did. So did a later identity of the node itself, if there is one that
 //!    serves, or knows who did, but for what had left its log ([`Member::forgotten`]).
 //!    So may have a peer that serves and whose entry is yet to come here: that is waited for.
@@ -126,7 +126,10 @@ impl Core {
             let is_known = self.membership.members().get(&peer).is_some_and(|member| member.serving);
             said.serves() && !is_known && said.member.stretches(origin).any(is_lacking)
         };
-        let is_left = self.peers.contains_key(&origin)
+        // Who has them under their own names will bring them: what exists is not made twice.
+        let is_on_its_way = self.serving_peers().any(|(_, said)| said.frontier.get(origin) > here);
+        let is_left = is_on_its_way
+            || self.peers.contains_key(&origin)
             || others().any(|(&node, member)| !member.serving && will(node, member))
             || said.any(|(peer, said)| may_have(peer, said) || joins(said.stage) && comes_first(peer, &said.member));
         if is_left {
