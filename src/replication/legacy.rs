@@ -51,8 +51,10 @@ const PAUSE: u64 = 1_500;
 pub(super) struct Legacy {
     /// Undecided, or left to others.
     pending: Vec<Stretch>,
-    /// Who may only be cut off, until so late.
-    absent: (BTreeMap<NodeId, Absent>, u64),
+    /// Who may only be cut off,
+    absent: BTreeMap<NodeId, Absent>,
+    /// until so late.
+    absent_until: u64,
 }
 
 /// What becomes of the effects of an origin.
@@ -71,13 +73,13 @@ enum Fate {
 }
 
 impl Legacy {
-    pub(super) fn new(pending: &[Stretch], absent: BTreeMap<NodeId, Absent>, until: u64) -> Self {
-        Legacy { pending: pending.iter().copied().take(MAX_FORMER).collect(), absent: (absent, until) }
+    pub(super) fn new(pending: &[Stretch], absent: BTreeMap<NodeId, Absent>, absent_until: u64) -> Self {
+        Legacy { pending: pending.iter().copied().take(MAX_FORMER).collect(), absent, absent_until }
     }
 
     /// What is known of a node that was a member where this one comes from, and may only be cut off.
     pub(super) fn absent(&self, node: NodeId) -> Option<&Absent> {
-        self.absent.0.get(&node)
+        self.absent.get(&node)
     }
 
     /// The nodes that are not decided on.
@@ -180,18 +182,17 @@ impl Core {
 
     /// Is this a node that somebody has heard of lately, that was not replaced, and has not given up its identity?
     pub(super) fn may_be_cut_off(&self, now: u64, node: NodeId) -> bool {
-        let said = self.peers.values().filter_map(|state| state.said.as_ref());
-        let members = self.membership.members().values();
-        let is_former = |member: &Member| member.former.contains(&node);
-        if said.clone().map(|said| &said.member).chain(members.clone()).chain([&self.options.member]).any(is_former) {
+        let said = || self.peers.values().filter_map(|state| state.said.as_ref()).map(|said| &said.member);
+        let known = || self.membership.members().values().chain(said());
+        if known().chain([&self.options.member]).any(|member| member.former.contains(&node)) {
             return false;
         }
         if self.membership.is_member(node) {
             return self.membership.silent_for(node, now) < self.options.expiry && !self.membership.is_replaced(node);
         }
-        let Some(absent) = self.legacy.absent(node).filter(|_| now < self.legacy.absent.1) else { return false };
+        let Some(absent) = self.legacy.absent(node).filter(|_| now < self.legacy.absent_until) else { return false };
         let replaces = |member: &Member| member.address == absent.address && member.started > absent.started;
-        !said.map(|said| &said.member).chain(members).any(replaces)
+        !known().any(replaces)
     }
 
     /// This node is about to serve: whose effects does it make again, and after which seqs?
